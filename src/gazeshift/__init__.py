@@ -1,0 +1,66 @@
+"""See, measure and catch where an adversarial perturbation moves an image classifier's gaze.
+
+>>> import gazeshift as gs                                    # doctest: +SKIP
+>>> model = gs.load("efficientnet_lite0")                     # doctest: +SKIP
+>>> found = gs.attack(model, images, labels, by="pgd")        # doctest: +SKIP
+>>> before, after = gs.look(model, images), gs.look(model, found.images)  # doctest: +SKIP
+>>> gs.compare(before, after).table("cosine").mean(1)         # doctest: +SKIP
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gazeshift.data import demo_images, open_source, read_image
+    from gazeshift.errors import GazeshiftError
+    from gazeshift.models import Classifier, Preprocessing, load, preflight
+    from gazeshift.pipeline import attack, compare, gaze, look
+    from gazeshift.records import Attacked, Comparison, Evidence
+    from gazeshift.registry import build, find, names
+    from gazeshift.seeds import generator_for
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "data": ("demo_images", "open_source", "read_image"),
+    "errors": ("GazeshiftError",),
+    "models": ("Classifier", "Preprocessing", "load", "preflight"),
+    "pipeline": ("attack", "compare", "gaze", "look"),
+    "records": ("Attacked", "Comparison", "Evidence"),
+    "registry": ("build", "find", "names"),
+    "seeds": ("generator_for",),
+}
+_HOMES = {name: place for place, names in _PLACES.items() for name in names}
+
+__all__ = [
+    "Attacked",
+    "Classifier",
+    "Comparison",
+    "Evidence",
+    "GazeshiftError",
+    "Preprocessing",
+    "attack",
+    "build",
+    "compare",
+    "demo_images",
+    "find",
+    "gaze",
+    "generator_for",
+    "load",
+    "look",
+    "names",
+    "open_source",
+    "preflight",
+    "read_image",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a name from its module when it is first asked for, so that ``import gazeshift`` does not load torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gazeshift' has no attribute '{name}'")
+    return getattr(import_module(f"gazeshift.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

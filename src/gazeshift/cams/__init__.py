@@ -1,0 +1,31 @@
+"""Maps of where a classifier looks: each a function of one layer's activations and gradients."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from gazeshift.cams._seen import Seen
+from gazeshift.records import Layer, LayerTrace
+
+__all__ = ["DrawsMap", "Seen", "draw"]
+
+DrawsMap = Callable[[Seen], Tensor]
+
+# Values per piece of a batch: small enough on a CPU that a piece stays in the cache while several CAMs read it.
+PIECE = {"cpu": 1 << 20, "cuda": 1 << 27}
+
+
+def draw(cams: Mapping[str, DrawsMap], layer: Layer, activations: Tensor, gradients: Tensor) -> LayerTrace:
+    """Every CAM of one layer, a few images at a time so that no temporary outgrows the layer itself."""
+    per_image = activations[0].numel()
+    size = max(1, PIECE.get(activations.device.type, PIECE["cuda"]) // per_image)
+    maps: dict[str, list[Tensor]] = {name: [] for name in cams}
+    poles = []
+    for start in range(0, len(activations), size):
+        seen = Seen(activations[start : start + size], gradients[start : start + size])
+        for name, cam in cams.items():
+            maps[name].append(cam(seen))
+        poles.append(seen.poles if "alphas" in vars(seen) else torch.zeros(len(seen.activations), dtype=torch.long))
+    joined = {name: torch.cat(pieces) for name, pieces in maps.items()}
+    return LayerTrace(layer=layer, maps=joined, poles=torch.cat([count.to(activations.device) for count in poles]))

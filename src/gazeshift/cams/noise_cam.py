@@ -1,0 +1,33 @@
+"""NoiseCAM (Tan et al. 2023, eqs. 9-17)."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from gazeshift.cams._plus_plus import AlphaNorm, check_alpha_norm, plus_plus_weights
+from gazeshift.cams._seen import Seen
+
+__all__ = ["NoiseCam"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseCam:
+    """What Grad-CAM++ weighs more than LayerCAM does: M = sum_k (w_k - relu(g_k)) A_k, raw and signed.
+
+    Equals `grad_cam_pp` minus `layer_cam` under the same normalisation; the paper then takes relu.
+
+    Args:
+        alpha_norm: how w is normalised, see `grad_cam_pp`. ``none`` is the paper's formula, and at shallow layers
+            hardly differs from Grad-CAM++; ``positive`` is the default; ``all`` is its authors' code.
+    """
+
+    alpha_norm: AlphaNorm = "positive"
+
+    def __post_init__(self) -> None:
+        """Refuse another normalisation."""
+        check_alpha_norm(self.alpha_norm)
+
+    def __call__(self, seen: Seen) -> Float[Tensor, "n h w"]:
+        """Map (n, h, w) at the layer's own resolution."""
+        return seen.weigh(plus_plus_weights(seen, self.alpha_norm)) - seen.positive_product

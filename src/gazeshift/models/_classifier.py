@@ -1,0 +1,208 @@
+"""The one kind of model that every other part sees: frozen, images in [0, 1] in, logits out."""
+
+import copy
+import hashlib
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gazeshift.errors import BoundsError, ModelError
+from gazeshift.models._layers import discover
+from gazeshift.records import Layer
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How an image file becomes a model's input, in this order.
+
+    Args:
+        resize: short side in pixels after the first step, aspect kept; None leaves the image's own size.
+        crop: height and width of the centre crop; None takes the whole image.
+        interpolation: ``bicubic``, ``bilinear`` or ``nearest``, with antialiasing for the first two.
+        mean: subtracted from images in [0, 1] inside the classifier.
+        std: divides the result inside the classifier.
+    """
+
+    resize: int | None = 256
+    crop: int | None = 224
+    interpolation: str = "bicubic"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+@dataclass
+class Passes:
+    """Images sent forward and backward through a classifier, counted while `Classifier.counting` is open."""
+
+    forwards: int = 0
+    backwards: int = 0
+
+
+class Classifier(nn.Module):
+    """A frozen snapshot of a network that takes float images (n, 3, h, w) in [0, 1] and gives logits (n, c).
+
+    The network is copied, put in eval mode and its weights frozen, so that the caller's own module is never touched
+    and the SHA-256 stays true. Normalisation happens inside, so that a step of 1/255 means the same for every model.
+
+    Args:
+        module: takes normalised images, gives logits.
+        name: how reports call it.
+        preprocessing: how files become images, and the normalisation.
+        class_names: one per class, or empty.
+        wnids: WordNet ids, one per class, for ImageNet models; folders named by them are mapped through these.
+        source: where the weights come from, for the manifest.
+        own: False copies the module (the default for a module somebody else may still train).
+
+    Raises:
+        ModelError: the module cannot be copied.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        name: str,
+        preprocessing: Preprocessing | None = None,
+        class_names: Sequence[str] = (),
+        wnids: Sequence[str] = (),
+        source: str = "",
+        own: bool = False,
+    ) -> None:
+        super().__init__()
+        try:
+            self.module = module if own else copy.deepcopy(module)
+        except (RuntimeError, TypeError, ValueError) as cause:
+            raise ModelError(
+                f"a classifier is a frozen copy of its network, and {name} cannot be copied ({cause}). "
+                "Build it anew and hand it over with own=True."
+            ) from cause
+        self.name, self.source = name, source
+        self.preprocessing = preprocessing or Preprocessing()
+        self.class_names, self.wnids = tuple(class_names), tuple(wnids)
+        self.register_buffer("mean", torch.tensor(self.preprocessing.mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(self.preprocessing.std)[:, None, None], persistent=False)
+        self.eval().requires_grad_(requires_grad=False)
+        self._local, self._lock = threading.local(), threading.Lock()
+        self._layers: dict[tuple[int, int], tuple[Layer, ...]] = {}
+
+    def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c"]:
+        """Logits of images in [0, 1]."""
+        logits: Tensor = self.module(((images - self.mean) / self.std).to(self.dtype))
+        passes: Passes | None = getattr(self._local, "passes", None)
+        if passes is not None:
+            passes.forwards += len(images)
+            if logits.requires_grad:
+                logits.register_hook(lambda _: self._count_backward(passes, len(images)))
+        return logits
+
+    def train(self, mode: bool = True) -> "Classifier":  # noqa: FBT001, FBT002
+        """Stay in eval mode: a classifier is a frozen snapshot. Train the network itself, then wrap it again."""
+        if mode:
+            raise ModelError("a Classifier is frozen in eval mode. Train the network itself, then wrap it again.")
+        super().train(mode=False)
+        return self
+
+    @contextmanager
+    def counting(self) -> Iterator[Passes]:
+        """Count this thread's passes: ``with classifier.counting() as passes: ...``."""
+        before, passes = getattr(self._local, "passes", None), Passes()
+        self._local.passes = passes
+        try:
+            yield passes
+        finally:
+            self._local.passes = before
+
+    @staticmethod
+    def _count_backward(passes: Passes, images: int) -> None:
+        passes.backwards += images
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.mean.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of the weights; images are converted to it inside."""
+        floats = (p.dtype for p in self.module.parameters() if p.is_floating_point())
+        return next(floats, torch.float32)
+
+    @property
+    def input_size(self) -> int | None:
+        """Height and width of the images the preprocessing makes; None: the images' own."""
+        return self.preprocessing.crop
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """SHA-256 over names, types, shapes and bytes of all weights and buffers."""
+        digest = hashlib.sha256()
+        for name, tensor in self.module.state_dict().items():
+            flat = tensor.detach().cpu().contiguous().reshape(-1)
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+            digest.update(flat.view(torch.uint8).numpy() if flat.numel() else b"")
+        return digest.hexdigest()
+
+    def layers(self, size: tuple[int, int] | None = None) -> tuple[Layer, ...]:
+        """Every layer that can be looked at, in the order of the forward pass, found by running one grey image.
+
+        Args:
+            size: height and width of the images; needed only if the classifier has no input size of its own.
+
+        Raises:
+            ModelError: the model cannot be run, has no convolution, or its input size is unknown and not given.
+        """
+        if size is None and self.input_size is None:
+            raise ModelError(f"{self.name} has no input size of its own, and its layers depend on it. Say which: 32, 224?")
+        size = size or (self.input_size or 0, self.input_size or 0)
+        with self._lock:
+            if size not in self._layers:
+                grey = torch.full((1, 3, *size), 0.5, device=self.device)
+                self._layers[size] = discover(self.module, lambda: self(grey), self.name)
+            return self._layers[size]
+
+    def class_name(self, index: int) -> str:
+        """Name of a class, or ``class 7`` if the model does not know its names."""
+        return self.class_names[index] if index < len(self.class_names) else f"class {index}"
+
+    def card(self) -> dict[str, Any]:
+        """What a manifest says of the model."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "weights_sha256": self.weights_sha256,
+            "preprocessing": asdict(self.preprocessing),
+            "classes": len(self.class_names) or None,
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }
+
+    def check(self, images: Tensor) -> None:
+        """Refuse what is not a batch of images.
+
+        Raises:
+            BoundsError: wrong shape, type or range; says what came.
+        """
+        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            raise BoundsError(
+                f"images must be float (n, 3, h, w), got {str(images.dtype).removeprefix('torch.')} "
+                f"{tuple(images.shape)}. One image: images[None]; channels last: images.permute(0, 3, 1, 2)."
+            )
+        if not images.numel():
+            return
+        low, high = images.min().item(), images.max().item()
+        if not (low >= 0 and high <= 1):
+            raise BoundsError(
+                f"images must be in [0, 1], got [{low:.4g}, {high:.4g}]. The model normalises inside; "
+                "pass images before normalisation, and divide 8-bit ones by 255."
+            )

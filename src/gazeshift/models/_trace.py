@@ -1,0 +1,153 @@
+"""One forward and one backward pass that shows every asked layer's activations and gradients as it goes by.
+
+The graph begins at the first asked layer: what lies before it runs without one, so that neither its activations are
+kept nor its gradients computed, and no parameter gets a gradient. Each layer's activations and gradient are handed to
+`draw` inside the backward pass and forgotten before the layer below is reached.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from gazeshift.errors import LayerError, ModelError
+from gazeshift.models._classifier import Classifier
+from gazeshift.models._layers import RESCALING, outputs_hooked
+from gazeshift.records import Layer
+
+Drawn = TypeVar("Drawn")
+Draw = Callable[[Layer, Tensor, Tensor], Drawn]
+SCORES = ("logit", "prob")
+
+
+def trace(
+    classifier: Classifier,
+    images: Float[Tensor, "n 3 h w"],
+    layers: Sequence[Layer],
+    draw: Draw[Drawn],
+    *,
+    classes: Int[Tensor, " n"] | None = None,
+    score: str = "logit",
+) -> tuple[Float[Tensor, "n c"], Int[Tensor, " n"], dict[str, Drawn]]:
+    """Logits, explained classes, and what `draw` made of each layer's (activations, gradients).
+
+    The gradient is that of each image's own score with respect to the layer, (n, k, hl, wl). In eval mode images do
+    not influence each other, so one backward pass from the summed scores gives each image's gradient.
+
+    Args:
+        classifier: the model.
+        images: in [0, 1].
+        layers: which tensors to show; any subset of `classifier.layers()`, in any order.
+        draw: called once per layer, in the order of the backward pass, under ``torch.no_grad``.
+        classes: whose score is differentiated, per image; None takes each image's own top class.
+        score: ``logit``, or ``prob`` for the softmax probability, whose gradient vanishes when the model is sure.
+
+    Raises:
+        LayerError: a layer was not reached, or does not lead to the score.
+        ModelError: the model's answer is not (n, classes).
+    """
+    watch = _Watch(layers, draw)
+    with torch.inference_mode(mode=False), torch.enable_grad(), watch.attached(classifier):
+        logits = classifier(images.clone() if images.is_inference() else images.detach())
+    check_logits(classifier, logits, len(images))
+    explained = logits.detach().argmax(1) if classes is None else classes.to(logits.device)
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        watch.run_backward(_scores(logits, explained, score).sum())
+    return logits.detach(), explained, {layer.name: watch.drawn[layer.name] for layer in layers}
+
+
+def check_logits(classifier: Classifier, logits: object, n: int) -> None:
+    """Refuse what is not one row of finite-shaped logits for each image."""
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != n:
+        came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ModelError(
+            f"a classifier must give one row of logits per image, ({n}, classes); {classifier.name} gave {came}. "
+            "Wrap it in a function that returns them."
+        )
+
+
+def _scores(logits: Tensor, classes: Tensor, score: str) -> Tensor:
+    values = logits.float().softmax(1) if score == "prob" else logits
+    return values.gather(1, classes[:, None])
+
+
+class _Watch:
+    """State of one pass: what still waits for its gradient, and what was drawn."""
+
+    def __init__(self, layers: Sequence[Layer], draw: Draw[Any]) -> None:
+        self.wanted = {(layer.module, layer.call): layer for layer in layers}
+        self.draw = draw
+        self.leaves: list[Tensor] = []
+        self.waiting: dict[str, Tensor] = {}
+        self.drawn: dict[str, Any] = {}
+
+    def attached(self, classifier: Classifier) -> ExitStack:
+        """Hooks on the modules concerned and, if a layer ends in plain functions, a watch on those."""
+        stack, names = ExitStack(), {layer.module for layer in self.wanted.values()}
+        modules = {name: classifier.module.get_submodule(name) for name in names}
+        self.follow = _Follow(self.tap) if any(layer.then for layer in self.wanted.values()) else None
+        stack.enter_context(outputs_hooked(modules, self.seen))
+        if self.follow:
+            stack.enter_context(self.follow)
+        return stack
+
+    def seen(self, module: str, call: int, output: Any) -> Any:  # noqa: ANN401
+        layer = self.wanted.get((module, call))
+        if layer is None:
+            return None
+        if layer.then:
+            self.follow.start(layer, output)  # type: ignore[union-attr]
+            return None
+        return self.tap(layer, output)
+
+    def tap(self, layer: Layer, tensor: Tensor) -> Tensor:
+        """Keep a layer's activations for its gradient; start the graph here if none leads here yet."""
+        if not tensor.requires_grad:
+            tensor = tensor.detach().requires_grad_()
+            self.leaves.append(tensor)
+        self.waiting[layer.name] = tensor.detach()
+        tensor.register_hook(lambda gradient: self.arrived(layer, gradient))
+        return tensor.clone() if layer.overwritten else tensor
+
+    def arrived(self, layer: Layer, gradient: Tensor) -> None:
+        with torch.no_grad():
+            self.drawn[layer.name] = self.draw(layer, self.waiting.pop(layer.name), gradient)
+
+    def run_backward(self, score: Tensor) -> None:
+        missed = [layer.name for layer in self.wanted.values() if layer.name not in self.waiting]
+        if missed:
+            raise LayerError(f"the forward pass did not reach layer {missed[0]}. Choose another layer.")
+        if score.requires_grad:
+            torch.autograd.grad(score, self.leaves, allow_unused=True)
+        if self.waiting:
+            raise LayerError(
+                f"layer {next(iter(self.waiting))} has no influence on the class score, so it has no gradient and no "
+                "map. Leave it out (gazeshift list layers --model ...)."
+            )
+
+
+class _Follow(TorchFunctionMode):
+    """Follows tensors through plain functions such as ``F.relu`` to where their layer ends."""
+
+    def __init__(self, tap: Callable[[Layer, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.tap = tap
+        self.pending: dict[int, tuple[Layer, int, Tensor]] = {}
+
+    def start(self, layer: Layer, tensor: Tensor) -> None:
+        self.pending[id(tensor)] = layer, layer.then, tensor
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401, ARG002
+        made = function(*args, **(kwargs or {}))
+        found = self.pending.pop(id(args[0]), None) if args and function.__name__ in RESCALING else None
+        if found is None:
+            return made
+        layer, left, _ = found
+        if left == 1:
+            return self.tap(layer, made)
+        self.pending[id(made)] = layer, left - 1, made
+        return made

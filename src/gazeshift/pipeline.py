@@ -1,0 +1,144 @@
+"""The whole toolkit on one screen: images -> attack -> look -> compare -> rows."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gazeshift.cams import draw
+from gazeshift.errors import BoundsError, SettingsError
+from gazeshift.models import SCORES, Classifier, select, trace
+from gazeshift.records import Attacked, Comparison, Evidence
+from gazeshift.registry import build
+
+Generators = torch.Generator | Sequence[torch.Generator]
+Part = str | Callable[..., Tensor]
+
+
+def attack(
+    classifier: Classifier,
+    images: Float[Tensor, "n 3 h w"],
+    labels: Int[Tensor, " n"] | None = None,
+    *,
+    by: Part = "pgd",
+    generator: Generators | None = None,
+) -> Attacked:
+    """Attack a batch and judge the result: clip, predict again, count the passes it took.
+
+    Args:
+        classifier: whom to fool.
+        images: in [0, 1].
+        labels: classes to leave; None takes the model's own answers.
+        by: name of an attack, or an attack with its settings (``Pgd(epsilon=2 / 255)``).
+        generator: where chance comes from, one for the batch or one per image; None seeds with 0.
+    """
+    classifier.check(images)
+    images = images.to(classifier.device)
+    with torch.no_grad():
+        clean_logits = classifier(images)
+    labels = clean_logits.argmax(1) if labels is None else labels.to(classifier.device)
+    with classifier.counting() as passes:
+        made = _part("attacks", by)(classifier, images, labels, generator=generator or torch.Generator().manual_seed(0))
+    made = made.detach().clamp(0, 1)
+    with torch.no_grad():
+        logits = classifier(made)
+    n = max(1, len(images))
+    return Attacked(
+        clean=images,
+        images=made,
+        labels=labels,
+        clean_logits=clean_logits,
+        logits=logits,
+        forwards=passes.forwards / n,
+        backwards=passes.backwards / n,
+    )
+
+
+def look(
+    classifier: Classifier,
+    images: Float[Tensor, "n 3 h w"],
+    *,
+    layers: str | Sequence[str] = "trunk",
+    cams: str | Sequence[str] | Mapping[str, Callable[..., Tensor]] = ("grad_cam",),
+    target: Int[Tensor, " n"] | None = None,
+    score: str = "logit",
+) -> Evidence:
+    """See where a classifier looks: every CAM at every layer, in one forward and one backward pass.
+
+    Args:
+        classifier: the model.
+        images: in [0, 1].
+        layers: ``convs``, ``blocks``, ``trunk`` (blocks and the convolutions outside them), names, aliases or globs.
+        cams: names, or a name for each CAM with its settings (``{"noise": NoiseCam(alpha_norm="all")}``).
+        target: the class to explain, per image (``reference``); None explains each image's own top class.
+        score: ``logit``, or ``prob`` for the softmax probability.
+    """
+    classifier.check(images)
+    if score not in SCORES:
+        raise SettingsError(f"score must be one of {', '.join(SCORES)}, got '{score}'.")
+    images = images.to(classifier.device)
+    drawn = {name: build("cams", name) for name in _names(cams)} if not isinstance(cams, Mapping) else dict(cams)
+    chosen = select(classifier.layers((images.shape[2], images.shape[3])), layers, classifier.name)
+    logits, explained, traces = trace(
+        classifier, images, chosen, lambda *seen: draw(drawn, *seen), classes=target, score=score
+    )
+    return Evidence(
+        images=images,
+        logits=logits,
+        explained=explained,
+        target="predicted" if target is None else "reference",
+        score=score,
+        traces=traces,
+        model=classifier.name,
+        class_names=classifier.class_names,
+    )
+
+
+def compare(clean: Evidence, changed: Evidence, *, measures: str | Sequence[str] = ("cosine", "nissim")) -> Comparison:
+    """How far the gaze moved: each measure between the two maps of every layer and CAM, image by image.
+
+    Maps are rectified and brought to the images' size first, as the papers do. A map that is blank (no positive value)
+    or undefined (NaN) is flagged; see `Comparison`.
+
+    Args:
+        clean: evidence of the images.
+        changed: evidence of the same images, attacked or otherwise changed, at the same layers and CAMs.
+        measures: names of measures that compare maps.
+    """
+    if clean.images.shape != changed.images.shape or clean.layers != changed.layers or clean.cams != changed.cams:
+        raise SettingsError(
+            "compare() needs the same images, layers and CAMs twice, got "
+            f"{tuple(clean.images.shape)} at {len(clean.layers)} layers and {tuple(changed.images.shape)} at "
+            f"{len(changed.layers)}. Give look() the same layers= and cams= both times."
+        )
+    chosen = {name: build("measures", name) for name in _names(measures)}
+    size = (clean.images.shape[2], clean.images.shape[3])
+    values: dict[tuple[str, str], Mapping[str, Tensor]] = {}
+    blanks: dict[tuple[str, str], Tensor] = {}
+    for layer in clean.layers:
+        for cam in clean.cams:
+            first, second = (gaze(evidence.maps(layer, cam), size) for evidence in (clean, changed))
+            values[layer, cam] = {name: measure(first, second) for name, measure in chosen.items()}
+            blanks[layer, cam] = (first.amax((1, 2)) == 0).int() + 2 * (second.amax((1, 2)) == 0).int()
+    return Comparison(values=values, blank=blanks, switched=clean.predicted != changed.predicted)
+
+
+def gaze(maps: Float[Tensor, "n hl wl"], size: tuple[int, int]) -> Float[Tensor, "n h w"]:
+    """Raw maps as papers compare them: negative values cut off, resized bilinearly to the image (align_corners=False).
+
+    A map that is NaN anywhere stays NaN.
+    """
+    resized = torch.nn.functional.interpolate(maps.clamp_min(0)[:, None], size=size, mode="bilinear")
+    return resized[:, 0]
+
+
+def _part(family: str, part: Part) -> Callable[..., Tensor]:
+    return build(family, part) if isinstance(part, str) else part
+
+
+def _names(given: str | Sequence[str]) -> list[str]:
+    asked = [part.strip() for part in ([given] if isinstance(given, str) else given) for part in part.split(",")]
+    if not asked:
+        raise BoundsError("at least one name is needed, got none.")
+    return asked

@@ -1,0 +1,246 @@
+"""What flows between the parts. Frozen, and nothing here computes.
+
+Shapes: n images of 3 x h x w in [0, 1]; c classes; a layer has k channels of its own height and width.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One named tensor of the forward pass, taken after its batch norm and activation.
+
+    Args:
+        name: the name of the module whose output it is, with ``#2``, ``#3``... for later calls in one pass.
+        kinds: any of ``conv`` (a convolution's result after norm and activation), ``block`` (a residual or
+            inception block's output, or a stage's in a plain network) and ``trunk`` (a block, or a convolution
+            outside all blocks); empty for any other module's output.
+        shape: channels, height and width, for the classifier's input size.
+        aliases: names that papers and modules give the same tensor (``block4_conv1``, the convolution's own name).
+        followed_by: ``pool`` or ``stride`` if the next step coarsens the map (LayerCAM's grid effect), else empty.
+        module: name of the module whose output anchors the tensor, and `call`, which of its calls, from 1.
+        then: functional steps (``F.relu``) to follow from the module's output to the tensor.
+        overwritten: the network later writes into this tensor, so the trace must look at a copy.
+    """
+
+    name: str
+    kinds: frozenset[str]
+    shape: tuple[int, int, int]
+    aliases: tuple[str, ...] = ()
+    followed_by: str = ""
+    module: str
+    call: int = 1
+    then: int = 0
+    overwritten: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its name and everything else it may be asked for by."""
+        return self.name, *self.aliases
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerTrace:
+    """Every map of one layer, for a batch.
+
+    Args:
+        layer: what was looked at.
+        maps: CAM name to raw signed maps (n, layer height, layer width). A map that the CAM does not define
+            here (``cam`` at a layer that is not pooled into the linear head) is NaN throughout.
+        poles: activations left out of Grad-CAM++'s sums because their denominator was below 1e-3, per image (n).
+    """
+
+    layer: Layer
+    maps: Mapping[str, Float[Tensor, "n hl wl"]]
+    poles: Int[Tensor, " n"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What a classifier did with a batch of images, and where it looked. Shows itself as a picture in a notebook.
+
+    Args:
+        images: as given, (n, 3, h, w) in [0, 1].
+        logits: (n, c).
+        explained: the class that the maps explain, per image (n).
+        target: ``predicted`` if each image's own top class was explained, else ``reference``.
+        score: ``logit`` or ``prob``: what was differentiated.
+        traces: layer name to its maps, in the order of the forward pass.
+        model: name of the classifier.
+        class_names: one per class, or empty.
+    """
+
+    images: Float[Tensor, "n 3 h w"]
+    logits: Float[Tensor, "n c"]
+    explained: Int[Tensor, " n"]
+    target: str
+    score: str
+    traces: Mapping[str, LayerTrace]
+    model: str
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def predicted(self) -> Int[Tensor, " n"]:
+        """Top class of each image."""
+        return self.logits.argmax(1)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers, in the order of the forward pass."""
+        return tuple(self.traces)
+
+    @property
+    def cams(self) -> tuple[str, ...]:
+        """Names of the CAMs drawn at every layer."""
+        return tuple(next(iter(self.traces.values())).maps) if self.traces else ()
+
+    def maps(self, layer: str, cam: str = "grad_cam") -> Float[Tensor, "n hl wl"]:
+        """Raw signed maps of one layer at its own resolution."""
+        return self.traces[layer].maps[cam]
+
+    def _repr_png_(self) -> bytes:
+        from gazeshift.pictures import evidence_sheet
+
+        return evidence_sheet(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attacked:
+    """What an attack made of a batch, judged by the caller and not by the attack.
+
+    Args:
+        clean: the images before, (n, 3, h, w).
+        images: the images after, clipped to [0, 1].
+        labels: the classes the attack was to leave (n).
+        clean_logits: before (n, c).
+        logits: after, predicted again on the final images (n, c).
+        forwards: forward passes that the attack took, in images, divided by n.
+        backwards: backward passes likewise.
+    """
+
+    clean: Float[Tensor, "n 3 h w"]
+    images: Float[Tensor, "n 3 h w"]
+    labels: Int[Tensor, " n"]
+    clean_logits: Float[Tensor, "n c"]
+    logits: Float[Tensor, "n c"]
+    forwards: float
+    backwards: float
+
+    @property
+    def perturbation(self) -> Float[Tensor, "n 3 h w"]:
+        """Attacked minus clean image."""
+        return self.images - self.clean
+
+    @property
+    def clean_correct(self) -> Bool[Tensor, " n"]:
+        """Whether the clean image was classified as its label says."""
+        return self.clean_logits.argmax(1) == self.labels
+
+    @property
+    def success(self) -> Bool[Tensor, " n"]:
+        """Classified as labelled before and otherwise after. Images wrong from the start are no success."""
+        return self.clean_correct & (self.logits.argmax(1) != self.labels)
+
+    @property
+    def margin(self) -> Float[Tensor, " n"]:
+        """Logit of the label minus the best other logit, after the attack: below 0 means fooled."""
+        label = self.logits.gather(1, self.labels[:, None])[:, 0]
+        others = self.logits.scatter(1, self.labels[:, None], -torch.inf)
+        return label - others.amax(1)
+
+    @property
+    def linf(self) -> Float[Tensor, " n"]:
+        """Largest change of a value, in [0, 1] units."""
+        return self.perturbation.abs().amax((1, 2, 3))
+
+    @property
+    def l2(self) -> Float[Tensor, " n"]:
+        """Euclidean length of the perturbation, in [0, 1] units."""
+        return torch.linalg.vector_norm(self.perturbation, dim=(1, 2, 3))
+
+    @property
+    def rms(self) -> Float[Tensor, " n"]:
+        """Root mean square of the perturbation, in [0, 1] units."""
+        return self.perturbation.square().mean((1, 2, 3)).sqrt()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """How far the gaze moved between two looks at the same batch.
+
+    Args:
+        values: (layer, cam) to measure name to one number per image (n). NaN where a map is undefined.
+        blank: (layer, cam) to a code per image: 0 both maps show something, 1 the clean one is blank, 2 the changed
+            one, 3 both.
+        switched: whether the predicted class differs (n).
+    """
+
+    values: Mapping[tuple[str, str], Mapping[str, Float[Tensor, " n"]]]
+    blank: Mapping[tuple[str, str], Int[Tensor, " n"]]
+    switched: Bool[Tensor, " n"]
+
+    def table(self, measure: str = "cosine", cam: str = "grad_cam") -> Float[Tensor, "layers n"]:
+        """One measure of one CAM: a row per layer in the order of the forward pass, a column per image."""
+        return torch.stack([found[measure] for (_, drawn), found in self.values.items() if drawn == cam])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One check of a model or a run: what was checked, whether it held, and what was seen.
+
+    Args:
+        check: name of the check.
+        level: ``ok``, ``note`` (the reader should know) or ``error`` (results would be wrong).
+        detail: one sentence, with figures.
+    """
+
+    check: str
+    level: str
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One image of a source, ready for a classifier.
+
+    Args:
+        id: unique in its source and stable: the path below the source's folder, or the row number.
+        image: (3, h, w) in [0, 1].
+        label: class index, or None if the source has no labels.
+        sha256: of the encoded file as read.
+    """
+
+    id: str
+    image: Float[Tensor, "3 h w"]
+    label: int | None
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """One image that could not be used, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Images of a source, stacked, and what had to be left out on the way.
+
+    Args:
+        ids: one per image.
+        images: (n, 3, h, w) in [0, 1]; n may be 0.
+        labels: class indices (n), or None if the source has no labels.
+        skipped: what was left out.
+    """
+
+    ids: tuple[str, ...]
+    images: Float[Tensor, "n 3 h w"]
+    labels: Int[Tensor, " n"] | None
+    skipped: tuple[Skipped, ...] = ()

@@ -1,0 +1,58 @@
+"""The gradient that the attacks climb, taken so that nothing of the caller's is touched."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from gazeshift.errors import ModelError
+
+Model = Callable[[Tensor], Tensor]
+
+
+def own(tensor: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
+    """The tensor without its history; copied if it was made in inference mode, where autograd may not use it."""
+    return tensor.clone() if tensor.is_inference() else tensor.detach()
+
+
+def loss_gradient(
+    model: Model, images: Float[Tensor, "n 3 h w"], labels: Int[Tensor, " n"]
+) -> Float[Tensor, "n 3 h w"]:
+    """Gradient of the cross-entropy of `labels` with respect to each image; one forward and one backward pass.
+
+    The loss is summed over the batch, so each image's gradient is the same in any batch. It is computed in float32
+    at least, since half precision has no small probabilities. Gradients of parameters are not computed.
+
+    Raises:
+        ModelError: the logits do not depend on the images in a way that can be differentiated.
+    """
+    with torch.enable_grad():
+        seen = images.detach().requires_grad_()
+        logits = model(seen)
+        precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        loss = cross_entropy(precise, labels, reduction="sum")
+        gradient = torch.autograd.grad(loss, seen, allow_unused=True)[0] if loss.requires_grad else None
+    if gradient is None:
+        raise ModelError(
+            "an attack follows the gradient from the logits to the images, and this model gives none. "
+            "Leave out detach(), no_grad() and numpy() on the way through it."
+        )
+    return gradient
+
+
+def finite(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+    """The images as they are; refuse what a gradient of NaN made of them, which a classifier would call a success.
+
+    Raises:
+        ModelError: says how many images, and the first.
+    """
+    broken = (~images.isfinite()).flatten(1).any(1)
+    if broken.any():
+        raise ModelError(
+            f"an attack needs finite images and gradients, got NaN or infinity for {int(broken.sum())} of "
+            f"{len(images)} images, first at index {int(broken.nonzero()[0, 0])}. Leave them out, or run the model "
+            "in float32 if its logits overflow."
+        )
+    return images

@@ -1,0 +1,1 @@
+"""One file, one change to pixels, filters or training."""

@@ -1,0 +1,32 @@
+"""What the measures that compare two batches share: the check of the pair."""
+
+import torch
+from torch import Tensor
+
+from gazeshift.errors import BoundsError
+
+
+def matched(first: Tensor, second: Tensor, shape: str) -> tuple[Tensor, Tensor]:
+    """Both batches in one float type, float32 or wider.
+
+    Args:
+        first: one batch.
+        second: the other, of the same shape; broadcasting would pair images that do not belong together.
+        shape: how the message writes the shape wanted: ``(n, h, w)`` or ``(n, 3, h, w)``.
+
+    Raises:
+        BoundsError: not two float batches of one shape, or images without pixels.
+    """
+    axes = shape.count(",") + 1
+    fits = first.shape == second.shape and first.ndim == axes and (axes == 3 or first.shape[1] == 3)
+    if not (fits and first.shape[1:].numel() and first.is_floating_point() and second.is_floating_point()):
+        raise BoundsError(
+            f"a measure compares two float batches {shape} of one shape, got {_seen(first)} and {_seen(second)}. "
+            "Resize the one to the size of the other; a single one becomes a batch with [None]."
+        )
+    wide = torch.promote_types(torch.promote_types(first.dtype, second.dtype), torch.float32)
+    return first.to(wide), second.to(wide)
+
+
+def _seen(batch: Tensor) -> str:
+    return f"{str(batch.dtype).removeprefix('torch.')} {tuple(batch.shape)}"

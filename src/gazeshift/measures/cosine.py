@@ -1,0 +1,55 @@
+"""Cosine similarity of two maps."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gazeshift.measures._pairs import matched
+
+__all__ = ["Cosine"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosine:
+    """Cosine of the angle between two maps, taken as they come; Renkhoff et al. 2022, section III-C.
+
+    1 = the same map up to a positive factor, 0 = nothing in common, -1 = one is the negative of the other. Maps that
+    were rectified first stay in [0, 1]. The papers call this number a degree of deviation, although larger means
+    *less* deviation. Two blank maps (zero throughout) give 1 and a blank map against another gives 0, by
+    convention: count the blanks where it matters. A map with a NaN or infinite value gives NaN.
+
+    >>> first = torch.tensor([[[3.0, 4.0]], [[1.0, 0.0]], [[0.0, 0.0]]])
+    >>> second = torch.tensor([[[4.0, 3.0]], [[0.0, 2.0]], [[0.0, 0.0]]])
+    >>> Cosine()(first, second)
+    tensor([0.9600, 0.0000, 1.0000])
+    """
+
+    compares: ClassVar[str] = "maps"
+    per: ClassVar[str] = "image"
+    symmetric: ClassVar[bool] = True
+    lowest: ClassVar[float] = -1.0
+    highest: ClassVar[float] = 1.0
+    same: ClassVar[float] = 1.0
+
+    def __call__(self, first: Float[Tensor, "n h w"], second: Float[Tensor, "n h w"]) -> Float[Tensor, " n"]:
+        """One number per pair of maps, in [-1, 1]."""
+        one, two = (_peak_one(maps) for maps in matched(first, second, "(n, h, w)"))
+        own, other = _product(one, one), _product(two, two)
+        blank = torch.where(own == 0, 1.0, own), torch.where(other == 0, 1.0, other)
+        cosine = _product(one, two) / (blank[0] * blank[1]).sqrt()
+        return torch.where((own == 0) & (other == 0), 1.0, cosine).clamp(-1, 1).to(one.dtype)
+
+
+def _peak_one(maps: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
+    # Gradients of a confident network are so small that their squares vanish in float32. The factor cancels in the
+    # cosine, so it is no part of the derivative either.
+    peak = maps.detach().abs().amax((1, 2), keepdim=True)
+    return maps / torch.where(peak == 0, 1.0, peak)
+
+
+def _product(first: Float[Tensor, "n h w"], second: Float[Tensor, "n h w"]) -> Float[Tensor, " n"]:
+    # Rows in the maps' own type, then their sums in float64: as exact as needed, without a float64 copy of the maps.
+    return (first * second).sum(2).sum(1, dtype=torch.float64)

@@ -1,0 +1,259 @@
+"""Encoded bytes to pixels in [0, 1]: every mode that Pillow opens, or one sentence that says why not."""
+
+import io
+import os
+from functools import cache
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from PIL import ExifTags, Image, UnidentifiedImageError
+from torch import Tensor
+
+from gazeshift.data._quiet import quiet_pillow
+from gazeshift.errors import GazeshiftError, ImageError, SettingsError, did_you_mean
+
+MAX_PIXELS = 64_000_000
+MAX_BYTES = 2**29
+MIN_SIDE = 8
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "AVIF", "JPEG2000")
+SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".tif", ".tiff", ".gif", ".bmp"}
+SUFFIXES |= {".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2"}
+RESAMPLING = {kind.name.lower(): kind for kind in Image.Resampling}
+TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
+
+
+@runtime_checkable
+class Geometry(Protocol):
+    """The part of a classifier's preprocessing that shapes an image."""
+
+    @property
+    def resize(self) -> int | None:
+        """Short side after the first step; None leaves the image's own size."""
+
+    @property
+    def crop(self) -> int | None:
+        """Height and width of the centre crop; None takes the whole image."""
+
+    @property
+    def interpolation(self) -> str:
+        """Name of the resampling filter."""
+
+
+def read_image(
+    source: str | os.PathLike[str] | bytes, preprocessing: Geometry | None = None, *, name: str | None = None
+) -> Float[Tensor, "3 h w"]:
+    """One image file, or its bytes, as float32 RGB in [0, 1], turned upright, resized and cropped.
+
+    The same bits as torchvision's Resize, CenterCrop and ToTensor on an 8-bit RGB file. Transparent images are laid
+    over white, animations give their first frame, colour profiles are not applied. 16-bit grey keeps its 16 bits
+    (65535 is white); of 16-bit colour Pillow reads the high byte, at most one level of 255 away.
+
+    Args:
+        source: path of a file, or the content of one.
+        preprocessing: `resize`, `crop` and `interpolation` of a classifier; None keeps the image's own size.
+        name: how messages call the image; the path if not given.
+
+    Raises:
+        ImageError: the file cannot be read or decoded, is too small or too large; one sentence with its name.
+    """
+    if isinstance(source, bytes):
+        return decode(source, preprocessing, name=name or "the image")
+    path = Path(source)
+    return decode(read_file(path, name or str(path)), preprocessing, name=name or str(path))
+
+
+def read_file(path: Path, name: str) -> bytes:
+    """Content of a regular file of at most `MAX_BYTES`; pipes and devices are refused, for they may never end."""
+    name = printable(name)
+    try:
+        if path.exists() and not path.is_file():
+            raise ImageError(f"{name} is not a regular file, so it holds no image. Give an image file.")
+        if path.stat().st_size > MAX_BYTES:
+            raise ImageError(f"{name} is larger than {MAX_BYTES >> 20} MiB, too large for one image. Shrink it.")
+        return path.read_bytes()
+    except (OSError, ValueError) as cause:
+        if isinstance(cause, GazeshiftError):
+            raise
+        reason = getattr(cause, "strerror", None) or cause
+        raise ImageError(f"{name} cannot be read: {reason}. Check the path and its permissions.") from cause
+
+
+def decode(encoded: bytes, preprocessing: Geometry | None, *, name: str) -> Float[Tensor, "3 h w"]:
+    """Bytes of one image as float32 RGB in [0, 1]; raises ImageError, see `read_image`."""
+    name = printable(name)
+    if not encoded:
+        raise ImageError(f"{name} is empty (zero bytes). Copy it again or leave it out.")
+    with quiet_pillow():
+        image = _plain(_loaded(encoded, preprocessing, name), name)
+        return _tensor(_fitted(image, preprocessing))
+
+
+def printable(text: str) -> str:
+    """The text with line breaks and other control characters spelled out, so that a message stays one line.
+
+    >>> print(printable("two" + chr(9) + "words.png").replace(chr(92), "/"))
+    two/twords.png
+    """
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def _loaded(encoded: bytes, preprocessing: Geometry | None, name: str) -> Image.Image:
+    """The decoded image, upright; its size is checked between reading the header and decoding."""
+    try:
+        with Image.open(io.BytesIO(encoded), formats=_formats()) as image:
+            _check_size(image.size, preprocessing, name)
+            _check_depth(image, name)
+            image.load()
+            return _upright(image)
+    except GazeshiftError:
+        raise
+    except Exception as cause:  # Pillow's decoders raise nearly anything on a crafted file
+        raise _explained(cause, name) from cause
+
+
+@cache
+def _formats() -> list[str]:
+    """Formats that this build of Pillow has. A fixed list, because some others run outside programs."""
+    Image.init()
+    return [form for form in FORMATS if form in Image.OPEN]
+
+
+def _explained(cause: Exception, name: str) -> ImageError:
+    if isinstance(cause, Image.DecompressionBombError):
+        return _too_large(name, "")
+    if isinstance(cause, UnidentifiedImageError):
+        known = ", ".join(_formats())
+        return ImageError(f"{name} is not an image, or damaged in its first bytes. Wanted one of {known}.")
+    if isinstance(cause, EOFError) or "truncated" in str(cause).lower():
+        return ImageError(f"{name} is truncated: its pixels end too early. Copy it again or leave it out.")
+    detail = printable(str(cause)) or type(cause).__name__
+    return ImageError(f"{name} is damaged or cut off and cannot be decoded ({detail}). Copy it again or leave it out.")
+
+
+def _too_large(name: str, size: str) -> ImageError:
+    return ImageError(
+        f"{name} claims {size}more than the {MAX_PIXELS // 1_000_000} million pixels allowed, "
+        "and was not decoded. Shrink it first."
+    )
+
+
+def _check_size(size: tuple[int, int], preprocessing: Geometry | None, name: str) -> None:
+    """Refuse by the header alone. An extreme aspect is refused too: resized, its long side would not fit memory."""
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise _too_large(name, f"{width} x {height}, ")
+    if min(size) < MIN_SIDE:
+        raise ImageError(f"{name} is {width} x {height} pixels, wanted at least {MIN_SIDE} on a side. Leave it out.")
+    if preprocessing is None:
+        return
+    _filter(preprocessing)
+    target = _target(size, preprocessing.resize)
+    if target[0] * target[1] > MAX_PIXELS:
+        raise _too_large(name, f"{width} x {height}, resized {target[0]} x {target[1]}, ")
+    crop = preprocessing.crop
+    if crop is not None and min(target) < crop:
+        raise ImageError(
+            f"{name} is {target[0]} x {target[1]} pixels, too small for the crop of {crop} x {crop}. "
+            f"Resize it first: set the preprocessing's resize to {crop} or more (--input-size {crop})."
+        )
+
+
+def _check_depth(image: Image.Image, name: str) -> None:
+    """Refuse deep grey whose white is unknown. Pillow reads 12-bit and inverted TIFF into 16 bits as they are."""
+    if not image.mode.startswith(("I", "F")):
+        return
+    tags = getattr(image, "tag_v2", {})
+    if image.mode == "I" and image.format not in {"PNG", "PPM"}:
+        raise _unscalable(name, "signed or 32-bit integers")
+    if tags.get(PHOTOMETRIC) == 0:
+        raise _unscalable(name, "inverted grey")
+    if image.mode != "F" and tuple(tags.get(BITS_PER_SAMPLE, (16,))) != (16,):
+        raise _unscalable(name, f"{tags[BITS_PER_SAMPLE][0]}-bit grey")
+
+
+def _unscalable(name: str, what: str) -> ImageError:
+    return ImageError(f"{name} holds {what}, whose white is not known. Save it with 8 or 16 unsigned bits.")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF says. A broken EXIF block says nothing; the pixels are still good."""
+    try:
+        method = TRANSPOSITIONS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # Pillow's EXIF reader raises nearly anything on crafted bytes
+        method = None
+    return image.copy() if method is None else image.transpose(method)
+
+
+def _plain(image: Image.Image, name: str) -> Image.Image:
+    """The same picture in mode RGB, or in mode F with values in [0, 1]."""
+    if image.mode == "F":
+        return _unit_float(image, name)
+    if image.mode.startswith("I"):
+        return Image.fromarray(np.asarray(image).astype(np.float32) / 65535)
+    try:
+        if not image.has_transparency_data:
+            return image.convert("RGB")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    except ValueError as cause:
+        raise ImageError(f"{name} is in mode {image.mode}, which does not convert. Save it as RGB.") from cause
+
+
+def _unit_float(image: Image.Image, name: str) -> Image.Image:
+    values = np.asarray(image)
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= 1):  # also false for NaN
+        raise ImageError(
+            f"{name} holds 32-bit floats from {low:.4g} to {high:.4g}, wanted [0, 1]. Rescale it, or save 8 bits."
+        )
+    return image
+
+
+def _target(size: tuple[int, int], resize: int | None) -> tuple[int, int]:
+    """Width and height after resizing the short side; the long side is cut to an integer, as torchvision does."""
+    if resize is None:
+        return size
+    long = int(resize * max(size) / min(size))
+    return (resize, long) if size[0] <= size[1] else (long, resize)
+
+
+def _fitted(image: Image.Image, preprocessing: Geometry | None) -> Image.Image:
+    """Resized, then cropped about the centre; the offset is rounded to even, as torchvision does."""
+    if preprocessing is None:
+        return image
+    image = image.resize(_target(image.size, preprocessing.resize), _filter(preprocessing))
+    crop = preprocessing.crop
+    if crop is None:
+        return image
+    left, top = (round((side - crop) / 2) for side in image.size)
+    return image.crop((left, top, left + crop, top + crop))
+
+
+def _filter(preprocessing: Geometry) -> Image.Resampling:
+    name = preprocessing.interpolation
+    if name not in RESAMPLING:
+        raise SettingsError(f"no interpolation named '{name}'. {did_you_mean(name, RESAMPLING)}")
+    return RESAMPLING[name]
+
+
+def _tensor(image: Image.Image) -> Float[Tensor, "3 h w"]:
+    """Pixels as a tensor. In NumPy, because torch would start threads of its own in every reading thread."""
+    values: npt.NDArray[np.float32]
+    if image.mode == "F":  # bicubic overshoots
+        values = np.repeat(np.clip(np.asarray(image), 0, 1)[None], 3, axis=0)
+    else:
+        values = np.divide(np.asarray(image).transpose(2, 0, 1), 255, dtype=np.float32, order="C")
+    return torch.from_numpy(values)

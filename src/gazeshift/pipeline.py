@@ -11,8 +11,8 @@ from gazeshift.errors import BoundsError, SettingsError
 from gazeshift.models import SCORES, Classifier, select, trace
 from gazeshift.records import Attacked, Comparison, Evidence
 from gazeshift.registry import build
+from gazeshift.seeds import Generators
 
-Generators = torch.Generator | Sequence[torch.Generator]
 Part = str | Callable[..., Tensor]
 
 
@@ -95,7 +95,13 @@ def look(
     )
 
 
-def compare(clean: Evidence, changed: Evidence, *, measures: str | Sequence[str] = ("cosine", "nissim")) -> Comparison:
+def compare(
+    clean: Evidence,
+    changed: Evidence,
+    *,
+    measures: str | Sequence[str] = ("cosine", "nissim"),
+    cams: Sequence[str] | None = None,
+) -> Comparison:
     """How far the gaze moved: each measure between the two maps of every layer and CAM, image by image.
 
     Maps are rectified and brought to the images' size first, as the papers do. A map that is blank (no positive value)
@@ -105,6 +111,7 @@ def compare(clean: Evidence, changed: Evidence, *, measures: str | Sequence[str]
         clean: evidence of the images.
         changed: evidence of the same images, attacked or otherwise changed, at the same layers and CAMs.
         measures: names of measures that compare maps.
+        cams: compare only these; None compares all that were drawn.
     """
     if clean.images.shape != changed.images.shape or clean.layers != changed.layers or clean.cams != changed.cams:
         raise SettingsError(
@@ -117,7 +124,7 @@ def compare(clean: Evidence, changed: Evidence, *, measures: str | Sequence[str]
     values: dict[tuple[str, str], Mapping[str, Tensor]] = {}
     blanks: dict[tuple[str, str], Tensor] = {}
     for layer in clean.layers:
-        for cam in clean.cams:
+        for cam in clean.cams if cams is None else cams:
             first, second = (gaze(evidence.maps(layer, cam), size) for evidence in (clean, changed))
             values[layer, cam] = {name: measure(first, second) for name, measure in chosen.items()}
             blanks[layer, cam] = (first.amax((1, 2)) == 0).int() + 2 * (second.amax((1, 2)) == 0).int()

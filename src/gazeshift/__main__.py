@@ -1,0 +1,5 @@
+"""``python -m gazeshift``."""
+
+from gazeshift.cli import main
+
+main()

@@ -1,0 +1,71 @@
+"""The command line: ``gazeshift demo``, ``look``, ``study``, ``report``, ``list``. One file, one command."""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from cyclopts import App, CycloptsError, Parameter
+
+from gazeshift import __version__
+from gazeshift.errors import GazeshiftError
+
+EPILOGUE = """Examples:
+
+  gazeshift demo --out demo-report
+  gazeshift look photo.jpg --layers blocks --cams grad_cam,layer_cam --out looked
+  gazeshift study deviation --images photos/ --labels labels.csv --attack pgd --epsilon 2/255 --out study
+  gazeshift list layers --model torchvision:resnet50
+
+Bad input ends with one sentence and exit code 2; --debug shows the traceback."""
+
+app = App(
+    name="gazeshift",
+    help="See, measure and catch where an adversarial perturbation moves an image classifier's gaze.",
+    help_epilogue=EPILOGUE,
+    help_format="plaintext",
+    default_parameter=Parameter(negative=""),
+    version=__version__,
+)
+for place, name, what in (
+    ("demo:demo", "demo", "Attack a real classifier on 20 ImageNet images and report where its gaze went."),
+    ("look:look", "look", "Draw where a classifier looks in your own images, at every layer."),
+    ("study:app", "study", "Run an experiment over many images; resumable."),
+    ("report:report", "report", "Write a study's HTML report again, from its tables alone."),
+    ("list:list_", "list", "List attacks, maps, measures, models, or the layers of a model."),
+):
+    app.command(f"gazeshift.cli.{place}", name=name, help=what)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 done, 2 bad input, 130 interrupted, 1 a fault of ours."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    sys.exit(_run([argument for argument in given if argument != "--debug"], debug=debug))
+
+
+def _run(arguments: list[str], *, debug: bool) -> int:
+    try:
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_none")
+    except (GazeshiftError, CycloptsError) as error:
+        return _complain(" ".join(str(error).split()), 2, debug=debug)
+    except KeyboardInterrupt:
+        return _complain("stopped. What is finished is kept; the same command goes on from there.", 130, debug=False)
+    except BrokenPipeError:  # `gazeshift list layers | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0
+    except MemoryError:
+        return _complain("memory is full. Use a smaller --batch-size.", 2, debug=debug)
+    except Exception as error:  # whatever is left is a fault of ours, and says so
+        reason = " ".join(str(error).split())[:300]
+        return _complain(f"a fault of ours: {type(error).__name__}: {reason} (--debug shows where)", 1, debug=debug)
+    return 0
+
+
+def _complain(message: str, code: int, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    sys.stderr.write(f"gazeshift: {message}\n")
+    return code

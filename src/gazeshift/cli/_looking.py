@@ -1,0 +1,121 @@
+"""Looks at images and writes what was seen: overlays, raw arrays, a page."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader
+
+from gazeshift import pictures
+from gazeshift.cli._progress import Progress
+from gazeshift.data import ImageSource, open_source
+from gazeshift.errors import DataError, OutputError
+from gazeshift.models import load, preflight
+from gazeshift.pipeline import look
+from gazeshift.records import Batch, Evidence, Skipped
+
+
+def look_at(
+    images: list[Path],
+    out: Path,
+    *,
+    layers: str,
+    cams: str,
+    batch_size: int,
+    progress: Progress,
+    **model: Any,
+) -> list[str]:
+    """Look at every image; one line for each and one for the page.
+
+    Raises:
+        DataError: none of the images can be used.
+        OutputError: the folder cannot be written, or holds something that is no earlier look.
+    """
+    source = open_source(images if len(images) > 1 else images[0])
+    classifier = load(model.pop("model"), **model)
+    _prepare(out)
+    skipped = list(source.skipped)
+    lines: list[str] = []
+    entries: list[dict[str, Any]] = []
+    for at, batch in enumerate(_batches(source, batch_size, classifier)):
+        skipped.extend(batch.skipped)
+        if len(batch.ids):
+            findings = preflight(classifier, batch.images.to(classifier.device))
+            evidence = look(classifier, batch.images, layers=layers, cams=cams)
+            for row, name in enumerate(batch.ids):
+                entries.append(_write(evidence, row, name, out, len(entries)))
+                lines.append(f"{name}: {entries[-1]['answer']}")
+        progress(min(len(source), (at + 1) * batch_size), len(source), "images")
+    if not entries:
+        first = f" The first: {skipped[0].id}: {skipped[0].reason}" if skipped else ""
+        raise DataError(f"none of the {len(source) + len(source.skipped)} images can be used.{first}")
+    page = _page(entries, skipped, classifier, [f"{finding.check}: {finding.detail}" for finding in findings])
+    _try_writing(out / "index.html", page.encode())
+    return [*lines, *(f"skipped {skip.id}: {skip.reason}" for skip in skipped), str(out / "index.html")]
+
+
+def _batches(source: ImageSource, size: int, classifier: Any) -> Iterator[Batch]:
+    """Batches of one image where images keep their own size, which may differ."""
+    return source.batches(size if classifier.input_size else 1, classifier.preprocessing)
+
+
+def _prepare(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        present = sorted(path.name for path in out.iterdir())
+    except OSError as cause:
+        raise OutputError(
+            f"{out} cannot be written ({cause.strerror}). Name a folder you may write to: --out."
+        ) from cause
+    if present and "index.html" not in present:
+        raise OutputError(f"{out} is not empty and holds no earlier look ({present[0]}). Name another folder: --out.")
+
+
+def _write(evidence: Evidence, row: int, name: str, out: Path, number: int) -> dict[str, Any]:
+    """One image's overlays and arrays in a folder of its own; what the page shows of it."""
+    folder = out / f"{number:04d}-{_safe(Path(name).stem)}"
+    image = evidence.images[row]
+    _try_writing(folder / "image.png", pictures.encode_png(pictures.photograph(image)))
+    maps, arrays = [], {}
+    for layer in evidence.layers:
+        for cam in evidence.cams:
+            found = evidence.maps(layer, cam)[row].cpu().numpy()
+            if np.isnan(found).all():
+                continue
+            file = folder / f"{_safe(layer)}.{_safe(cam)}.png"
+            _try_writing(file, pictures.encode_png(pictures.overlay(image, found)))
+            arrays[f"{layer}/{cam}"] = found
+            shown = bool((found > 0).any())
+            maps.append({"layer": layer, "cam": cam, "file": file.relative_to(out).as_posix(), "shown": shown})
+    np.savez_compressed(folder / "maps.npz", allow_pickle=False, **arrays)
+    confidence, winner = evidence.logits[row].softmax(0).max(0)
+    names = evidence.class_names
+    answer = names[int(winner)] if int(winner) < len(names) else f"class {int(winner)}"
+    return {
+        "name": name,
+        "answer": f"{answer} ({float(confidence):.1%})",
+        "image": (folder / "image.png").relative_to(out).as_posix(),
+        "maps": maps,
+    }
+
+
+def _page(entries: list[dict[str, Any]], skipped: list[Skipped], classifier: Any, findings: list[str]) -> str:
+    environment = Environment(loader=PackageLoader("gazeshift.report", "page"), autoescape=True)
+    return environment.get_template("look.html").render(
+        entries=entries, skipped=skipped, card=classifier.card(), findings=findings
+    )
+
+
+def _try_writing(file: Path, content: bytes) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    except OSError as cause:
+        raise OutputError(f"{file} cannot be written ({cause.strerror}). What is written so far is kept.") from cause
+
+
+def _safe(name: str) -> str:
+    """A file name that every system takes."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name)[:80].strip(".") or "image"

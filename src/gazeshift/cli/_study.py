@@ -1,0 +1,27 @@
+"""Runs a study from the command line: progress, report, and what was found."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from gazeshift.cli._progress import progress_shown
+
+
+def run_study(settings: Any, out: Path) -> None:
+    """Do the study, write its report, print where it is and the findings that matter."""
+    command = "gazeshift " + shlex.join(argument for argument in sys.argv[1:] if argument != "--debug")
+    with progress_shown() as progress:
+        settings.run(out, command=command, progress=progress)
+    show_report(out)
+
+
+def show_report(folder: Path) -> None:
+    """Write the report of a finished study and print what it found."""
+    from gazeshift import report
+
+    page = report.write(folder)
+    for finding in report.findings(report.read(folder)):
+        print(f"* {finding}")  # noqa: T201
+    for name in (page.name, "rows.parquet", "manifest.json"):
+        print(folder / name)  # noqa: T201

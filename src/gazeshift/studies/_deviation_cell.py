@@ -1,0 +1,183 @@
+"""The rows of one cell of the deviation study: a batch, its attacks, their strengths, and where the gaze went."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from gazeshift import pictures
+from gazeshift.interventions.matched_noise import MatchedNoise
+from gazeshift.interventions.strength import Strengths
+from gazeshift.measures.psnr import Psnr
+from gazeshift.models import Classifier
+from gazeshift.pipeline import attack, compare, look
+from gazeshift.records import Attacked, Batch, Comparison, Evidence, Layer
+from gazeshift.seeds import generator_for
+from gazeshift.studies._tables import GALLERY, IMAGES, ROWS, Rows, add_comparison, add_images, add_maps, add_picture
+
+if TYPE_CHECKING:
+    from gazeshift.studies.deviation import Deviation
+
+KINDS = ("attacked", "noise")
+NOWHERE = "cam is defined only where average pooling and one linear layer follow"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The study's settings with everything that they name, opened."""
+
+    settings: "Deviation"
+    classifier: Classifier
+    attacks: Mapping[str, Any]
+    cams: Mapping[str, Any]
+    strengths: Strengths
+    layers: tuple[Layer, ...]
+
+    @property
+    def shown_strength(self) -> float:
+        """The strength that the gallery shows: the attack as it was made, or the nearest to it."""
+        return min(self.strengths.values, key=lambda strength: abs(strength - 1))
+
+    @property
+    def order(self) -> dict[str, int]:
+        """Layer name to its place in the forward pass."""
+        return {layer.name: at for at, layer in enumerate(self.layers)}
+
+
+class DeviationCell:
+    """The tables of one cell while they are filled."""
+
+    def __init__(self, run: Opened, batch: Batch, first: int) -> None:
+        self.run, self.batch, self.first = run, batch, first
+        self.rows, self.images, self.gallery = Rows(ROWS), Rows(IMAGES), Rows(GALLERY)
+        self.undefined: list[dict[str, Any]] = []
+        self.nowhere: set[tuple[str, str]] = set()
+        self.poles = self.right = 0
+
+    def finished(self) -> dict[str, Any]:
+        return {"rows": self.rows.table(), "images": self.images.table(), "gallery": self.gallery.table()}
+
+    def fill(self) -> None:
+        run, images = self.run, self.batch.images.to(self.run.classifier.device)
+        self.clean = self._look(images)
+        self.labels = self.clean.predicted if self.batch.labels is None else self.batch.labels.to(images.device)
+        self.right = int((self.clean.predicted == self.labels).sum())
+        self._drop_undefined(self.clean)
+        shown = self._shown()
+        for at in shown:
+            self._show(self.clean, at, attack="", kind="clean", target="predicted", fooled=False)
+        for name, made in run.attacks.items():
+            found = attack(run.classifier, images, self.labels, by=made, generator=self._generators(name))
+            noise = MatchedNoise()(found.perturbation, generator=self._generators("noise", name))
+            for strength, *changed in run.strengths(images, found.perturbation, noise):
+                for kind, picture in zip(KINDS, changed, strict=True):
+                    keys = {
+                        "attack": name,
+                        "epsilon": getattr(made, "epsilon", None),
+                        "strength": strength,
+                        "kind": kind,
+                    }
+                    self._condition(found, picture, keys, shown if strength == run.shown_strength else [])
+
+    def _condition(self, found: Attacked, changed: Tensor, condition: Mapping[str, Any], shown: list[int]) -> None:
+        """Rows of one attack at one strength, or of its noise; and what the gallery shows of it."""
+        evidence = self._look(changed)
+        judged = Attacked(**(vars(found) | {"images": changed, "logits": evidence.logits}))
+        psnr = Psnr()(found.clean, changed)
+        add_images(self.images, self.batch.ids, judged, self.run.classifier.class_name, psnr, **condition)
+        shared = {"label": self.labels, "fooled": found.success, "clean_correct": found.clean_correct}
+        predicted = self._compare(self.clean, evidence)
+        for target, comparison in (("predicted", predicted), ("reference", self._reference(changed, predicted))):
+            self._note_undefined(comparison, condition["kind"], target)
+            keys = {**condition, **shared, "target": target}
+            add_comparison(
+                self.rows, comparison, self.run.order, self.batch.ids, condition=keys, leave_out=self.nowhere
+            )
+        for at in shown:
+            keys = {"attack": condition["attack"], "target": "predicted", "fooled": bool(found.success[at])}
+            self._show(evidence, at, kind=condition["kind"], **keys)
+            if condition["kind"] == "attacked":
+                picture = pictures.perturbation_picture(judged.perturbation[at])
+                name = self.batch.ids[at]
+                add_picture(self.gallery, pictures.encode_webp(picture), image=name, kind="perturbation", **keys)
+
+    def _reference(self, changed: Tensor, predicted: Comparison) -> Comparison:
+        """The same comparison for the clean image's class: new maps only where the class switched."""
+        at = predicted.switched.nonzero()[:, 0]
+        if not len(at):
+            return predicted
+        part = _rows_of(self.clean, at)
+        again = self._compare(part, self._look(changed[at], target=part.predicted))
+        values = {
+            key: {name: measured.index_copy(0, at, again.values[key][name]) for name, measured in found.items()}
+            for key, found in predicted.values.items()
+        }
+        blank = {key: found.index_copy(0, at, again.blank[key]) for key, found in predicted.blank.items()}
+        return Comparison(values=values, blank=blank, switched=predicted.switched)
+
+    def _compare(self, clean: Evidence, changed: Evidence) -> Comparison:
+        """Similarity of every map; NISSIM, which costs more, of the first CAM's."""
+        alike = compare(clean, changed, measures="cosine")
+        first = compare(clean, changed, measures="nissim", cams=clean.cams[:1])
+        values = {key: {**found, **first.values.get(key, {})} for key, found in alike.values.items()}
+        return replace(alike, values=values)
+
+    def _look(self, images: Tensor, target: Tensor | None = None) -> Evidence:
+        run, names = self.run, [layer.name for layer in self.run.layers]
+        evidence = look(run.classifier, images, layers=names, cams=run.cams, target=target, score=run.settings.score)
+        self.poles += int(sum(trace.poles.sum() for trace in evidence.traces.values()))
+        return evidence
+
+    def _note_undefined(self, comparison: Comparison, kind: str, target: str) -> None:
+        """Count maps with nothing to compare: blank (no positive value) or not finite."""
+        n = len(self.batch.ids)
+        for (layer, cam), found in comparison.values.items():
+            if (layer, cam) in self.nowhere:
+                continue
+            for reason, bad in (
+                ("blank: no positive value", comparison.blank[layer, cam] > 0),
+                ("not finite", found["cosine"].isnan()),
+            ):
+                if bad.any():
+                    entry = {"cam": cam, "layer": layer, "kind": f"{kind}, {target} class"}
+                    self.undefined.append(entry | {"count": int(bad.sum()), "of": n, "reason": reason})
+
+    def _drop_undefined(self, evidence: Evidence) -> None:
+        """Note CAMs that a layer does not define for any image: their rows would all be empty."""
+        for layer in evidence.layers:
+            for cam in evidence.cams:
+                if evidence.maps(layer, cam).isnan().all():
+                    self.nowhere.add((layer, cam))
+                    n = len(self.batch.ids)
+                    self.undefined.append(
+                        {"cam": cam, "layer": layer, "kind": "all", "count": n, "of": n, "reason": NOWHERE}
+                    )
+
+    def _shown(self) -> list[int]:
+        """Places in the batch of images that the gallery may show: twice as many as it needs, to prefer fooled ones."""
+        return [at for at in range(len(self.batch.ids)) if self.first + at < 2 * self.run.settings.gallery]
+
+    def _show(self, evidence: Evidence, at: int, **condition: Any) -> None:
+        keys = {"image": self.batch.ids[at], **condition}
+        add_picture(self.gallery, pictures.encode_webp(pictures.photograph(evidence.images[at])), **keys)
+        add_maps(self.gallery, evidence, at, self.run.order, **keys)
+
+    def _generators(self, *names: str) -> list[torch.Generator]:
+        return [generator_for(self.run.settings.seed, *names, image) for image in self.batch.ids]
+
+
+def _rows_of(evidence: Evidence, at: Tensor) -> Evidence:
+    """The same evidence for some of its images."""
+    traces = {
+        name: replace(trace, maps={cam: maps[at] for cam, maps in trace.maps.items()}, poles=trace.poles[at])
+        for name, trace in evidence.traces.items()
+    }
+    return replace(
+        evidence,
+        images=evidence.images[at],
+        logits=evidence.logits[at],
+        explained=evidence.explained[at],
+        traces=traces,
+    )

@@ -1,0 +1,81 @@
+"""Settings that every study shares: the model, the images, and how the run goes."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from gazeshift.errors import SettingsError
+from gazeshift.registry import value
+
+
+def read_number(given: Any) -> Any:
+    """A number as people write it: ``2/255``, ``0.5``, ``1e-3``."""
+    return value(given) if isinstance(given, str) else given
+
+
+def read_list(given: Any) -> Any:
+    """``0.25,0.5,1`` as well as three values."""
+    if isinstance(given, str):
+        given = (given,)
+    if isinstance(given, list | tuple):
+        return tuple(piece for item in given for piece in (item.split(",") if isinstance(item, str) else (item,)))
+    return given
+
+
+def read_specs(given: Any) -> Any:
+    """``fgsm,pgd`` as two specs, but ``pgd:norm=l2,steps=5`` as one."""
+    specs: list[Any] = []
+    for piece in read_list(given):
+        if isinstance(piece, str) and "=" in piece and ":" not in piece and specs:
+            specs[-1] = f"{specs[-1]},{piece}"
+        else:
+            specs.append(piece)
+    return tuple(specs)
+
+
+def read_numbers(given: Any) -> Any:
+    """``0.25,0.5,2/1`` as numbers."""
+    return tuple(read_number(item) for item in read_list(given))
+
+
+def written(text: str) -> Any:
+    """A default as people write it, ``2/255``; the field's validator reads it, and --help shows it so."""
+    return text
+
+
+Number = Annotated[float, BeforeValidator(read_number)]
+Numbers = Annotated[tuple[Number, ...], BeforeValidator(read_numbers)]
+Names = Annotated[tuple[str, ...], BeforeValidator(read_list)]
+Specs = Annotated[tuple[str, ...], BeforeValidator(read_specs)]
+
+
+class StudySettings(BaseModel):
+    """What every study needs to know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    images: Path | None = Field(None, description="Folder, files or Parquet to look at; none: the 20 demo images.")
+    labels: Path | None = Field(None, description="CSV with columns file,label, or ImageNet's val.txt.")
+    limit: int | None = Field(None, ge=1, description="Use this many images, drawn with the seed.")
+    model: str = Field("efficientnet_lite0", description="See `gazeshift list models`.")
+    weights: str | None = Field(None, description=".safetensors or tensors-only .pt file; `random` for none.")
+    input_size: int | None = Field(None, ge=8, description="Resize and crop images to this many pixels.")
+    classes: Path | None = Field(None, description="Text file with one class name per line, in the order of the index.")
+    seed: int = Field(0, ge=0, description="Everything random follows from it.")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.")
+    batch_size: int = Field(8, ge=1, description="Images side by side; also the piece that a resumed study redoes.")
+
+    def class_names(self) -> tuple[str, ...]:
+        """Names from the file `classes`, if one is given."""
+        if self.classes is None:
+            return ()
+        try:
+            lines = self.classes.read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as cause:
+            raise SettingsError(f"class names cannot be read from {self.classes} ({cause}).") from cause
+        return tuple(line.strip() for line in lines if line.strip())
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that decide the rows: everything but where and in what pieces the work is done."""
+        return self.model_dump(mode="json", exclude={"device", "batch_size"})

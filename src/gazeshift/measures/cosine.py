@@ -7,9 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gazeshift.errors import SettingsError, did_you_mean
+from gazeshift.measures._jet import jet_picture
 from gazeshift.measures._pairs import matched
 
 __all__ = ["Cosine"]
+
+SPACES = ("raw", "jet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +25,21 @@ class Cosine:
     *less* deviation. Two blank maps (zero throughout) give 1 and a blank map against another gives 0, by
     convention: count the blanks where it matters. A map with a NaN or infinite value gives NaN.
 
+    Args:
+        space: ``raw`` compares the maps. ``jet`` compares colour pictures of them, as the released code of that paper
+            does: nearly everything is then alike, because background is blue in both. Only to show where published
+            numbers come from.
+
+    Raises:
+        SettingsError: no such space.
+
     >>> first = torch.tensor([[[3.0, 4.0]], [[1.0, 0.0]], [[0.0, 0.0]]])
     >>> second = torch.tensor([[[4.0, 3.0]], [[0.0, 2.0]], [[0.0, 0.0]]])
     >>> Cosine()(first, second)
     tensor([0.9600, 0.0000, 1.0000])
     """
+
+    space: str = "raw"
 
     compares: ClassVar[str] = "maps"
     per: ClassVar[str] = "image"
@@ -34,9 +48,16 @@ class Cosine:
     highest: ClassVar[float] = 1.0
     same: ClassVar[float] = 1.0
 
+    def __post_init__(self) -> None:
+        if self.space not in SPACES:
+            raise SettingsError(f"cosine has no space '{self.space}'. {did_you_mean(self.space, SPACES)}")
+
     def __call__(self, first: Float[Tensor, "n h w"], second: Float[Tensor, "n h w"]) -> Float[Tensor, " n"]:
         """One number per pair of maps, in [-1, 1]."""
-        one, two = (_peak_one(maps) for maps in matched(first, second, "(n, h, w)"))
+        first, second = matched(first, second, "(n, h, w)")
+        if self.space == "jet":
+            first, second = jet_picture(first), jet_picture(second)
+        one, two = _peak_one(first), _peak_one(second)
         own, other = _product(one, one), _product(two, two)
         blank = torch.where(own == 0, 1.0, own), torch.where(other == 0, 1.0, other)
         cosine = _product(one, two) / (blank[0] * blank[1]).sqrt()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
+from pydantic import ValidationError
 
 from gazeshift import __version__
 from gazeshift.errors import GazeshiftError
@@ -27,13 +28,14 @@ app = App(
     help_format="plaintext",
     default_parameter=Parameter(negative=""),
     version=__version__,
+    suppress_keyboard_interrupt=False,
 )
 for place, name, what in (
     ("demo:demo", "demo", "Attack a real classifier on 20 ImageNet images and report where its gaze went."),
     ("look:look", "look", "Draw where a classifier looks in your own images, at every layer."),
     ("study:app", "study", "Run an experiment over many images; resumable."),
     ("report:report", "report", "Write a study's HTML report again, from its tables alone."),
-    ("list:list_", "list", "List attacks, maps, measures, models, or the layers of a model."),
+    ("listing:list_", "list", "List attacks, maps, measures, models, or the layers of a model."),
 ):
     app.command(f"gazeshift.cli.{place}", name=name, help=what)
 
@@ -48,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _run(arguments: list[str], *, debug: bool) -> int:
     try:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_none")
-    except (GazeshiftError, CycloptsError) as error:
-        return _complain(" ".join(str(error).split()), 2, debug=debug)
+    except (GazeshiftError, CycloptsError, ValidationError) as error:
+        return _complain(_sentence(error), 2, debug=debug)
     except KeyboardInterrupt:
         return _complain("stopped. What is finished is kept; the same command goes on from there.", 130, debug=False)
     except BrokenPipeError:  # `gazeshift list layers | head`
@@ -62,6 +64,19 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         reason = " ".join(str(error).split())[:300]
         return _complain(f"a fault of ours: {type(error).__name__}: {reason} (--debug shows where)", 1, debug=debug)
     return 0
+
+
+def _sentence(error: BaseException) -> str:
+    """The error as one line; of settings that do not fit, which flag, what was wanted and what came."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, ValidationError):
+        inner = inner.__cause__ or inner.__context__
+    if inner is None:
+        return " ".join(str(error).split())
+    first = inner.errors()[0]
+    flag = "--" + str(first["loc"][0]).replace("_", "-")
+    wanted = first["msg"][:1].lower() + first["msg"][1:]
+    return f"{flag}: {wanted}, got {first['input']!r}. `--help` describes it."
 
 
 def _complain(message: str, code: int, *, debug: bool) -> int:

@@ -66,6 +66,8 @@ class Store:
             self.folder.mkdir(parents=True, exist_ok=True)
             present = sorted(path.name for path in self.folder.iterdir())
             before = self.manifest()
+            if before and before.get("status") == "running" and not any(self.parts.glob(f"[!.]*.{MAIN}.parquet")):
+                before, present = None, []  # an earlier try that finished nothing binds nobody
             _check_study(self.folder, before, present)
             _check_same(self.folder, before, settings)
             self.parts.mkdir(exist_ok=True)

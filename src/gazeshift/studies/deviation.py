@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -30,7 +31,7 @@ class Deviation(StudySettings):
     strengths: Numbers = Field(written("0.25,0.5,1,2,4"), description="Multiples of the perturbation and the noise.")
     layers: Names = Field(written("trunk"), description="convs, blocks, trunk, names, aliases or globs.")
     cams: Specs = Field(written("grad_cam,grad_cam_pp,layer_cam,noise_cam,cam"), description="Maps to draw.")
-    score: str = Field("logit", description="logit, or prob for the softmax probability.")
+    score: Literal["logit", "prob"] = Field("logit", description="What is differentiated; prob: after softmax.")
     gallery: int = Field(6, ge=0, description="Images shown in the report's gallery.")
 
     def run(self, out: Path, *, command: str = "", progress: Progress = lambda *_: None) -> Path:

@@ -1,0 +1,174 @@
+"""The command line as a person meets it: what it prints, its exit codes, and one sentence for bad input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gazeshift import cli
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _small_study import make_images, make_network
+
+
+@pytest.fixture
+def run(capfd):
+    """Run a command in this process: exit code, standard output, standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            cli.main([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        return ended.value.code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def images(tmp_path):
+    return make_images(tmp_path / "images", 6)
+
+
+@pytest.fixture
+def model(tmp_path):
+    return make_network(tmp_path)
+
+
+STUDY = ("--strengths", "0.5,1", "--cams", "grad_cam", "--gallery", 1, "--device", "cpu", "--epsilon", "16/255")
+
+
+def test_help_is_there_for_every_command_and_does_not_load_torch():
+    code = (
+        "import sys; from gazeshift.cli import app;"
+        "app(sys.argv[1:], exit_on_error=False, result_action='return_none');"
+        "assert 'torch' not in sys.modules"
+    )
+    for command in ([], ["demo"], ["look"], ["study"], ["study", "deviation"], ["report"], ["list"]):
+        done = subprocess.run([sys.executable, "-c", code, *command, "--help"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "Usage: gazeshift" in done.stdout
+        assert "gazeshift " + " ".join(command) in done.stdout
+        assert "xample" in done.stdout  # every command shows one
+
+
+def test_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "gazeshift", "--version"], capture_output=True, text=True)
+    assert done.stdout.strip() == "0.1.0"
+
+
+def test_a_study_from_folder_to_report(run, images, model, tmp_path):
+    out = tmp_path / "out"
+    code, printed, shown = run("study", "deviation", "--images", images, "--model", model, *STUDY, "--out", out)
+    assert code == 0, shown
+    assert str(out / "report.html") in printed
+    assert printed.count("* ") == 3
+    assert "6 of 6 images" in shown
+    page = (out / "report.html").read_text()
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["command"].startswith("gazeshift ")
+    assert "<html" in page
+    (out / "report.html").unlink()
+    assert run("report", out)[0] == 0
+    assert (out / "report.html").read_text() == page
+
+
+def test_look_writes_overlays_arrays_and_a_page(run, images, model, tmp_path):
+    out = tmp_path / "looked"
+    (images / "bad.png").write_bytes(b"")
+    code, printed, _ = run("look", images / "000.png", images / "bad.png", "--model", model, "--out", out)
+    assert code == 0
+    assert "000.png: " in printed
+    assert "skipped bad.png" in printed
+    (folder,) = [path for path in out.iterdir() if path.is_dir()]
+    maps = np.load(folder / "maps.npz")
+    assert set(maps.files) == {"first/grad_cam", "second/grad_cam"}
+    assert maps["second/grad_cam"].shape == (16, 16)
+    with Image.open(folder / "second.grad_cam.png") as picture:
+        assert picture.size == (32, 32)
+    page = (out / "index.html").read_text()
+    assert "second.grad_cam.png" in page
+    assert "bad.png" in page
+
+
+def test_list_names_every_part_and_layer(run, model):
+    code, printed, _ = run("list")
+    assert code == 0
+    for name in ("fgsm", "pgd", "grad_cam", "noise_cam", "cosine", "nissim", "efficientnet_lite0", "deviation"):
+        assert name in printed
+    code, printed, _ = run("list", "layers", "--model", model)
+    assert code == 0
+    assert "second" in printed
+
+
+BAD = {
+    "unknown command": (["stdy"], "stdy"),
+    "no images": (["look"], "IMAGES"),
+    "missing image": (["look", "nowhere.jpg"], "nowhere.jpg"),
+    "unknown model": (["look", "IMAGE", "--model", "efficientnet"], "Did you mean"),
+    "unknown layer": (["look", "IMAGE", "--model", "MODEL", "--layers", "thrid"], "no layer 'thrid'"),
+    "unknown cam": (["look", "IMAGE", "--model", "MODEL", "--cams", "gradcam"], "Did you mean 'grad_cam'"),
+    "no gpu": (["look", "IMAGE", "--model", "MODEL", "--device", "cuda:9"], "Use --device cpu"),
+    "nonsense device": (["look", "IMAGE", "--model", "MODEL", "--device", "gpu"], "Known: auto, cpu"),
+    "epsilon 8": (["study", "deviation", "--epsilon", "8", "--out", "OUT"], "Did you mean 8/255"),
+    "epsilon 0": (["study", "deviation", "--epsilon", "0", "--out", "OUT"], "above 0"),
+    "epsilon negative": (["study", "deviation", "--epsilon", "-0.01", "--out", "OUT"], "above 0"),
+    "epsilon text": (["study", "deviation", "--epsilon", "small", "--out", "OUT"], "--epsilon: input should be a valid number"),
+    "unknown attack": (["study", "deviation", "--attack", "pgdd", "--out", "OUT"], "Did you mean 'pgd'"),
+    "batch of none": (["demo", "--batch-size", "0", "--out", "OUT"], "--batch-size: input should be greater"),
+    "unknown flag": (["study", "deviation", "--epsilom", "8/255", "--out", "OUT"], "epsilom"),
+    "no out": (["study", "deviation"], "--out"),
+    "empty folder": (["study", "deviation", "--images", "EMPTY", "--out", "OUT"], "image"),
+    "report of nothing": (["report", "EMPTY"], "EMPTY"),
+    "layers without a size": (["list", "layers", "--model", "SIZELESS"], "--input-size"),
+    "a model that is no module": (["look", "IMAGE", "--model", "module:os:getcwd"], "torch.nn.Module"),
+    "a score that is none": (["study", "deviation", "--score", "loss", "--out", "OUT"], "logit"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD)
+def test_bad_input_ends_with_one_sentence_and_2(run, images, model, tmp_path, arguments, message):
+    (tmp_path / "EMPTY").mkdir()
+    (tmp_path / "sizeless.py").write_text(
+        "import torch\ndef make():\n    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))\n"
+    )
+    places = {
+        "IMAGE": images / "000.png",
+        "MODEL": model,
+        "OUT": tmp_path / "out",
+        "EMPTY": tmp_path / "EMPTY",
+        "SIZELESS": f"module:{tmp_path / 'sizeless.py'}:make",
+    }
+    code, printed, shown = run(*(places.get(argument, argument) for argument in arguments))
+    assert code == 2, (printed, shown)
+    assert message in shown
+    assert shown.startswith("gazeshift: ")
+    assert "Traceback" not in shown
+    assert shown.count("\n") == 1
+
+
+def test_debug_shows_the_traceback(run):
+    code, _, shown = run("--debug", "look", "nowhere.jpg")
+    assert code == 2
+    assert "Traceback" in shown
+
+
+def test_a_fault_of_ours_says_so_without_a_traceback(run, monkeypatch, images, model):
+    monkeypatch.setattr("gazeshift.cli._looking.look_at", lambda *_, **__: 1 / 0)
+    code, _, shown = run("look", images / "000.png", "--model", model)
+    assert code == 1
+    assert "a fault of ours: ZeroDivisionError" in shown
+    assert "Traceback" not in shown
+
+
+def test_an_interruption_keeps_what_is_done(run, monkeypatch, images, model):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gazeshift.cli._looking.look_at", interrupted)
+    code, _, shown = run("look", images / "000.png", "--model", model)
+    assert code == 130
+    assert "the same command goes on" in shown

@@ -1,0 +1,37 @@
+"""Writes docs/parts.md, the list of all parts, from their docstrings; with --check, says whether it is up to date."""
+
+import sys
+from pathlib import Path
+
+from gazeshift.registry import accepted, find, names, summary
+
+FAMILIES = {
+    "attacks": "Attacks change images so that a classifier errs. All take images in [0, 1].",
+    "cams": "Maps of where a classifier looks, drawn at every layer in one pass.",
+    "measures": "One number per image from two maps or two images; two of them summarise NISSIM over images and levels.",
+    "interventions": "Changes to pixels, filters or training.",
+    "models": "Sources of classifiers.",
+    "studies": "Experiments: `gazeshift study NAME`.",
+}
+FILE = Path(__file__).with_name("parts.md")
+
+
+def page() -> str:
+    """The whole page."""
+    lines = ["# Parts", "", "Written by `make docs` from the code; `gazeshift list` prints the same."]
+    for family, intro in FAMILIES.items():
+        lines += ["", f"## {family}", "", intro, "", "| name | settings | what it is |", "|---|---|---|"]
+        lines += [_row(family, name) for name in names(family)]
+    return "\n".join(lines) + "\n"
+
+
+def _row(family: str, name: str) -> str:
+    settings = ", ".join(f"`{setting}`" for setting in accepted(find(family, name)))
+    return f"| `{name}` | {settings} | {summary(family, name).replace('|', ' ')} |"
+
+
+if __name__ == "__main__":
+    if "--check" not in sys.argv:
+        FILE.write_text(page(), "utf-8")
+    elif not FILE.is_file() or FILE.read_text("utf-8") != page():
+        sys.exit("docs/parts.md is not up to date: run `make docs`, or python docs/parts.py.")

@@ -48,7 +48,7 @@ check: .venv/.dev  ## formatting, lint, types, import contracts, lists in the do
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python docs/parts.py --check
+	$(BIN)/python tools/list_parts.py --check
 
 format: .venv/.dev  ## put the code in its form
 	$(BIN)/ruff format .
@@ -58,7 +58,7 @@ bench: .venv/.bench  ## measure: ratios side by side, printed as a table
 	$(BIN)/python -m bench $(ARGS)
 
 docs: .venv/.dev .venv/.docs  ## build the documentation into site/
-	$(BIN)/python docs/parts.py
+	$(BIN)/python tools/list_parts.py
 	$(BIN)/zensical build --clean
 
 lock: .venv/.made  ## resolve constraints.txt anew

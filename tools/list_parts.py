@@ -13,7 +13,7 @@ FAMILIES = {
     "models": "Sources of classifiers.",
     "studies": "Experiments: `gazeshift study NAME`.",
 }
-FILE = Path(__file__).with_name("parts.md")
+FILE = Path(__file__).resolve().parent.parent / "docs" / "parts.md"
 
 
 def page() -> str:
@@ -34,4 +34,4 @@ if __name__ == "__main__":
     if "--check" not in sys.argv:
         FILE.write_text(page(), "utf-8")
     elif not FILE.is_file() or FILE.read_text("utf-8") != page():
-        sys.exit("docs/parts.md is not up to date: run `make docs`, or python docs/parts.py.")
+        sys.exit("docs/parts.md is not up to date: run `make docs`, or python tools/list_parts.py.")

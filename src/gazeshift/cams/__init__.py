@@ -18,11 +18,11 @@ PIECE = {"cpu": 1 << 20, "cuda": 1 << 27}
 
 def draw(cams: Mapping[str, DrawsMap], layer: Layer, activations: Tensor, gradients: Tensor) -> LayerTrace:
     """Every CAM of one layer, a few images at a time so that no temporary outgrows the layer itself."""
-    per_image = activations[0].numel()
-    size = max(1, PIECE.get(activations.device.type, PIECE["cuda"]) // per_image)
+    values = max(1, activations[:1].numel())
+    size = max(1, PIECE.get(activations.device.type, PIECE["cuda"]) // values)
     maps: dict[str, list[Tensor]] = {name: [] for name in cams}
     poles = []
-    for start in range(0, len(activations), size):
+    for start in range(0, max(1, len(activations)), size):  # an empty batch is one empty piece
         seen = Seen(activations[start : start + size], gradients[start : start + size])
         for name, cam in cams.items():
             maps[name].append(cam(seen))

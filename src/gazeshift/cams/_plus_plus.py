@@ -18,14 +18,11 @@ def check_alpha_norm(value: str) -> None:
 
 
 def plus_plus_weights(seen: Seen, alpha_norm: AlphaNorm) -> Float[Tensor, "n k"]:
-    """w = sum alpha relu(g), with alpha divided by its sum over the pixels that the normalisation names.
+    """W = sum alpha relu(g), with alpha divided by its sum over the pixels that the normalisation names.
 
     A sum of 0 divides by 1 (the channel then has no positive gradient, or its alphas cancel).
     """
     if alpha_norm == "none":
         return seen.pull
-    if alpha_norm == "positive":
-        total = (seen.alphas * (seen.positive > 0)).sum(2)
-    else:
-        total = seen.signed_alpha_sums
-    return seen.pull / total.masked_fill(total == 0, 1)
+    normed = (seen.alphas * (seen.positive > 0)).sum(2) if alpha_norm == "positive" else seen.signed_alpha_sums
+    return seen.pull / normed.masked_fill(normed == 0, 1)

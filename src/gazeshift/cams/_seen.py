@@ -31,7 +31,7 @@ class Seen:
 
     def as_map(self, flat: Float[Tensor, "n p"]) -> Float[Tensor, "n h w"]:
         """A map from its flattened pixels."""
-        return flat.unflatten(1, self.size)
+        return flat.reshape(len(flat), *self.size)
 
     @cached_property
     def positive(self) -> Float[Tensor, "n k p"]:
@@ -71,7 +71,8 @@ class Seen:
     @cached_property
     def pull(self) -> Float[Tensor, "n k"]:
         """Sum over pixels of alpha relu(g): Grad-CAM++'s weights with alphas as they are."""
-        return torch.linalg.vecdot(self.alphas, self.positive)
+        pull: Tensor = torch.linalg.vecdot(self.alphas, self.positive)
+        return pull
 
     @cached_property
     def poles(self) -> Int[Tensor, " n"]:

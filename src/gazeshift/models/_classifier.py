@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -81,18 +81,14 @@ class Classifier(nn.Module):
         own: bool = False,
     ) -> None:
         super().__init__()
-        try:
-            self.module = module if own else copy.deepcopy(module)
-        except (RuntimeError, TypeError, ValueError) as cause:
-            raise ModelError(
-                f"a classifier is a frozen copy of its network, and {name} cannot be copied ({cause}). "
-                "Build it anew and hand it over with own=True."
-            ) from cause
+        with torch.inference_mode(mode=False):
+            self.module = module if own else _copied(module, name)
+            self.preprocessing = preprocessing or Preprocessing()
+            self.register_buffer("mean", torch.tensor(self.preprocessing.mean)[:, None, None], persistent=False)
+            self.register_buffer("std", torch.tensor(self.preprocessing.std)[:, None, None], persistent=False)
         self.name, self.source = name, source
-        self.preprocessing = preprocessing or Preprocessing()
         self.class_names, self.wnids = tuple(class_names), tuple(wnids)
-        self.register_buffer("mean", torch.tensor(self.preprocessing.mean)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(self.preprocessing.std)[:, None, None], persistent=False)
+        self._apply(lambda tensor: tensor.clone() if tensor.is_inference() else tensor)
         self.eval().requires_grad_(requires_grad=False)
         self._local, self._lock = threading.local(), threading.Lock()
         self._layers: dict[tuple[int, int], tuple[Layer, ...]] = {}
@@ -104,14 +100,20 @@ class Classifier(nn.Module):
         if passes is not None:
             passes.forwards += len(images)
             if logits.requires_grad:
-                logits.register_hook(lambda _: self._count_backward(passes, len(images)))
+                logits.register_hook(lambda _: self._count_backward(passes, len(images)))  # type: ignore[no-untyped-call]
         return logits
 
-    def train(self, mode: bool = True) -> "Classifier":  # noqa: FBT001, FBT002
+    def train(self, mode: bool = True) -> "Classifier":
         """Stay in eval mode: a classifier is a frozen snapshot. Train the network itself, then wrap it again."""
         if mode:
             raise ModelError("a Classifier is frozen in eval mode. Train the network itself, then wrap it again.")
         super().train(mode=False)
+        return self
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "Classifier":
+        """Move and convert weights outside inference mode: no gradient could pass through what is made inside."""
+        with torch.inference_mode(mode=False):
+            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
     @contextmanager
@@ -164,12 +166,14 @@ class Classifier(nn.Module):
             ModelError: the model cannot be run, has no convolution, or its input size is unknown and not given.
         """
         if size is None and self.input_size is None:
-            raise ModelError(f"{self.name} has no input size of its own, and its layers depend on it. Say which: 32, 224?")
+            raise ModelError(
+                f"{self.name} has no input size of its own, and its layers depend on it. Say which: 32, 224?"
+            )
         size = size or (self.input_size or 0, self.input_size or 0)
         with self._lock:
             if size not in self._layers:
-                grey = torch.full((1, 3, *size), 0.5, device=self.device)
-                self._layers[size] = discover(self.module, lambda: self(grey), self.name)
+                grey = partial(torch.full, (1, 3, *size), 0.5, device=self.device)
+                self._layers[size] = discover(self.module, lambda: self(grey()), self.name)
             return self._layers[size]
 
     def class_name(self, index: int) -> str:
@@ -206,3 +210,13 @@ class Classifier(nn.Module):
                 f"images must be in [0, 1], got [{low:.4g}, {high:.4g}]. The model normalises inside; "
                 "pass images before normalisation, and divide 8-bit ones by 255."
             )
+
+
+def _copied(module: nn.Module, name: str) -> nn.Module:
+    try:
+        return copy.deepcopy(module)
+    except (RuntimeError, TypeError, ValueError) as cause:
+        raise ModelError(
+            f"a classifier is a frozen copy of its network, and {name} cannot be copied ({cause}). "
+            "Build it anew and hand it over with own=True."
+        ) from cause

@@ -12,16 +12,18 @@ from typing import Any, TypeVar
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.graph import Node, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
-from gazeshift.errors import LayerError, ModelError
+from gazeshift.errors import BoundsError, LayerError, ModelError
 from gazeshift.models._classifier import Classifier
-from gazeshift.models._layers import RESCALING, outputs_hooked
+from gazeshift.models._layers import RESCALING, outputs_hooked, tensors_in
 from gazeshift.records import Layer
 
 Drawn = TypeVar("Drawn")
 Draw = Callable[[Layer, Tensor, Tensor], Drawn]
 SCORES = ("logit", "prob")
+INDICES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def trace(
@@ -49,13 +51,14 @@ def trace(
     Raises:
         LayerError: a layer was not reached, or does not lead to the score.
         ModelError: the model's answer is not (n, classes).
+        BoundsError: `classes` is not one class index per image.
     """
     watch = _Watch(layers, draw)
-    with torch.inference_mode(mode=False), torch.enable_grad(), watch.attached(classifier):
-        logits = classifier(images.clone() if images.is_inference() else images.detach())
-    check_logits(classifier, logits, len(images))
-    explained = logits.detach().argmax(1) if classes is None else classes.to(logits.device)
-    with torch.inference_mode(mode=False), torch.enable_grad():
+    with torch.inference_mode(mode=False), torch.enable_grad(), watch:
+        with watch.attached(classifier):
+            logits = classifier(images.clone() if images.is_inference() else images.detach())
+        check_logits(classifier, logits, len(images))
+        explained = logits.detach().argmax(1) if classes is None else _checked(classes, logits)
         watch.run_backward(_scores(logits, explained, score).sum())
     return logits.detach(), explained, {layer.name: watch.drawn[layer.name] for layer in layers}
 
@@ -70,58 +73,106 @@ def check_logits(classifier: Classifier, logits: object, n: int) -> None:
         )
 
 
+def _checked(classes: Any, logits: Tensor) -> Tensor:
+    """The classes as 64-bit indices beside the logits; on a GPU an index out of range would end the process."""
+    n, count = logits.shape
+    if not isinstance(classes, Tensor) or classes.shape != (n,) or classes.dtype not in INDICES:
+        came = f"{classes.dtype} {tuple(classes.shape)}" if isinstance(classes, Tensor) else repr(classes)
+        raise BoundsError(f"the target must be a tensor of {n} class indices, one per image, got {came}.")
+    if n and not 0 <= classes.min() <= classes.max() < count:
+        low, high = classes.min().item(), classes.max().item()
+        raise BoundsError(f"the target must be classes from 0 to {count - 1}, got {low} to {high}.")
+    return classes.clone().to(logits.device, torch.long)
+
+
 def _scores(logits: Tensor, classes: Tensor, score: str) -> Tensor:
     values = logits.float().softmax(1) if score == "prob" else logits
     return values.gather(1, classes[:, None])
 
 
 class _Watch:
-    """State of one pass: what still waits for its gradient, and what was drawn."""
+    """State of one pass: what still waits for its gradient, and what was drawn. Forgets the graph when left."""
 
     def __init__(self, layers: Sequence[Layer], draw: Draw[Any]) -> None:
         self.wanted = {(layer.module, layer.call): layer for layer in layers}
         self.draw = draw
         self.leaves: list[Tensor] = []
+        self.nodes: set[Node] = set()
         self.waiting: dict[str, Tensor] = {}
         self.drawn: dict[str, Any] = {}
+        self.follow = _Follow(self.tap)
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the graph: its hooks refer back to this object, and that ring would wait for the collector."""
+        for kept in (self.leaves, self.nodes, self.waiting, self.follow.pending):
+            kept.clear()
 
     def attached(self, classifier: Classifier) -> ExitStack:
         """Hooks on the modules concerned and, if a layer ends in plain functions, a watch on those."""
         stack, names = ExitStack(), {layer.module for layer in self.wanted.values()}
         modules = {name: classifier.module.get_submodule(name) for name in names}
-        self.follow = _Follow(self.tap) if any(layer.then for layer in self.wanted.values()) else None
         stack.enter_context(outputs_hooked(modules, self.seen))
-        if self.follow:
+        if any(layer.then for layer in self.wanted.values()):
             stack.enter_context(self.follow)
         return stack
 
-    def seen(self, module: str, call: int, output: Any) -> Any:  # noqa: ANN401
+    def seen(self, module: str, call: int, output: Any) -> Any:
         layer = self.wanted.get((module, call))
         if layer is None:
             return None
         if layer.then:
-            self.follow.start(layer, output)  # type: ignore[union-attr]
+            self.follow.start(layer, output)
             return None
         return self.tap(layer, output)
 
-    def tap(self, layer: Layer, tensor: Tensor) -> Tensor:
-        """Keep a layer's activations for its gradient; start the graph here if none leads here yet."""
-        if not tensor.requires_grad:
-            tensor = tensor.detach().requires_grad_()
-            self.leaves.append(tensor)
-        self.waiting[layer.name] = tensor.detach()
-        tensor.register_hook(lambda gradient: self.arrived(layer, gradient))
-        return tensor.clone() if layer.overwritten else tensor
+    def tap(self, layer: Layer, tensor: Tensor, *, in_place: bool = False) -> Tensor:
+        """Keep a layer's activations for its gradient; start the graph here if no watched layer leads here.
+
+        Args:
+            layer: whose they are.
+            tensor: the activations.
+            in_place: the network goes on with this very tensor even if it ignores what is returned (``x.relu_()``).
+        """
+        shown = tensor if self.leads_to(tensor) else self.begun(tensor, in_place=in_place)
+        activations = shown.detach()
+        self.waiting[layer.name] = activations.clone() if layer.overwritten and in_place else activations
+        self.nodes.add(get_gradient_edge(shown).node)
+        shown.register_hook(lambda gradient: self.arrived(layer, gradient))  # type: ignore[no-untyped-call]
+        if in_place:
+            return tensor
+        return shown.clone() if layer.overwritten else shown
+
+    def begun(self, tensor: Tensor, *, in_place: bool) -> Tensor:
+        """The same values as the beginning of a graph; written back into the tensor if that one will be used."""
+        leaf = (tensor.detach().clone() if in_place else tensor.detach()).requires_grad_()
+        self.leaves.append(leaf)
+        if in_place:
+            tensor.copy_(leaf)
+        return leaf
+
+    def leads_to(self, tensor: Tensor) -> bool:
+        """Whether a watched layer lies before a tensor. Weights that ask for gradients make graphs of their own."""
+        ahead = [tensor.grad_fn] if tensor.grad_fn else []
+        passed: set[Node] = set()
+        while ahead and ahead[-1] not in self.nodes:
+            node = ahead.pop()
+            passed.add(node)
+            ahead.extend(before for before, _ in node.next_functions if before and before not in passed)
+        return bool(ahead)
 
     def arrived(self, layer: Layer, gradient: Tensor) -> None:
-        with torch.no_grad():
+        """Draw a layer. In full precision: the caller's autocast is not meant for maps."""
+        with torch.no_grad(), torch.autocast(gradient.device.type, enabled=False):
             self.drawn[layer.name] = self.draw(layer, self.waiting.pop(layer.name), gradient)
 
     def run_backward(self, score: Tensor) -> None:
         missed = [layer.name for layer in self.wanted.values() if layer.name not in self.waiting]
         if missed:
             raise LayerError(f"the forward pass did not reach layer {missed[0]}. Choose another layer.")
-        if score.requires_grad:
+        if score.requires_grad and self.leaves:
             torch.autograd.grad(score, self.leaves, allow_unused=True)
         if self.waiting:
             raise LayerError(
@@ -133,7 +184,7 @@ class _Watch:
 class _Follow(TorchFunctionMode):
     """Follows tensors through plain functions such as ``F.relu`` to where their layer ends."""
 
-    def __init__(self, tap: Callable[[Layer, Tensor], Tensor]) -> None:
+    def __init__(self, tap: Callable[..., Tensor]) -> None:
         super().__init__()
         self.tap = tap
         self.pending: dict[int, tuple[Layer, int, Tensor]] = {}
@@ -141,13 +192,15 @@ class _Follow(TorchFunctionMode):
     def start(self, layer: Layer, tensor: Tensor) -> None:
         self.pending[id(tensor)] = layer, layer.then, tensor
 
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401, ARG002
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = function(*args, **(kwargs or {}))
-        found = self.pending.pop(id(args[0]), None) if args and function.__name__ in RESCALING else None
+        if not self.pending or function.__name__ not in RESCALING:
+            return made
+        found = next((tensor for tensor in tensors_in(args, kwargs) if id(tensor) in self.pending), None)
         if found is None:
             return made
-        layer, left, _ = found
+        layer, left, _ = self.pending.pop(id(found))
         if left == 1:
-            return self.tap(layer, made)
+            return self.tap(layer, made, in_place=made is found)
         self.pending[id(made)] = layer, left - 1, made
         return made

@@ -1,0 +1,62 @@
+"""How data and scripts get into the page: JSON that no name can break out of, and gzip in base64."""
+
+import base64
+import gzip
+import importlib.util
+import json
+import math
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from gazeshift.errors import MissingPackageError
+
+
+def packed(block: bytes, effort: int = 6) -> str:
+    """Base64 of gzip, the same for the same bytes; the page unpacks it with DecompressionStream."""
+    return base64.b64encode(gzip.compress(block, effort, mtime=0)).decode()
+
+
+def packed_json(values: Mapping[str, Any]) -> str:
+    """Values as JSON, packed."""
+    return packed(_dumped(values).encode())
+
+
+def plain_json(values: Mapping[str, Any]) -> Markup:
+    r"""JSON that may stand inside a script element whatever names it holds.
+
+    >>> print(plain_json({"image": "</script>.jpg"}))
+    {"image":"\u003c/script\u003e.jpg"}
+    """
+    text = _dumped(values).replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    return Markup(text)  # noqa: S704
+
+
+@cache
+def plotly() -> str:
+    """plotly.js, packed. It is read from Plotly's package without importing its Python.
+
+    Raises:
+        MissingPackageError: Plotly is not installed.
+    """
+    package = importlib.util.find_spec("plotly")
+    folders = package.submodule_search_locations if package else None
+    if not folders:
+        raise MissingPackageError("the report needs the package 'plotly': pip install plotly")
+    return packed((Path(next(iter(folders))) / "package_data" / "plotly.min.js").read_bytes(), effort=9)
+
+
+def _dumped(values: Mapping[str, Any]) -> str:
+    return json.dumps(_finite(values), separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def _finite(values: Any) -> Any:
+    """The same with None for numbers that JSON does not have."""
+    if isinstance(values, Mapping):
+        return {name: _finite(value) for name, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values

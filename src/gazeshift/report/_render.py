@@ -1,0 +1,175 @@
+"""One HTML file from a study's tables: pure, offline, every name escaped."""
+
+import base64
+import json
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from gazeshift.pictures import colour_table
+from gazeshift.report._cube import Cube, cube, levels
+from gazeshift.report._embed import packed_json, plain_json, plotly
+from gazeshift.report._findings import cam_name, sentences, small
+from gazeshift.report._gallery import SHADES, Gallery, gallery
+from gazeshift.report._outcomes import Outcome, health, outcomes
+from gazeshift.report._papers import beside
+from gazeshift.report._read import ReportData
+from gazeshift.report._series import Series, key, series
+from gazeshift.report._tables import RANKED, percent, tables, two
+from gazeshift.report._tiles import tiles
+
+_PAGE, _LEAST = 3_850_000, 500_000
+_NUMBERS = ("compare", "split", "structure")
+_SCRIPTS = ("tables.js", "charts.js", "gallery.js", "page.js")
+
+
+def render(data: ReportData) -> str:
+    """The report as one HTML page that needs no network. The same data give the same text."""
+    found = cube(data)
+    values, worked = series(found), outcomes(data, found.attacks)
+    numbers = packed_json({part: values[part] for part in _NUMBERS})
+    shown = gallery(data, found, room=max(_LEAST, _PAGE - len(plotly()) - len(numbers)))
+    page = _environment().get_template("page.html")
+    return page.render(
+        **_words(data, found, values, worked),
+        findings=sentences(values, worked, _labels(data)),
+        outcomes=[_outcome_cells(outcome) for outcome in worked],
+        tables=tables(values, values["chosen"]),
+        papers=beside(values),
+        health=health(worked),
+        gallery=shown,
+        series=values,
+        blob=plain_json({**_named(values), **_shown(shown)}),
+        numbers=numbers,
+        plotly=plotly(),
+    )
+
+
+def findings(data: ReportData) -> tuple[str, ...]:
+    """The three findings that matter, one plain sentence or two each, with their figures."""
+    found = cube(data)
+    return sentences(series(found), outcomes(data, found.attacks), _labels(data))
+
+
+def _words(data: ReportData, found: Cube, values: Series, worked: tuple[Outcome, ...]) -> dict[str, Any]:
+    """What the page says in words and single numbers."""
+    manifest = data.manifest
+    choice = values["chosen"]
+    compare = values["compare"][key(*(choice[axis] for axis in ("attack", "strength", "target", "cam", "images")))]
+    return {
+        "manifest": manifest,
+        "manifest_text": json.dumps(manifest, indent=2, ensure_ascii=False, default=str),
+        "title": f"How attacks move the gaze of {_of(manifest, 'model').get('name', 'the model')}",
+        "created": _day(manifest.get("created")),
+        "duration": _duration(manifest.get("seconds")),
+        "labels": _labels(data),
+        "small": small(len(found.images)),
+        "compare": compare,
+        "tiles": tiles(values, compare, worked),
+        "ranked": RANKED,
+        "images": _of(manifest, "images"),
+        "model": _of(manifest, "model"),
+        "undefined": manifest.get("undefined") or [],
+        "cam_name": cam_name,
+        "two": two,
+    }
+
+
+def _outcome_cells(outcome: Outcome) -> list[str]:
+    low, high = outcome.interval
+    sizes = outcome.sizes
+    interval = f"{100 * low:.0f} to {100 * high:.0f} %" if outcome.correct else "–"
+    return [
+        outcome.attack.label,
+        f"{outcome.strength:g}",
+        f"{outcome.fooled} of {outcome.correct}",
+        percent(outcome.fooled, outcome.correct),
+        interval,
+        f"{outcome.noise_fooled} of {outcome.noise_correct}" if outcome.noise_correct else "–",
+        _decibels(sizes["psnr"]),
+        _size(sizes["linf"][1]),
+        _size(sizes["rms"][1]),
+        f"{sizes['l2'][1]:.2f}" if math.isfinite(sizes["l2"][1]) else "–",
+    ]
+
+
+def _decibels(quartiles: tuple[float, float, float]) -> str:
+    low, middle, high = quartiles
+    if math.isnan(middle):
+        return "–"
+    return f"{middle:.1f} ({low:.1f} to {high:.1f})" if math.isfinite(high) else f"{middle:.1f}".replace("inf", "∞")
+
+
+def _size(value: float) -> str:
+    return levels(value) if math.isfinite(value) else "–"
+
+
+def _named(values: Series) -> dict[str, Any]:
+    """The axes, and how people call the CAMs."""
+    axes = {part: value for part, value in values.items() if part not in _NUMBERS}
+    return {**axes, "names": {cam: cam_name(cam) for cam in values["cams"]}}
+
+
+def _shown(shown: Gallery) -> dict[str, Any]:
+    """What the page's script needs to draw the gallery."""
+    colours = base64.b64encode(colour_table().tobytes()).decode()
+    return {"gallery": shown.images, "maps": shown.packed, "shades": SHADES, "colours": colours}
+
+
+@cache
+def _environment() -> Environment:
+    loader = PackageLoader("gazeshift.report", "page")
+    made = Environment(autoescape=True, undefined=StrictUndefined, loader=loader, trim_blocks=True, lstrip_blocks=True)
+    made.filters |= {"number": _number, "tight": _tight, "target": _target, "cam": cam_name, "step": _step, "zip": zip}
+    made.globals["style"] = Markup(loader.get_source(made, "page.css")[0])  # noqa: S704
+    made.globals["script"] = Markup("\n".join(loader.get_source(made, name)[0] for name in _SCRIPTS))  # noqa: S704
+    return made
+
+
+def _number(value: float) -> str:
+    return f"{value:g}"
+
+
+def _tight(text: str) -> str:
+    """Keep a percent sign with its number."""
+    return text.replace(" %", "\u00a0%")
+
+
+def _target(target: str) -> str:
+    return {"predicted": "each image’s own", "reference": "the clean image’s"}.get(target, target)
+
+
+def _step(value: Any, name: str) -> str:
+    """A setting; budgets and steps in units of 1/255, as people write them."""
+    sized = name in {"epsilon", "step"} and isinstance(value, float)
+    return levels(value) if sized else str(value)
+
+
+def _labels(data: ReportData) -> str:
+    return str(_of(data.manifest, "images").get("labels", "given"))
+
+
+def _of(manifest: Mapping[str, Any], part: str) -> Mapping[str, Any]:
+    found = manifest.get(part)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _day(created: Any) -> str:
+    try:
+        return datetime.fromisoformat(str(created)).strftime("%d %B %Y, %H:%M %Z").strip().lstrip("0")
+    except ValueError:
+        return str(created or "unknown date")
+
+
+def _duration(seconds: Any) -> str:
+    if not isinstance(seconds, int | float) or not math.isfinite(seconds):
+        return "unknown time"
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{seconds:.1f} s"
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

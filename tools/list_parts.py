@@ -8,7 +8,7 @@ from gazeshift.registry import accepted, find, names, summary
 FAMILIES = {
     "attacks": "Attacks change images so that a classifier errs. All take images in [0, 1].",
     "cams": "Maps of where a classifier looks, drawn at every layer in one pass.",
-    "measures": "One number per image from two maps or two images; two of them summarise NISSIM over images and levels.",
+    "measures": "One number per image from two maps or images; two of them summarise NISSIM over images and levels.",
     "interventions": "Changes to pixels, filters or training.",
     "models": "Sources of classifiers.",
     "studies": "Experiments: `gazeshift study NAME`.",

@@ -149,9 +149,9 @@ class Attacked:
     @property
     def margin(self) -> Float[Tensor, " n"]:
         """Logit of the label minus the best other logit, after the attack: below 0 means fooled."""
-        label = self.logits.gather(1, self.labels[:, None])[:, 0]
+        label = self.logits.gather(1, self.labels[:, None])
         others = self.logits.scatter(1, self.labels[:, None], -torch.inf)
-        return label - others.amax(1)
+        return label[:, 0] - others.amax(1)
 
     @property
     def linf(self) -> Float[Tensor, " n"]:
@@ -161,7 +161,7 @@ class Attacked:
     @property
     def l2(self) -> Float[Tensor, " n"]:
         """Euclidean length of the perturbation, in [0, 1] units."""
-        return torch.linalg.vector_norm(self.perturbation, dim=(1, 2, 3))
+        return self.perturbation.square().sum((1, 2, 3)).sqrt()
 
     @property
     def rms(self) -> Float[Tensor, " n"]:

@@ -44,6 +44,11 @@ def table(folder: Path, name: str = "rows"):
     return pq.read_table(folder / f"{name}.parquet")
 
 
+def enlarged(raw: torch.Tensor) -> np.ndarray:
+    maps = raw.double().clamp_min(0)[None, None]
+    return torch.nn.functional.interpolate(maps, (32, 32), mode="bilinear").numpy().ravel()
+
+
 def test_rows_are_those_computed_by_hand(settings, tmp_path):
     out = Deviation(**settings).run(tmp_path / "out")
     rows = table(out).to_pylist()
@@ -59,12 +64,7 @@ def test_rows_are_those_computed_by_hand(settings, tmp_path):
             changed = gs.look(model, half, target=clean.predicted)
         for layer in ("first", "second"):
             for at, name in enumerate(batch.ids):
-                one, two = (
-                    torch.nn.functional.interpolate(seen.maps(layer)[at].double().clamp_min(0)[None, None], (32, 32), mode="bilinear")
-                    .numpy()
-                    .ravel()
-                    for seen in (clean, changed)
-                )
+                one, two = (enlarged(seen.maps(layer)[at]) for seen in (clean, changed))
                 wanted = one @ two / np.sqrt((one @ one) * (two @ two))
                 (row,) = [
                     row
@@ -288,7 +288,9 @@ def test_the_gallery_holds_each_kind_of_picture_and_raw_maps(settings, tmp_path)
     assert kinds == {("", "clean")} | {
         (attack, kind) for attack in ("fgsm", "pgd:steps=3") for kind in ("attacked", "noise", "perturbation")
     }
-    second = next(row for row in gallery if row["layer"] == "second" and row["cam"] == "grad_cam" and row["kind"] == "clean")
+    second = next(
+        row for row in gallery if row["layer"] == "second" and row["cam"] == "grad_cam" and row["kind"] == "clean"
+    )
     model = gs.load(settings["model"])
     batch = gs.open_source(settings["images"]).read(0, 4, model.preprocessing)
     wanted = gs.look(model, batch.images).maps("second")[list(batch.ids).index(second["image"])]

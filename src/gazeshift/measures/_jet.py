@@ -1,5 +1,7 @@
 """The colouring under which the released code of Renkhoff et al. compared heatmaps."""
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -26,6 +28,6 @@ def jet_picture(maps: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w3"]:
 
 def _curve(values: Tensor, corners: tuple[tuple[float, float], ...]) -> Tensor:
     result = torch.full_like(values, corners[0][1])
-    for (start, low), (end, high) in zip(corners[:-1], corners[1:], strict=True):
+    for (start, low), (end, high) in pairwise(corners):
         result = torch.where(values > start, low + (values - start) / (end - start) * (high - low), result)
     return result

@@ -1,30 +1,32 @@
-"""Runs a study cell by cell. What exists is complete: a killed study, run again, does what is missing.
+"""Long work done cell by cell. What exists is complete: a killed run, started again, does what is missing.
 
-Each cell's tables are written beside their place and renamed, the main table (``rows``) last; its file name is the
-hash of everything that the cell's rows depend on. At the end the cells are joined in order, so that the final tables
-are the same bytes whether the study ran through or was killed on the way.
+Each cell's tables are written beside their place and renamed, the main one last; its file name is the hash of
+everything that the cell's rows depend on, and its pages carry checksums. A study's cells are joined in order at the
+end, so that its tables are the same bytes whether it ran through or was killed on the way; an adversarial set's cells
+are its shards and stay as they are.
 """
 
-import errno
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gazeshift.data import replace_file, write_error
 from gazeshift.errors import OutputError
 
-MAIN = "rows"
+SCHEMA = 1
+DAMAGED = (OSError, pa.ArrowException)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A piece of a study: its number in the study, what its rows depend on, and the ids of its images."""
+    """A piece of the work: its number, what its rows depend on, and the ids of its images."""
 
     number: int
     inputs: Mapping[str, Any]
@@ -38,23 +40,39 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class CellResult:
-    """What a cell made: tables by name (``rows`` among them) and notes that go into the manifest."""
+    """What a cell made: tables by name (the main one among them) and notes that go into the manifest.
+
+    Args:
+        tables: by name.
+        notes: anything that JSON can hold.
+        options: for the Parquet writer, beside its compression and checksums.
+    """
 
     tables: Mapping[str, pa.Table]
     notes: Mapping[str, Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def fingerprint(content: object) -> str:
-    """Short hash of anything that JSON can hold."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:20]
-
-
+@dataclass(frozen=True)
 class Store:
-    """The folder of a study: finished cells in ``parts``, the joined tables and the manifest beside it."""
+    """The folder of a long piece of work: a manifest, and finished cells in a folder beside it.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.parts = folder / "parts"
+    Args:
+        folder: where everything goes.
+        holds: what the folder holds, in the words of messages and of the manifest: ``study`` or ``set``.
+        cells: name of the folder of cells.
+        main: the table that a cell ends with; a cell that has it is finished.
+    """
+
+    folder: Path
+    holds: str = "study"
+    cells: str = "parts"
+    main: str = "rows"
+
+    @property
+    def parts(self) -> Path:
+        """The folder of finished cells."""
+        return self.folder / self.cells
 
     def open(self, settings: Mapping[str, Any]) -> None:
         """Make the folder, or accept one that an earlier run with the same settings left.
@@ -66,16 +84,16 @@ class Store:
             self.folder.mkdir(parents=True, exist_ok=True)
             present = sorted(path.name for path in self.folder.iterdir())
             before = self.manifest()
-            if before and before.get("status") == "running" and not any(self.parts.glob(f"[!.]*.{MAIN}.parquet")):
-                before, present = None, []  # an earlier try that finished nothing binds nobody
-            _check_study(self.folder, before, present)
-            _check_same(self.folder, before, settings)
+            self._check_kind(before, present)
+            if before and before.get("status") == "running" and not any(self.parts.glob(f"[!.]*.{self.main}.parquet")):
+                before = None  # an earlier try that finished nothing binds nobody
+            self._check_same(before, settings)
             self.parts.mkdir(exist_ok=True)
-            for stale in self.parts.glob(".*"):
+            for stale in (*self.parts.glob(".*"), *self.folder.glob(".manifest.json.*")):
                 stale.unlink()
-            self.write_manifest(
-                {"schema": 1, "status": "running", "settings": dict(settings)} if before is None else before
-            )
+            if before is None:
+                first = {"schema": SCHEMA, "holds": self.holds, "status": "running", "settings": dict(settings)}
+                self.write_manifest(first)
         except OutputError:
             raise
         except OSError as cause:
@@ -95,20 +113,25 @@ class Store:
     def write_manifest(self, content: Mapping[str, Any]) -> None:
         """Replace the manifest in one step."""
         text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
-        self._replace(self.folder / "manifest.json", lambda path: path.write_text(text, "utf-8"))
+        replace_file(self.folder / "manifest.json", lambda path: path.write_text(text, "utf-8"))
 
     def has(self, cell: Cell) -> bool:
-        """Whether the cell is finished and whole."""
+        """Whether the cell is finished and whole: its main table is read through, and every checksum fits."""
+        try:
+            pq.read_table(self.place(cell), page_checksum_verification=True)
+        except DAMAGED:
+            return False
         return self._notes(cell) is not None
 
     def save(self, cell: Cell, result: CellResult) -> None:
         """Write a cell's tables, the main one last."""
-        order = sorted(result.tables, key=lambda name: name == MAIN)
+        order = sorted(result.tables, key=lambda name: name == self.main)
         for name in order:
             table = result.tables[name]
-            if name == MAIN:
+            if name == self.main:
                 table = table.replace_schema_metadata({"gazeshift": json.dumps(result.notes, default=str)})
-            self._replace(self._part(cell, name), lambda path, table=table: _write_table(table, path))
+            options = {"compression": "zstd", "write_page_checksum": True, **result.options}
+            replace_file(self.place(cell, name), partial(pq.write_table, table, **options))
 
     def notes(self, cells: Sequence[Cell]) -> Iterator[dict[str, Any]]:
         """What each finished cell noted, in order."""
@@ -119,7 +142,7 @@ class Store:
 
     def join(self, cells: Sequence[Cell], name: str) -> Path | None:
         """One table from all cells' parts, in the order of the cells, a part at a time; None if no cell has it."""
-        parts = [self._part(cell, name) for cell in cells if self._part(cell, name).is_file()]
+        parts = [self.place(cell, name) for cell in cells if self.place(cell, name).is_file()]
         if not parts:
             return None
         target = self.folder / f"{name}.parquet"
@@ -130,60 +153,47 @@ class Store:
                 for part in parts:
                     writer.write_table(pq.read_table(part).replace_schema_metadata(None))
 
-        self._replace(target, write)
+        replace_file(target, write)
         return target
 
+    def place(self, cell: Cell, name: str | None = None) -> Path:
+        """The file of a cell's table; of its main one if no name is given."""
+        return self.parts / f"{cell.number:06d}-{cell.key}.{name or self.main}.parquet"
+
     def _notes(self, cell: Cell) -> dict[str, Any] | None:
-        file = self._part(cell, MAIN)
         try:
-            metadata = pq.read_schema(file).metadata
+            metadata = pq.read_schema(self.place(cell)).metadata
             return json.loads(metadata[b"gazeshift"])  # type: ignore[no-any-return]
-        except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
+        except (*DAMAGED, KeyError, TypeError, ValueError):
             return None
 
-    def _part(self, cell: Cell, name: str) -> Path:
-        return self.parts / f"{cell.number:06d}-{cell.key}.{name}.parquet"
+    def _check_kind(self, before: Mapping[str, Any] | None, present: list[str]) -> None:
+        strangers = [name for name in present if name != self.cells and not name.startswith(".manifest.json.")]
+        if before is None and strangers:
+            found = f"holds no {self.holds} ({strangers[0]})"
+            raise OutputError(f"{self.folder} is not empty and {found}. Name another folder: --out.")
+        holds, schema = (before or {}).get("holds", "study"), (before or {}).get("schema", SCHEMA)
+        if before is not None and holds != self.holds:
+            raise OutputError(f"{self.folder} holds a {holds} and no {self.holds}. Name another folder: --out.")
+        if not isinstance(schema, int) or schema > SCHEMA:
+            raise OutputError(
+                f"{self.folder} was written by a later gazeshift (schema {schema}, this one knows {SCHEMA}). "
+                "Update gazeshift, or name another folder: --out."
+            )
 
-    def _replace(self, target: Path, write: Any) -> None:
-        beside = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            write(beside)
-            beside.replace(target)
-        except OSError as cause:
-            beside.unlink(missing_ok=True)
-            raise write_error(target, cause) from cause
-
-
-def _write_table(table: pa.Table, path: Path) -> None:
-    pq.write_table(table, path, compression="zstd")
-
-
-def _check_study(folder: Path, before: Mapping[str, Any] | None, present: list[str]) -> None:
-    if before is None and present and present != ["parts"]:
-        raise OutputError(f"{folder} is not empty and holds no study ({present[0]}). Name another folder: --out.")
-
-
-def _check_same(folder: Path, before: Mapping[str, Any] | None, settings: Mapping[str, Any]) -> None:
-    if before is None:
-        return
-    old = before.get("settings", {})
-    differing = sorted(
-        key for key in {*old, *settings} if old.get(key) != json.loads(json.dumps(settings.get(key), default=str))
-    )
-    if differing:
-        shown = "; ".join(f"{key}: {old.get(key)} there, {settings.get(key)} now" for key in differing[:4])
-        raise OutputError(
-            f"{folder} holds a study made with other settings ({shown}). Nothing was changed: name another folder with "
-            "--out, or the same settings to go on."
-        )
+    def _check_same(self, before: Mapping[str, Any] | None, settings: Mapping[str, Any]) -> None:
+        if before is None:
+            return
+        old, new = before.get("settings", {}), json.loads(json.dumps(dict(settings), default=str))
+        differing = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
+        if differing:
+            shown = "; ".join(f"{key}: {old.get(key)} there, {new.get(key)} now" for key in differing[:4])
+            raise OutputError(
+                f"{self.folder} holds a {self.holds} made with other settings ({shown}). Nothing was changed: name "
+                "another folder with --out, or the same settings to go on."
+            )
 
 
-def write_error(target: Path, cause: OSError) -> OutputError:
-    """The error for a file that cannot be written: says what to do, and that nothing finished is lost."""
-    if cause.errno == errno.ENOSPC:
-        return OutputError(
-            f"the disk is full: {target} could not be written. What is finished is kept; free some space and run the "
-            "same command again."
-        )
-    reason = cause.strerror or str(cause)
-    return OutputError(f"{target} cannot be written ({reason}). Name a folder you may write to: --out.")
+def fingerprint(content: object) -> str:
+    """Short hash of anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:20]

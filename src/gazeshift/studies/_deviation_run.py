@@ -1,23 +1,18 @@
 """One run of the deviation study: opens what the settings name, fills the cells that are missing, joins them."""
 
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from gazeshift.data import ImageSource, demo_images, open_source
-from gazeshift.errors import DataError
 from gazeshift.interventions.strength import Strengths
-from gazeshift.models import Classifier, load, preflight, select
+from gazeshift.models import select
 from gazeshift.records import Finding, Layer
-from gazeshift.registry import accepted, build, find, parse
+from gazeshift.registry import build
 from gazeshift.studies._cells import Cell, CellResult, Store, fingerprint
 from gazeshift.studies._deviation_cell import DeviationCell, Opened
+from gazeshift.studies._opening import check_first, circumstances, open_attack, open_classifier, open_images
 from gazeshift.studies.deviation import Deviation, Progress
 
 
@@ -26,37 +21,17 @@ class DeviationRun:
 
     def __init__(self, settings: Deviation, out: Path, command: str, progress: Progress) -> None:
         self.settings, self.command, self.progress = settings, command, progress
-        self.attacks = {spec: self._attack(spec) for spec in settings.attack}
+        self.attacks = {spec: open_attack(spec, settings.epsilon) for spec in settings.attack}
         self.strengths = Strengths(values=settings.strengths)
         self.cams = {spec: build("cams", spec) for spec in settings.cams}
-        self.classifier = load(
-            settings.model,
-            weights=settings.weights,
-            device=settings.device,
-            input_size=settings.input_size,
-            class_names=settings.class_names(),
-        )
-        self.source = self._source()
+        self.classifier = open_classifier(settings)
+        self.source = open_images(settings, self.classifier)
         self.store = Store(out)
-
-    def _attack(self, spec: str) -> Any:
-        name, written = parse(spec)
-        part = find("attacks", name)
-        takes = "epsilon" in accepted(part) and self.settings.epsilon is not None and "epsilon" not in written
-        return build("attacks", spec, **({"epsilon": self.settings.epsilon} if takes else {}))
-
-    def _source(self) -> ImageSource:
-        chosen = self.settings
-        if chosen.images is None:
-            source = demo_images()
-        else:
-            known = self.classifier
-            source = open_source(chosen.images, labels=chosen.labels, class_names=known.class_names, wnids=known.wnids)
-        return source if chosen.limit is None else source.take(chosen.limit, chosen.seed)
 
     def run(self) -> Path:
         started = time.monotonic()
-        findings, size = self._preflight()
+        findings, first = check_first(self.classifier, self.source, min(16, self.settings.batch_size))
+        size = (first.images.shape[2], first.images.shape[3])
         self.layers = select(self.classifier.layers(size), self.settings.layers, self.classifier.name)
         self.opened = Opened(self.settings, self.classifier, self.attacks, self.cams, self.strengths, self.layers)
         self.store.open(self.settings.identity())
@@ -69,15 +44,6 @@ class DeviationRun:
             )
         self._finish(cells, findings, time.monotonic() - started)
         return self.store.folder
-
-    def _preflight(self) -> tuple[tuple[Finding, ...], tuple[int, int]]:
-        """Checks on the first images that can be read; also tells their size."""
-        for batch in self.source.batches(min(16, self.settings.batch_size), self.classifier.preprocessing):
-            if len(batch.ids):
-                images = batch.images.to(self.classifier.device)
-                self.classifier.check(images)
-                return preflight(self.classifier, images, batch.labels), (images.shape[2], images.shape[3])
-        raise DataError(f"none of the {len(self.source)} images of {self.source.name} can be used.")
 
     def _cells(self) -> list[Cell]:
         inputs = {
@@ -115,7 +81,6 @@ class DeviationRun:
             self.store.join(cells, table)
         notes = list(self.store.notes(cells))
         skipped = [*({"id": s.id, "reason": s.reason} for s in self.source.skipped), *_all(notes, "skipped")]
-        card = self.classifier.card()
         self.store.write_manifest(
             {
                 "schema": 1,
@@ -123,14 +88,10 @@ class DeviationRun:
                 "status": "finished",
                 "command": self.command,
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                "gazeshift": version("gazeshift"),
-                "versions": {name: version(name) for name in ("torch", "timm", "torchvision", "numpy", "pillow")}
-                | {"python": sys.version.split()[0]},
+                **circumstances(self.classifier),
                 "seed": self.settings.seed,
-                "device": _device_name(self.classifier),
                 "seconds": round(sum(note["seconds"] for note in notes), 3),
                 "seconds_this_run": round(seconds, 3),
-                "model": card,
                 "settings": self.settings.identity(),
                 "images": {
                     "source": self.source.name,
@@ -182,8 +143,3 @@ def _layer_card(layer: Layer) -> dict[str, Any]:
         "aliases": layer.aliases,
         "followed_by": layer.followed_by,
     }
-
-
-def _device_name(classifier: Classifier) -> str:
-    device = classifier.device
-    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)

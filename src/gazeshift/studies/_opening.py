@@ -1,0 +1,69 @@
+"""Opens what the settings of a long run name, and tells a manifest under which circumstances it ran."""
+
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from gazeshift.data import ImageSource, demo_images, open_source
+from gazeshift.errors import DataError
+from gazeshift.models import Classifier, load, preflight
+from gazeshift.records import Batch, Finding
+from gazeshift.registry import accepted, build, find, parse
+from gazeshift.studies._settings import StudySettings
+
+
+def open_attack(spec: str, epsilon: float | None) -> Any:
+    """The attack that a spec names, with `epsilon` if it has one and the spec does not say another."""
+    name, written = parse(spec)
+    takes = "epsilon" in accepted(find("attacks", name)) and epsilon is not None and "epsilon" not in written
+    return build("attacks", spec, **({"epsilon": epsilon} if takes else {}))
+
+
+def open_classifier(settings: StudySettings) -> Classifier:
+    """The model that the settings name."""
+    return load(
+        settings.model,
+        weights=settings.weights,
+        device=settings.device,
+        input_size=settings.input_size,
+        class_names=settings.class_names(),
+    )
+
+
+def open_images(settings: StudySettings, classifier: Classifier) -> ImageSource:
+    """The images that the settings name, with labels in the classifier's classes; the demo's if none are named."""
+    if settings.images is None:
+        source = demo_images()
+    else:
+        known = classifier
+        source = open_source(settings.images, labels=settings.labels, class_names=known.class_names, wnids=known.wnids)
+    return source if settings.limit is None else source.take(settings.limit, settings.seed)
+
+
+def check_first(classifier: Classifier, source: ImageSource, size: int) -> tuple[tuple[Finding, ...], Batch]:
+    """Checks of the model on the first images that can be read, and these images.
+
+    Raises:
+        DataError: none can be read.
+    """
+    for batch in source.batches(size, classifier.preprocessing):
+        if len(batch.ids):
+            images = batch.images.to(classifier.device)
+            classifier.check(images)
+            return preflight(classifier, images, batch.labels), batch
+    raise DataError(f"none of the {len(source)} images of {source.name} can be used.")
+
+
+def circumstances(classifier: Classifier) -> dict[str, Any]:
+    """Versions, device and model, for the manifest."""
+    device = classifier.device
+    name = f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+    return {
+        "gazeshift": version("gazeshift"),
+        "versions": {name: version(name) for name in ("torch", "timm", "torchvision", "numpy", "pillow")}
+        | {"python": sys.version.split()[0]},
+        "device": name,
+        "model": classifier.card(),
+    }

@@ -101,6 +101,13 @@ def test_similarities_equal_sql(folder, text):
         assert made[0] == wanted[0]
 
 
+def test_fooled_images_are_each_attacks_own(text):
+    compare = numbers(text)["compare"]
+    assert compare["0.2.0.0.fooled"]["images"] == 6
+    assert compare["1.2.0.0.fooled"]["images"] == 0
+    assert compare["1.2.0.0.all"]["images"] == 10
+
+
 def test_compromise_equals_sql(folder, text):
     data = numbers(text)
     found = duckdb.sql(f"""
@@ -339,6 +346,7 @@ def test_maps_are_rounded_and_undefined_ones_kept_apart():
     assert quantised(np.array([[-1.0, 0.0], [0.5, 1.0]]), 8).tolist() == [[0, 0], [32, 63]]
     assert quantised(np.array([[-1.0, 0.0]]), 8) == -1
     assert quantised(np.array([[np.nan, 1.0]]), 8) == -2
+    assert quantised(np.array([[-4.0, 4.0, 1.0, 1.0]]), 2).tolist() == [[63, 32]], "cut off first, then averaged"
     coarser = quantised(np.array([[1.0, 3.0, 8.0], [0.0, 0.0, 8.0]]), 2)
     assert coarser.tolist() == [[round(63 / 8), 63]]
 

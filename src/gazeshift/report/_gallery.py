@@ -122,7 +122,7 @@ def quantised(values: Float[np.ndarray, "h w"], side: int) -> UInt8[np.ndarray, 
     """
     if not np.isfinite(values).all():
         return _BROKEN
-    positive = rectified(_coarser(values, side))
+    positive = rectified(_coarser(np.maximum(values, 0), side))
     return _BLANK if positive is None else np.round(positive * (SHADES - 1)).astype(np.uint8)
 
 

@@ -11,10 +11,15 @@ from gazeshift.errors import SettingsError
 AlphaNorm = Literal["none", "positive", "all"]
 
 
-def check_alpha_norm(value: str) -> None:
-    """Refuse anything but the three normalisations."""
-    if value not in ("none", "positive", "all"):
-        raise SettingsError(f"alpha_norm must be none, positive or all, got '{value}'.")
+def checked_alpha_norm(value: str | None) -> AlphaNorm:
+    """The normalisation of that name. A written ``alpha_norm=none`` arrives as None.
+
+    Raises:
+        SettingsError: there is none of that name.
+    """
+    if value is None or value in ("none", "positive", "all"):
+        return value or "none"  # type: ignore[return-value]
+    raise SettingsError(f"alpha_norm must be none, positive or all, got '{value}'.")
 
 
 def plus_plus_weights(seen: Seen, alpha_norm: AlphaNorm) -> Float[Tensor, "n k"]:
@@ -24,5 +29,4 @@ def plus_plus_weights(seen: Seen, alpha_norm: AlphaNorm) -> Float[Tensor, "n k"]
     """
     if alpha_norm == "none":
         return seen.pull
-    normed = (seen.alphas * (seen.positive > 0)).sum(2) if alpha_norm == "positive" else seen.signed_alpha_sums
-    return seen.pull / normed.masked_fill(normed == 0, 1)
+    return seen.mean_pull if alpha_norm == "positive" else seen.mean_pull * seen.positive_share

@@ -49,48 +49,72 @@ class Seen:
         return self.activations.sum(2, keepdim=True)
 
     @cached_property
-    def linear(self) -> Tensor:
-        """Indices (image, channel) of channels with S < 0, where 2 + S g can vanish."""
-        return (self.sums[..., 0] < 0).nonzero(as_tuple=True)  # type: ignore[return-value]
-
-    @cached_property
     def alphas(self) -> Float[Tensor, "n k p"]:
-        """1 / (2 + S relu(g)), Grad-CAM++'s alpha wherever g > 0; 0 at a pole."""
-        alphas = torch.mul(self.positive, self.sums).add_(2).reciprocal_()
-        image, channel = self.linear
-        if len(image):
-            alphas[image, channel] = _guarded(self._exact(self.positive)).to(alphas.dtype)
-        return alphas
+        """1 / (2 + S relu(g)), Grad-CAM++'s alpha wherever g > 0. Not to be used where S < 0: see `cancelling`."""
+        return torch.mul(self.positive, self.sums).add_(2).reciprocal_()
 
     @cached_property
-    def signed_alpha_sums(self) -> Float[Tensor, "n k"]:
-        """Sum over all pixels with g != 0 of 1 / (2 + S g); negative gradients count too."""
-        exact = torch.mul(self.gradients.double(), self.activations.double().sum(2, keepdim=True)).add_(2)
-        return _guarded(exact).mul_(self.gradients != 0).sum(2).to(self.activations.dtype)
+    def cancelling(self) -> tuple[tuple[Tensor, ...], Float[Tensor, "m p"], Float[Tensor, "m p"]]:
+        """Where S < 0 (image, channel), and relu(g) and 2 + S relu(g) there in float64: this sum can vanish."""
+        at = (self.sums[..., 0] < 0).nonzero(as_tuple=True)
+        positive = self.positive[at].double()
+        return at, positive, _denominators(self.activations[at], positive)
 
     @cached_property
     def pull(self) -> Float[Tensor, "n k"]:
         """Sum over pixels of alpha relu(g): Grad-CAM++'s weights with alphas as they are."""
         pull: Tensor = torch.linalg.vecdot(self.alphas, self.positive)
+        at, positive, denominators = self.cancelling
+        if len(positive):
+            pull[at] = torch.linalg.vecdot(_inverse(denominators), positive).to(pull.dtype)
         return pull
 
     @cached_property
+    def mean_pull(self) -> Float[Tensor, "n k"]:
+        """Mean of the positive gradients weighted by alpha, 0 if there are none; exactly g where g is constant."""
+        mean = _weighted_mean(self.alphas, self.positive)
+        at, positive, denominators = self.cancelling
+        if len(positive):
+            mean[at] = _weighted_mean(_inverse(denominators), positive).to(mean.dtype)
+        return mean
+
+    @cached_property
     def poles(self) -> Int[Tensor, " n"]:
-        """How many (channel, pixel) pairs with g > 0 left the sums because |2 + S g| < 1e-3."""
+        """How many (channel, pixel) pairs with g > 0 left these sums because |2 + S g| < 1e-3."""
+        (image, _), _, denominators = self.cancelling
         counts = torch.zeros(len(self.activations), dtype=torch.long, device=self.activations.device)
-        image, _ = self.linear
-        if len(image):
-            counts.index_add_(0, image, (self._exact(self.positive).abs() < POLE).sum(1))
-        return counts
+        return counts.index_add_(0, image, (denominators.abs() < POLE).sum(1))
 
-    def _exact(self, gradients: Tensor) -> Float[Tensor, "m p"]:
-        """2 + S g in float64, for the channels in `linear`."""
-        image, channel = self.linear
-        sums = self.activations[image, channel].double().sum(1, keepdim=True)
-        return gradients[image, channel].double() * sums + 2
+    @cached_property
+    def positive_share(self) -> Float[Tensor, "n k"]:
+        """Sum of 1 / (2 + S g) where g > 0, divided by its sum where g != 0 (by 1 if that is 0)."""
+        alphas = _inverse(_denominators(self.activations, self.gradients)).mul_(self.gradients != 0)
+        total = alphas.sum(2)
+        positive = total - alphas.mul_(self.gradients < 0).sum(2)
+        return (positive / total.masked_fill(total == 0, 1)).to(self.activations.dtype)
 
 
-def _guarded(denominators: Tensor) -> Tensor:
+def _weighted_mean(alphas: Float[Tensor, "*b p"], positive: Float[Tensor, "*b p"]) -> Float[Tensor, "*b"]:
+    """Sum of alpha relu(g) divided by the sum of the alphas where g > 0 (by 1 if that is 0).
+
+    What a first quotient misses is averaged and added, which makes it exactly g where g is constant: there NoiseCAM's
+    difference of the two must vanish.
+    """
+    alphas = alphas * (positive > 0)
+    total = alphas.sum(-1)
+    total = total.masked_fill_(total == 0, 1)
+    mean: Tensor = torch.linalg.vecdot(alphas, positive) / total
+    missed: Tensor = torch.linalg.vecdot(alphas, positive - mean[..., None])
+    return mean + missed / total
+
+
+def _denominators(activations: Float[Tensor, "*b p"], gradients: Float[Tensor, "*b p"]) -> Float[Tensor, "*b p"]:
+    """2 + S g in float64."""
+    return torch.mul(gradients.double(), activations.double().sum(-1, keepdim=True)).add_(2)
+
+
+def _inverse(denominators: Float[Tensor, "*b p"]) -> Float[Tensor, "*b p"]:
+    """1 / (2 + S g), 0 at a pole."""
     return denominators.reciprocal().masked_fill_(denominators.abs() < POLE, 0)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from gazeshift.cams._plus_plus import AlphaNorm, check_alpha_norm, plus_plus_weights
+from gazeshift.cams._plus_plus import AlphaNorm, checked_alpha_norm, plus_plus_weights
 from gazeshift.cams._seen import Seen
 
 __all__ = ["GradCamPP"]
@@ -28,7 +28,7 @@ class GradCamPP:
 
     def __post_init__(self) -> None:
         """Refuse another normalisation."""
-        check_alpha_norm(self.alpha_norm)
+        object.__setattr__(self, "alpha_norm", checked_alpha_norm(self.alpha_norm))
 
     def __call__(self, seen: Seen) -> Float[Tensor, "n h w"]:
         """Map (n, h, w) at the layer's own resolution."""

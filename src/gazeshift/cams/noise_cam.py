@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from gazeshift.cams._plus_plus import AlphaNorm, check_alpha_norm, plus_plus_weights
+from gazeshift.cams._plus_plus import AlphaNorm, checked_alpha_norm, plus_plus_weights
 from gazeshift.cams._seen import Seen
 
 __all__ = ["NoiseCam"]
@@ -15,7 +15,8 @@ __all__ = ["NoiseCam"]
 class NoiseCam:
     """What Grad-CAM++ weighs more than LayerCAM does: M = sum_k (w_k - relu(g_k)) A_k, raw and signed.
 
-    Equals `grad_cam_pp` minus `layer_cam` under the same normalisation; the paper then takes relu.
+    Equals `grad_cam_pp` minus `layer_cam` under the same normalisation; the paper then takes relu. Exactly 0 where
+    gradients are positive and the same at every pixel, as before average pooling, unless `alpha_norm` is ``none``.
 
     Args:
         alpha_norm: how w is normalised, see `grad_cam_pp`. ``none`` is the paper's formula, and at shallow layers
@@ -26,8 +27,9 @@ class NoiseCam:
 
     def __post_init__(self) -> None:
         """Refuse another normalisation."""
-        check_alpha_norm(self.alpha_norm)
+        object.__setattr__(self, "alpha_norm", checked_alpha_norm(self.alpha_norm))
 
     def __call__(self, seen: Seen) -> Float[Tensor, "n h w"]:
         """Map (n, h, w) at the layer's own resolution."""
-        return seen.weigh(plus_plus_weights(seen, self.alpha_norm)) - seen.positive_product
+        weights = plus_plus_weights(seen, self.alpha_norm)[..., None] - seen.positive
+        return seen.as_map(weights.mul_(seen.activations).sum(1))

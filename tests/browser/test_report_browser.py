@@ -124,16 +124,20 @@ def test_lines_pass_through_the_numbers_of_the_table(shared):
     assert drawn == pytest.approx([float(row[1]) for row in shared.rows("layers")], abs=0.0051)
 
 
-def test_a_hovered_layer_names_itself_and_its_numbers(opened):
+@pytest.mark.parametrize("width", [375, 1280])
+def test_a_hovered_layer_names_itself_and_its_numbers(browser, path, width):
+    opened = Watched(browser, path, width=width)
     plot = opened.page.locator("#plot-layers")
     plot.scroll_into_view_if_needed()
     box = plot.bounding_box()
     opened.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 150)
     opened.page.wait_for_selector("#plot-layers .hoverlayer text")
-    shown = " ".join(opened.page.locator("#plot-layers .hoverlayer text").all_text_contents())
-    assert "blocks.3" in shown
-    assert "quartiles" in shown
-    assert "attacked" in shown
+    ticks = [text.strip() for text in opened.page.locator("#plot-layers .xtick text").all_text_contents()]
+    assert (ticks[0], ticks[-1]) == (("1", "9") if width == 375 else ("stem", "head"))
+    title, *shown = opened.page.locator("#plot-layers .hoverlayer text").all_text_contents()
+    assert title in {"blocks.2", "blocks.3", "blocks.4"}
+    assert any(text.startswith("attacked : 0.") and "quartiles" in text for text in shown)
+    opened.context.close()
 
 
 def test_tables_of_the_script_equal_the_printed_ones(browser, path, shared):

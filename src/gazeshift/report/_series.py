@@ -47,8 +47,8 @@ def thousandths(values: Iterable[float]) -> list[int | None]:
 
 
 def _default(cube: Cube) -> dict[str, Any]:
-    """What is shown first: an attack that fooled somebody, strength 1 or the nearest, Grad-CAM, the own class."""
-    attack = int(cube.fooled.any(1).argmax())
+    """What is shown first: the attack that fooled most images, strength 1 or the nearest, Grad-CAM, the own class."""
+    attack = int(cube.fooled.sum(1).argmax())
     return {
         "attack": attack,
         "strength": int(np.abs(np.log(np.maximum(cube.strengths, 1e-9))).argmin()),

@@ -74,6 +74,16 @@ function lined(at, spread, values, options, digits = two) {
   return [band(at, spread.low, spread.high, options.color), line(at, values, { ...options, hover: spreadHover(spread, digits) })];
 }
 
+// Titles of hover labels: places, replaced by whole names.
+function named(names) {
+  return Object.fromEntries(names.map((name, place) => [place, plain(name)]));
+}
+
+// Ticks stand a hair beside their places, or Plotly would put their short texts into the hover labels.
+function aside(place, count) {
+  return place + count / 2000;
+}
+
 function layersAxis(layers, width, colors) {
   const narrow = width < 400 || (width < 700 && layers.length > 20);
   const room = Math.max(1, Math.floor(width / (narrow ? 26 : 20)));
@@ -81,10 +91,9 @@ function layersAxis(layers, width, colors) {
   const ticks = layers.map((_, place) => place).filter((place) => place % every === 0 || place === layers.length - 1);
   return {
     tickmode: "array",
-    tickvals: ticks,
-    // Hover labels are the places, replaced by the names; an invisible letter keeps that from the ticks' own numbers.
-    ticktext: ticks.map((place) => (narrow ? `\u2060${place + 1}` : plain(shortened(layers[place], 16)))),
-    labelalias: Object.fromEntries(layers.map((layer, place) => [place, plain(layer)])),
+    tickvals: ticks.map((place) => aside(place, layers.length)),
+    ticktext: ticks.map((place) => (narrow ? `${place + 1}` : plain(shortened(layers[place], 16)))),
+    labelalias: named(layers),
     tickangle: narrow ? 0 : layers.length > 8 ? -45 : 0,
     title: narrow ? { text: "layer, counted from the input", font: { size: 12 } } : undefined,
     range: [-0.5, layers.length - 0.5], zeroline: false, gridcolor: "rgba(0,0,0,0)", linecolor: colors.line, automargin: true,
@@ -174,7 +183,7 @@ const CHARTS = {
       const look = kind === "noise" ? { dash: "dash", hollow: true } : {};
       return lined(at, spread, values, { color: colors[kind], name: kind, ...look }, three);
     });
-    const x = { tickmode: "array", tickvals: at, ticktext: series.strengths.map((strength) => `\u2060${strength}`), title: { text: "strength", font: { size: 12 } }, labelalias: Object.fromEntries(series.strengths.map((strength, place) => [place, `strength ${strength}`])), range: [-0.4, at.length - 0.6], zeroline: false, gridcolor: "rgba(0,0,0,0)", linecolor: colors.line, automargin: true, fixedrange: true };
+    const x = { tickmode: "array", tickvals: at.map((place) => aside(place, at.length)), ticktext: series.strengths.map(String), title: { text: "strength", font: { size: 12 } }, labelalias: named(series.strengths.map((strength) => `strength ${strength}`)), range: [-0.4, at.length - 0.6], zeroline: false, gridcolor: "rgba(0,0,0,0)", linecolor: colors.line, automargin: true, fixedrange: true };
     const shapes = [stripe(0.25, 0.3, colors.band), level(0.25, colors.quiet)];
     return [traces, layout(colors, x, { rangemode: "tozero", dtick: 0.1, title: { text: "MOD" } }, shapes)];
   },

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gazeshift.models import Classifier
 
@@ -35,7 +35,7 @@ class Plain(nn.Module):
 
     def activated(self, maps: Tensor, index: int) -> Tensor:
         if self.how == "function":
-            return F.relu(maps)
+            return functional.relu(maps)
         if self.how == "method":
             return torch.clamp(input=maps, min=0)
         if self.how == "in-place method":
@@ -47,7 +47,7 @@ class Plain(nn.Module):
         maps = images
         for index, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             maps = self.activated(norm(conv(maps)), index)
-            maps = F.max_pool2d(maps, 2) if index == 0 else maps
+            maps = functional.max_pool2d(maps, 2) if index == 0 else maps
         return self.head(maps.mean((2, 3)))
 
 
@@ -117,7 +117,7 @@ def images_of(n: int = 4, size: int = SIZE, seed: int = 1) -> Tensor:
     """Smooth random images, different from each other."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand((n, 3, 6, 6), generator=generator)
-    return F.interpolate(coarse, size=(size, size), mode="bicubic").clamp(0, 1)
+    return functional.interpolate(coarse, size=(size, size), mode="bicubic").clamp(0, 1)
 
 
 def captured(

@@ -58,5 +58,5 @@ def _weight(one: np.ndarray, gradient: np.ndarray, alpha_norm: str) -> float:
     alpha[kept] = g**2 / (2 * g**2 + one.sum() * g**3)
     if alpha_norm != "none":
         total = alpha.sum() if alpha_norm == "all" else alpha[gradient > 0].sum()
-        alpha = alpha / (total if total else 1)
+        alpha = alpha / (total or 1)
     return float((alpha * np.maximum(gradient, 0)).sum())

@@ -1,6 +1,7 @@
 """Every CAM against slow NumPy, on activations and gradients that plain hooks took from three real architectures."""
 
 import sys
+from collections import OrderedDict
 from functools import cache
 from pathlib import Path
 
@@ -30,9 +31,10 @@ CAMS = {
     )
 }
 TARGETS = torch.tensor([3, 1])
-"""For each architecture: image size, and which module call holds each convolution's and each block's tensor."""
 
 
+# For each architecture: the network, the size of the images, and which module call holds the tensor of each
+# convolution and of each block (in a network without blocks: of each convolution).
 def resnet18() -> tuple[nn.Module, int, dict[str, Call], dict[str, Call]]:
     import torchvision
 
@@ -46,12 +48,13 @@ def resnet18() -> tuple[nn.Module, int, dict[str, Call], dict[str, Call]]:
 
 
 def vgg16() -> tuple[nn.Module, int, dict[str, Call], dict[str, Call]]:
-    import torchvision
+    """Its convolutions, with a small head instead of the usual 120 million weights."""
+    from torchvision.models.vgg import cfgs, make_layers
 
     def make() -> nn.Module:
-        network = torchvision.models.vgg16(init_weights=False, num_classes=1)
-        network.classifier = nn.Sequential(nn.Linear(25088, 32), nn.ReLU(inplace=True), nn.Linear(32, 10))
-        return network
+        head = nn.Sequential(nn.Linear(25088, 32), nn.ReLU(inplace=True), nn.Linear(32, 10))
+        parts = {"avgpool": nn.AdaptiveAvgPool2d(7), "flatten": nn.Flatten(), "classifier": head}
+        return nn.Sequential(OrderedDict(features=make_layers(cfgs["D"]), **parts))
 
     places = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
     convs = {f"features.{place}": (f"features.{place + 1}", 1) for place in places}
@@ -84,13 +87,14 @@ def prepared(architecture: str) -> tuple[Classifier, torch.Tensor, dict[str, dic
     return classifier_of(network.double(), own=True), images, {"convs": convs, "trunk": trunk}, seen
 
 
-def check(found: torch.Tensor, seen: tuple[np.ndarray, np.ndarray], cam: str) -> None:
+def check(found: torch.Tensor, seen: tuple[np.ndarray, np.ndarray], cam: str, dtype: torch.dtype) -> None:
     """Each map lies within 1e-5 of its own largest value, or of what float64 lost in the slow one; NaN where wanted."""
     wanted, maps = slow_cam(CAMS[cam][0], *seen, CAMS[cam][1]), found.numpy()
-    assert (np.isnan(maps) == np.isnan(wanted)).all()
+    assert found.dtype == dtype
+    assert (np.isnan(maps) == np.isnan(wanted)).all(), cam
     lost = 1e-12 * np.abs(np.prod(seen, axis=0)).sum(1).max((1, 2))
     error, largest = (np.nan_to_num(np.abs(values)).max((1, 2)) for values in (maps - wanted, wanted))
-    assert (error <= 1e-5 * largest + lost).all()
+    assert (error <= 1e-5 * largest + lost).all(), cam
 
 
 @every_architecture
@@ -102,8 +106,7 @@ def test_a_look_equals_slow_numpy_at_every_layer(architecture, selector):
     assert len(evidence.traces) == len({*places[selector].values()})
     for layer, call in places[selector].items():
         for cam in CAMS:
-            assert named[layer].maps[cam].dtype == torch.float64
-            check(named[layer].maps[cam], seen[call], cam)
+            check(named[layer].maps[cam], seen[call], cam, torch.float64)
         assert (named[layer].poles.numpy() == slow_poles(*seen[call])).all()
 
 
@@ -113,13 +116,12 @@ def test_float32_sums_lose_nothing_that_shows(architecture, scale):
     """The same activations and gradients in float32, at scores of three sizes."""
     _, _, places, seen = prepared(architecture)
     cams = {cam: build("cams", cam) for cam in CAMS}
-    for layer, call in places["trunk"].items():
+    for call in places["trunk"].values():
         activations, gradients = (np.float32(values) for values in seen[call])
         gradients *= np.float32(scale)
         found = draw(cams, anything(activations), torch.from_numpy(activations), torch.from_numpy(gradients))
         for cam in CAMS:
-            assert found.maps[cam].dtype == torch.float32
-            check(found.maps[cam], (activations, gradients), cam)
+            check(found.maps[cam], (activations, gradients), cam, torch.float32)
         assert (found.poles.numpy() == slow_poles(activations, gradients)).all()
 
 

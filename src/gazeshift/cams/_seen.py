@@ -50,8 +50,8 @@ class Seen:
 
     @cached_property
     def alphas(self) -> Float[Tensor, "n k p"]:
-        """1 / (2 + S relu(g)), Grad-CAM++'s alpha wherever g > 0. Not to be used where S < 0: see `cancelling`."""
-        return torch.mul(self.positive, self.sums).add_(2).reciprocal_()
+        """1 / (2 + S relu(g)), Grad-CAM++'s alpha wherever g > 0; 1 / 2 where S < 0, see `cancelling`."""
+        return torch.mul(self.positive, self.sums.clamp_min(0)).add_(2).reciprocal_()
 
     @cached_property
     def cancelling(self) -> tuple[tuple[Tensor, ...], Float[Tensor, "m p"], Float[Tensor, "m p"]]:
@@ -88,9 +88,9 @@ class Seen:
     @cached_property
     def positive_share(self) -> Float[Tensor, "n k"]:
         """Sum of 1 / (2 + S g) where g > 0, divided by its sum where g != 0 (by 1 if that is 0)."""
-        alphas = _inverse(_denominators(self.activations, self.gradients)).mul_(self.gradients != 0)
+        alphas = _inverse(_denominators(self.activations, self.gradients)) * (self.gradients != 0)
         total = alphas.sum(2)
-        positive = total - alphas.mul_(self.gradients < 0).sum(2)
+        positive = total - (alphas * (self.gradients < 0)).sum(2)
         return (positive / total.masked_fill(total == 0, 1)).to(self.activations.dtype)
 
 
@@ -114,8 +114,8 @@ def _denominators(activations: Float[Tensor, "*b p"], gradients: Float[Tensor, "
 
 
 def _inverse(denominators: Float[Tensor, "*b p"]) -> Float[Tensor, "*b p"]:
-    """1 / (2 + S g), 0 at a pole."""
-    return denominators.reciprocal().masked_fill_(denominators.abs() < POLE, 0)
+    """1 / (2 + S g), 0 at a pole, its derivative too."""
+    return denominators.masked_fill(denominators.abs() < POLE, torch.inf).reciprocal()
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

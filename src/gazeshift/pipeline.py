@@ -37,7 +37,7 @@ def attack(
     images = images.to(classifier.device)
     with torch.no_grad():
         clean_logits = classifier(images)
-    labels = clean_logits.argmax(1) if labels is None else labels.to(classifier.device)
+    labels = clean_logits.argmax(1) if labels is None else _checked_labels(labels, clean_logits)
     with classifier.counting() as passes:
         made = _part("attacks", by)(classifier, images, labels, generator=generator or torch.Generator().manual_seed(0))
     made = made.detach().clamp(0, 1)
@@ -138,6 +138,15 @@ def gaze(maps: Float[Tensor, "n hl wl"], size: tuple[int, int]) -> Float[Tensor,
     """
     resized = torch.nn.functional.interpolate(maps.clamp_min(0)[:, None], size=size, mode="bilinear")
     return resized[:, 0]
+
+
+def _checked_labels(labels: Tensor, logits: Tensor) -> Tensor:
+    """Labels beside the logits; on a GPU a class out of range would end the process."""
+    n, classes = logits.shape
+    if labels.shape != (n,) or labels.is_floating_point() or (n and not 0 <= labels.min() <= labels.max() < classes):
+        came = labels.tolist() if labels.numel() <= 8 else f"{tuple(labels.shape)} {labels.dtype}"
+        raise BoundsError(f"labels must be {n} whole numbers, one class from 0 to {classes - 1} per image, got {came}.")
+    return labels.to(logits.device, torch.long)
 
 
 def _part(family: str, part: Part) -> Callable[..., Tensor]:

@@ -340,6 +340,7 @@ def test_l2_budgets_are_held_against_the_l2_norm(tmp_path):
     check = health(outcomes(data, (attack,)))[0]
     assert check.level == "ok"
     assert "Euclidean length is 2.435, within the budget of 3." in check.detail
+    assert "norm l2; epsilon 3.0" in Page(report.render(data)).text
 
 
 def test_maps_are_rounded_and_undefined_ones_kept_apart():

@@ -144,10 +144,10 @@ def _target(target: str) -> str:
     return {"predicted": "each image’s own", "reference": "the clean image’s"}.get(target, target)
 
 
-def _step(value: Any, name: str) -> str:
-    """A setting; budgets and steps in units of 1/255, as people write them."""
-    sized = name in {"epsilon", "step"} and isinstance(value, float)
-    return levels(value) if sized else str(value)
+def _step(value: Any, name: str, norm: str = "linf") -> str:
+    """A setting; budgets and steps in L-inf in units of 1/255, as people write them."""
+    sized = name in {"epsilon", "step"} and isinstance(value, float) and norm != "l2"
+    return levels(value) if sized else "none" if value is None else str(value)
 
 
 def _labels(data: ReportData) -> str:

@@ -88,7 +88,8 @@ function layersAxis(layers, width, colors) {
   const narrow = width < 400 || (width < 700 && layers.length > 20);
   const room = Math.max(1, Math.floor(width / (narrow ? 26 : 20)));
   const every = Math.max(1, Math.ceil(layers.length / room));
-  const ticks = layers.map((_, place) => place).filter((place) => place % every === 0 || place === layers.length - 1);
+  const last = layers.length - 1;
+  const ticks = layers.map((_, place) => place).filter((place) => place === last || (place % every === 0 && last - place >= every));
   return {
     tickmode: "array",
     tickvals: ticks.map((place) => aside(place, layers.length)),

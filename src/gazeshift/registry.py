@@ -2,20 +2,39 @@
 
 A part is a file; the file's name is the part's public name, and the one name in its ``__all__`` is the part.
 Nothing registers itself. Other packages add parts through entry points: group ``gazeshift.attacks``,
-name ``my_attack``, value ``my_package.my_attack:MyAttack``.
+name ``my_attack``, value ``my_package.my_attack:MyAttack``. A part that cannot be opened harms no other.
 """
 
 import importlib
 import pkgutil
-from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from gazeshift.errors import MissingPackageError, SettingsError, UnknownNameError, did_you_mean
+from gazeshift.errors import GazeshiftError, MissingPackageError, SettingsError, UnknownNameError, did_you_mean
 
+BARE, HANDED_ON = "name", "settings"
 FAMILIES = ("attacks", "cams", "measures", "interventions", "models", "studies")
+INSTALLED_AS = {"PIL": "pillow", "cv2": "opencv-python", "skimage": "scikit-image", "sklearn": "scikit-learn"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line of a list of parts.
+
+    Args:
+        name: how it is asked for.
+        settings: its settings and their defaults; `dataclasses.MISSING` where there is none.
+        summary: what it is, in one line; or why it cannot be used.
+        is_usable: whether it can be opened.
+    """
+
+    name: str
+    settings: Mapping[str, object]
+    summary: str
+    is_usable: bool = True
 
 
 def names(family: str) -> list[str]:
@@ -29,13 +48,37 @@ def find(family: str, name: str) -> Any:
     Raises:
         UnknownNameError: no such part; names the nearest.
         MissingPackageError: the part needs a package that is not installed.
+        SettingsError: the part is there and cannot be used, because its file or its package is broken.
     """
     if name in _own(family):
-        return _open(family, name)
+        return _opened(family, name, lambda: _from_file(family, name))
     foreign = _foreign(family)
     if name in foreign:
-        return foreign[name].load()
+        return _opened(family, name, foreign[name].load)
     raise UnknownNameError(f"no {family} named '{name}'. {did_you_mean(name, names(family))}")
+
+
+def catalogue(family: str) -> list[Entry]:
+    """Every part of a family with its settings and its first line, sorted. Broken ones say why they cannot be used."""
+    return [_entry(family, name) for name in names(family)]
+
+
+def _entry(family: str, name: str) -> Entry:
+    try:
+        part = find(family, name)
+    except GazeshiftError as cause:
+        return Entry(name=name, settings={}, summary=f"cannot be used: {cause}", is_usable=False)
+    return Entry(name=name, settings=_defaults(part), summary=_first_line(part))
+
+
+def _defaults(part: Any) -> dict[str, object]:
+    if not is_dataclass(part):
+        return {}
+    return {field.name: _default(field) for field in fields(part) if field.init}
+
+
+def _default(field: Field[Any]) -> object:
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def build(family: str, spec: str, **settings: Any) -> Callable[..., Any]:
@@ -43,43 +86,63 @@ def build(family: str, spec: str, **settings: Any) -> Callable[..., Any]:
 
     Args:
         family: ``attacks``, ``cams``, ``measures``...
-        spec: a name, with settings after a colon if wanted: ``pgd:norm=l2,epsilon=3,steps=20``.
+        spec: a name, with settings after a colon if wanted: ``pgd:norm=l2,epsilon=3,steps=20``. A part that stands
+            for another package's (it has a setting `name`) takes that one's name first, ``foolbox:LinfPGD,steps=20``,
+            and hands on what it does not know itself (its setting `settings`).
         settings: more settings; those in the spec win.
 
     Raises:
         UnknownNameError: no such part.
-        SettingsError: the part has no such setting (names the nearest), or the spec is not of that form.
+        SettingsError: the part has no such setting (names the nearest) or lacks one it needs, or the spec is not of
+            that form.
 
     >>> build("attacks", "pgd:epsilon=2/255,steps=5", steps=10)
     Pgd(norm='linf', epsilon=0.00784313725490196, step=None, steps=5, random_start=True)
     """
     name, written = parse(spec)
     part, settings = find(family, name), settings | written
+    if isinstance(part, type) and not is_dataclass(part):
+        raise SettingsError(f"{family} '{name}' cannot be used: a part with settings must be a frozen dataclass.")
     known = accepted(part)
+    if BARE in written and BARE not in known:
+        raise SettingsError(f"settings are written NAME:KEY=VALUE,KEY=VALUE, got '{written[BARE]}' in '{spec}'.")
+    if HANDED_ON in known:
+        others = {key: settings.pop(key) for key in [*settings] if key not in known}
+        settings[HANDED_ON] = {**settings.get(HANDED_ON, {}), **others}
     for setting in settings:
         if setting not in known:
             hint = did_you_mean(setting, known) if known else "It has none: leave it out."
             raise SettingsError(f"{family} '{name}' has no setting '{setting}'. {hint}")
-    return part(**settings) if is_dataclass(part) else part  # type: ignore[operator,no-any-return]
+    lacking = [key for key, default in _defaults(part).items() if default is MISSING and key not in settings]
+    if lacking:
+        example = name + (":NAME" if lacking[0] == BARE else f":{lacking[0]}=VALUE")
+        raise SettingsError(f"{family} '{name}' needs the setting '{lacking[0]}'. Write {example}.")
+    made: Callable[..., Any] = part(**settings) if is_dataclass(part) else part  # type: ignore[operator,assignment]
+    return made
 
 
 def accepted(part: object) -> tuple[str, ...]:
     """Names of the settings that a part takes."""
-    return tuple(field.name for field in fields(part) if field.init) if is_dataclass(part) else ()
+    return tuple(_defaults(part))
 
 
 def parse(spec: str) -> tuple[str, dict[str, Any]]:
-    """Name and settings of a spec such as ``pgd:norm=l2,steps=20``.
+    """Name and settings of a spec such as ``pgd:norm=l2,steps=20``; the first may be a bare name, ``foolbox:LinfPGD``.
 
     Raises:
-        SettingsError: something after the colon is not NAME=VALUE.
+        SettingsError: something else after the colon is not NAME=VALUE.
     """
     name, _, rest = spec.partition(":")
-    settings = {}
-    for piece in filter(None, rest.split(",")):
+    settings: dict[str, Any] = {}
+    for place, piece in enumerate(filter(None, rest.split(","))):
         key, equals, text = piece.partition("=")
+        if place == 0 and not equals and key.strip():
+            settings[BARE] = key.strip()
+            continue
         if not equals or not key.strip():
             raise SettingsError(f"settings are written NAME:KEY=VALUE,KEY=VALUE, got '{piece}' in '{spec}'.")
+        if key.strip() in settings:
+            raise SettingsError(f"the setting '{key.strip()}' is given twice in '{spec}'. Leave one out.")
         settings[key.strip()] = value(text.strip())
     return name.strip(), settings
 
@@ -108,7 +171,11 @@ def _fraction(text: str) -> float:
 
 def summary(family: str, name: str) -> str:
     """First line of the part's docstring."""
-    return (find(family, name).__doc__ or "").strip().split("\n")[0]
+    return _first_line(find(family, name))
+
+
+def _first_line(part: Any) -> str:
+    return (part.__doc__ or "").strip().split("\n")[0]
 
 
 def _own(family: str) -> list[str]:
@@ -122,12 +189,32 @@ def _foreign(family: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=f"gazeshift.{family}")}
 
 
-def _open(family: str, name: str) -> Any:
+def _from_file(family: str, name: str) -> Any:
+    module = importlib.import_module(f"gazeshift.{family}.{name}")
+    public = getattr(module, "__all__", [])
+    if len(public) != 1:
+        raise SettingsError(f"its file must have exactly one name in __all__, the part, and has {len(public)}")
+    return getattr(module, public[0])
+
+
+def _opened(family: str, name: str, load: Callable[[], Any]) -> Any:
+    """What `load` gives, if it is a part; whatever goes wrong on the way names the part."""
     try:
-        module = importlib.import_module(f"gazeshift.{family}.{name}")
+        part = load()
     except ModuleNotFoundError as missing:
+        package = (missing.name or "").partition(".")[0]
+        if package in ("gazeshift", ""):
+            raise SettingsError(f"{family} '{name}' is there and cannot be used: {missing}.") from missing
+        package = INSTALLED_AS.get(package, package)
         raise MissingPackageError(
-            f"{family} '{name}' needs the package '{missing.name}': pip install {missing.name}"
+            f"{family} '{name}' needs the package '{package}': pip install {package}"
         ) from missing
-    (public,) = module.__all__
-    return getattr(module, public)
+    except Exception as cause:  # somebody else's file may raise anything
+        kind = "" if isinstance(cause, GazeshiftError) else f"{type(cause).__name__}: "
+        raise SettingsError(f"{family} '{name}' is there and cannot be used: {kind}{cause}.") from cause
+    if not callable(part):
+        raise SettingsError(
+            f"{family} '{name}' is there and cannot be used: a part is a function or a class, and this is a "
+            f"{type(part).__name__}."
+        )
+    return part

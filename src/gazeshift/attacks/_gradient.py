@@ -1,5 +1,6 @@
 """The gradient that the attacks climb, taken so that nothing of the caller's is touched."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -18,28 +19,57 @@ def own(tensor: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
 
 
 def loss_gradient(
-    model: Model, images: Float[Tensor, "n 3 h w"], labels: Int[Tensor, " n"]
+    model: Model, images: Float[Tensor, "n 3 h w"], labels: Int[Tensor, " n"], *, most: float = math.inf
 ) -> Float[Tensor, "n 3 h w"]:
     """Gradient of the cross-entropy of `labels` with respect to each image; one forward and one backward pass.
 
     The loss is summed over the batch, so each image's gradient is the same in any batch. It is computed in float32
     at least, since half precision has no small probabilities. Gradients of parameters are not computed.
 
+    Args:
+        model: gives logits.
+        images: in [0, 1].
+        labels: a class per image.
+        most: an image's loss is cut off here: above it, its gradient is 0.
+
     Raises:
         ModelError: the logits do not depend on the images in a way that can be differentiated.
     """
     with torch.enable_grad():
         seen = images.detach().requires_grad_()
-        logits = model(seen)
-        precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        loss = cross_entropy(precise, labels, reduction="sum")
-        gradient = torch.autograd.grad(loss, seen, allow_unused=True)[0] if loss.requires_grad else None
+        losses = cross_entropy(precise(model(seen)), labels, reduction="none")
+        # Not clamp(), whose gradient for NaN is 0.
+        return gradient_of(torch.where(losses > most, most, losses).sum(), seen)
+
+
+def gradient_of(
+    total: Float[Tensor, ""],
+    images: Float[Tensor, "n 3 h w"],
+    *,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+) -> Float[Tensor, "n 3 h w"]:
+    """Gradient of a number that the images led to.
+
+    Raises:
+        ModelError: it does not depend on the images in a way that can be differentiated.
+    """
+    gradient = None
+    if total.requires_grad:
+        gradient = torch.autograd.grad(
+            total, images, create_graph=create_graph, retain_graph=retain_graph, allow_unused=True
+        )[0]
     if gradient is None:
         raise ModelError(
             "an attack follows the gradient from the logits to the images, and this model gives none. "
             "Leave out detach(), no_grad() and numpy() on the way through it."
         )
     return gradient
+
+
+def precise(logits: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
+    """The logits in float32 at least."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def finite(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:

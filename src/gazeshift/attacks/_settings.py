@@ -53,3 +53,13 @@ def check_steps(steps: object) -> None:
     """
     if isinstance(steps, bool) or not isinstance(steps, Integral) or steps < 1:
         raise BoundsError(f"steps must be a whole number, 1 or more, got {steps!r}. Each step is one gradient.")
+
+
+def check_whole(name: str, number: object, *, least: int) -> None:
+    """Refuse what is not a whole number from `least`.
+
+    Raises:
+        BoundsError: says what came.
+    """
+    if isinstance(number, bool) or not isinstance(number, Integral) or number < least:
+        raise BoundsError(f"{name} must be a whole number, {least} or more, got {number!r}.")

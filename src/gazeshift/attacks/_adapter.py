@@ -1,0 +1,258 @@
+"""What the adapters to other packages' attacks share: how a package sees the model, and where its chance comes from.
+
+Packages draw from the global random state of torch, NumPy and Python. It is seeded from the caller's generator while
+they run, and put back as it was; other threads that draw from it meanwhile get other numbers than they would. With one
+generator per image the images are attacked one by one, so that none depends on its batch; with a single generator they
+are attacked together, which is faster on a GPU.
+"""
+
+import importlib
+import inspect
+import math
+import random
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from gazeshift.attacks._balls import project
+from gazeshift.attacks._gradient import Model, finite, gradient_of, own, precise
+from gazeshift.attacks._settings import check_size
+from gazeshift.errors import MissingPackageError, SettingsError, UnknownNameError, did_you_mean
+from gazeshift.seeds import Generators, uniform
+
+# A package's attack at work: what it sees of the model, images, labels, and gives attacked images.
+Run = Callable[[nn.Module, Tensor, Tensor], Tensor]
+USUAL = 8 / 255
+ONES = 1 << 24  # draws from [0, 1) are multiples of 2^-24
+
+
+def opened(module: str, install: str) -> ModuleType:
+    """A module of a package that may not be installed. What it says about the names it imports is not for our user.
+
+    Raises:
+        MissingPackageError: says how to install it.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return importlib.import_module(module)
+    except ModuleNotFoundError as cause:
+        raise MissingPackageError(
+            f"attacks '{module.partition('.')[0]}:...' need the package '{install}' ({cause}): pip install {install}"
+        ) from cause
+
+
+def kinds_in(module: ModuleType, base: type) -> dict[str, type]:
+    """Every attack that a package's module offers, by name."""
+    return {
+        name: kind
+        for name, kind in vars(module).items()
+        if inspect.isclass(kind) and issubclass(kind, base) and kind is not base and not inspect.isabstract(kind)
+    }
+
+
+def chosen(package: str, known: Mapping[str, type], name: str) -> type:
+    """The attack of that name.
+
+    Raises:
+        UnknownNameError: names the nearest.
+    """
+    if name not in known:
+        raise UnknownNameError(f"{package} has no attack named '{name}'. {did_you_mean(str(name), known)}")
+    return known[name]
+
+
+def parameters_of(kind: type, *, given: int = 0) -> dict[str, inspect.Parameter]:
+    """The settings that an attack of another package takes; its first `given` arguments are ours."""
+    found = list(inspect.signature(kind).parameters.values())[given:]
+    return {one.name: one for one in found if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
+
+
+def check_settings(spec: str, settings: Mapping[str, Any], known: Mapping[str, inspect.Parameter]) -> None:
+    """Refuse settings that the attack does not take, and missing ones that it cannot do without.
+
+    Raises:
+        SettingsError: names the nearest, or what is missing.
+    """
+    for name in settings:
+        if name not in known:
+            raise SettingsError(f"{spec} has no setting '{name}'. {did_you_mean(name, known)}")
+    missing = [name for name, one in known.items() if one.default is one.empty and name not in settings]
+    if missing:
+        raise SettingsError(f"{spec} cannot do without the setting{'s'[: len(missing) > 1]} {', '.join(missing)}.")
+
+
+def settled(spec: str, kind: Callable[..., Any], *first: Any, **settings: Any) -> Any:
+    """The package's attack with its settings.
+
+    Raises:
+        SettingsError: the package does not take them; says why in its words.
+    """
+    try:
+        return kind(*first, **settings)
+    except ModuleNotFoundError as cause:
+        raise MissingPackageError(f"{spec} needs the package '{cause.name}': pip install {cause.name}") from cause
+    except (TypeError, ValueError, AssertionError) as cause:
+        raise SettingsError(f"{spec} does not take these settings: {cause or 'it does not say why'}.") from cause
+
+
+def budget(spec: str, epsilon: float | None, norm: str | None, *, needs: bool) -> float | None:
+    """The epsilon to use, checked.
+
+    Args:
+        spec: of the attack, for the message.
+        epsilon: as given; None for the usual one.
+        norm: that it bounds; None for another distance.
+        needs: whether the attack fills a budget, and so cannot be run without one.
+
+    Raises:
+        SettingsError: none is given, and none is usual in this norm.
+        BoundsError: out of range.
+    """
+    if epsilon is None and needs:
+        if norm != "linf":
+            raise SettingsError(
+                f"{spec} needs an epsilon: {spec},epsilon=3 for L2 at 224 x 224 pixels, 0.5 at 32 x 32."
+            )
+        return USUAL
+    if epsilon is not None:
+        check_size("epsilon", epsilon, most=1.0 if norm == "linf" else math.inf)
+    return epsilon
+
+
+def run_attack(
+    run: Run,
+    model: Model,
+    images: Float[Tensor, "n 3 h w"],
+    labels: Int[Tensor, " n"],
+    generator: Generators,
+    *,
+    epsilon: float | None,
+    norm: str | None,
+) -> Float[Tensor, "n 3 h w"]:
+    """What a package's attack makes of the images, in their own type, clipped to the epsilon ball and to [0, 1].
+
+    Args:
+        run: the package's attack at work.
+        model: whom to fool.
+        images: in [0, 1].
+        labels: classes to leave.
+        generator: one for the batch, or one per image.
+        epsilon: size of the ball.
+        norm: of the ball, ``linf`` or ``l2``; None if there is no ball of ours.
+
+    Raises:
+        ModelError: the model gives no gradient where one is asked for, or NaN.
+        SettingsError: neither one generator nor one per image.
+    """
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        images, labels = own(images), own(labels).long()
+        seeds = _seeds(len(images), generator)
+        size = 1 if len(seeds) > 1 else max(1, len(images))
+        made = [torch.empty_like(images[:0])]
+        for at, seed in zip(range(0, len(images), size), seeds, strict=False):
+            part = slice(at, at + size)
+            seen = _Seen(model, images, part)
+            with _seeded(seed):
+                made.append(run(seen, images[part].to(seen.working).contiguous(), labels[part]).detach().to(images))
+        attacked = finite(torch.cat(made))
+        if epsilon is None or norm is None:
+            return attacked.clamp_(0, 1)
+        return project(attacked, images, epsilon, norm)
+
+
+def _seeds(n: int, generator: Generators) -> list[int]:
+    """A 48-bit seed for the batch, or one for each image."""
+    single = isinstance(generator, torch.Generator)
+    draws = (uniform((1 if single else n, 2), generator, torch.device("cpu")).double() * ONES).long()
+    return [int(high) * ONES + int(low) for high, low in draws]
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed everything global that a package may draw from, and put it back."""
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng(devices=gpus):
+        torch.default_generator.manual_seed(seed)
+        if gpus:
+            torch.cuda.manual_seed_all(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)
+            random.setstate(python_state)
+
+
+class _Seen(nn.Module):
+    """The model as a package may have it: in eval mode, and nothing the package does to it reaches the user's network.
+
+    Images go in as float32 or float64 and become the model's type; logits come out likewise.
+
+    Args:
+        model: the user's.
+        images: the whole batch, for its device and type, and to name an image in messages.
+        part: which of them the package is given.
+    """
+
+    def __init__(self, model: Model, images: Tensor, part: slice) -> None:
+        super().__init__()
+        self.working = torch.promote_types(images.dtype, torch.float32)
+        # torchattacks takes the device of the first parameter.
+        self.place = nn.Parameter(torch.zeros(0, device=images.device), requires_grad=False)
+        self._hidden: tuple[Model, Tensor, slice] = (
+            model,
+            images,
+            part,
+        )  # in a tuple, so that it is no submodule and nobody moves or trains it
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = _Passage.apply(images, self)
+        return logits
+
+    def ask(self, images: Tensor) -> Tensor:
+        """The user's model."""
+        model, whole, _ = self._hidden
+        logits: Tensor = precise(model(images.to(whole.dtype))).to(self.working)
+        return logits
+
+    def check(self, found: Tensor) -> None:
+        """Refuse logits or gradients that are NaN, by the image's place in the user's batch where it is known."""
+        broken = found.isnan().flatten(1).any(1)
+        if broken.any():
+            _, whole, part = self._hidden
+            known = len(broken) == len(whole[part])
+            marked = whole.clone() if known else torch.zeros_like(found)
+            (marked[part] if known else marked)[broken] = torch.nan
+            finite(marked)
+
+
+class _Passage(torch.autograd.Function):
+    """Gradients to the images and nowhere else: packages call `backward()`, which would reach the user's weights."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, seen: _Seen) -> Tensor:
+        wanted = ctx.needs_input_grad[0]
+        with torch.set_grad_enabled(wanted):
+            ctx.begun = images.detach().requires_grad_(wanted)
+            ctx.logits, ctx.seen = seen.ask(ctx.begun), seen
+        logits: Tensor = ctx.logits.detach().clone()
+        seen.check(logits)
+        return logits
+
+    @staticmethod
+    def backward(ctx: Any, *upward: Tensor) -> tuple[Tensor, None]:
+        with torch.enable_grad():
+            gradient = gradient_of((ctx.logits * upward[0]).sum(), ctx.begun, retain_graph=True)
+        ctx.seen.check(gradient)
+        return gradient, None

@@ -1,0 +1,139 @@
+"""A pass whose activations and gradients can be differentiated again, for attacks on what a map shows.
+
+`trace` forgets the graph layer by layer and is made for looking. Here the graph stays, from the images to each asked
+layer and on to the logits: whoever descends on a map needs the gradient of a gradient. Networks of piecewise linear
+activations have one almost everywhere (it is zero between two kinks, and the map still changes with the activations).
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from gazeshift.errors import LayerError
+from gazeshift.models._classifier import Classifier
+from gazeshift.models._layers import outputs_hooked
+from gazeshift.models._trace import _checked, _Follow, _scores, check_logits
+from gazeshift.records import Layer
+
+
+@dataclass(frozen=True, kw_only=True)
+class LivePass:
+    """One forward pass with its graph.
+
+    Args:
+        logits: (n, c).
+        activations: layer name to its activations (n, k, hl, wl), in the order asked for.
+        edges: where the gradient of each layer is read, even if the network later wrote into the tensor.
+    """
+
+    logits: Float[Tensor, "n c"]
+    activations: Mapping[str, Float[Tensor, "n k hl wl"]]
+    edges: Mapping[str, GradientEdge]
+
+    def gradients(
+        self, classes: Int[Tensor, " n"], *, score: str = "logit", create_graph: bool = True
+    ) -> dict[str, Float[Tensor, "n k hl wl"]]:
+        """Gradient of each image's score of its class with respect to every layer; may be asked for several times.
+
+        Args:
+            classes: whose score, per image.
+            score: ``logit``, or ``prob`` for the softmax probability.
+            create_graph: False if the gradients themselves will not be differentiated; cheaper.
+
+        Raises:
+            LayerError: a layer has no influence on the score.
+            BoundsError: `classes` is not one class index per image.
+        """
+        total = _scores(self.logits, _checked(classes, self.logits), score).sum()
+        edges = tuple(self.edges.values())
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            found = torch.autograd.grad(total, edges, create_graph=create_graph, retain_graph=True, allow_unused=True)
+        for name, gradient in zip(self.edges, found, strict=True):
+            if gradient is None:
+                raise LayerError(
+                    f"layer {name} has no influence on the class score, so it has no gradient. Leave it out."
+                )
+        return dict(zip(self.edges, found, strict=True))
+
+
+def live_pass(classifier: Classifier, images: Float[Tensor, "n 3 h w"], layers: Sequence[Layer]) -> LivePass:
+    """Run a batch forward, keeping the graph from the images to each layer and the logits.
+
+    Args:
+        classifier: the model; found and left as it is.
+        images: in [0, 1]. If they ask for gradients, or come from tensors that do, the graph begins there.
+        layers: which tensors to show; any subset of `classifier.layers()`.
+
+    Raises:
+        LayerError: a layer was not reached.
+        ModelError: the model's answer is not (n, classes).
+    """
+    live = _Live(layers)
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        begun = images if images.requires_grad else images.clone().requires_grad_()
+        with live.attached(classifier):
+            logits = classifier(begun)
+    live.follow.pending.clear()
+    check_logits(classifier, logits, len(images))
+    missed = [layer.name for layer in layers if layer.name not in live.activations]
+    if missed:
+        raise LayerError(f"the forward pass did not reach layer {missed[0]}. Choose another layer.")
+    names = [layer.name for layer in layers]
+    return LivePass(
+        logits=logits,
+        activations={name: live.activations[name] for name in names},
+        edges={name: live.edges[name] for name in names},
+    )
+
+
+def activations_and_gradients(
+    classifier: Classifier,
+    images: Float[Tensor, "n 3 h w"],
+    layers: Sequence[Layer],
+    classes: Int[Tensor, " n"],
+    *,
+    score: str = "logit",
+    create_graph: bool = True,
+) -> tuple[Float[Tensor, "n c"], Mapping[str, Tensor], Mapping[str, Tensor]]:
+    """Logits, and every layer's activations and gradients of one class per image, all still in the graph.
+
+    The short form of `live_pass` for one class; its errors are the same.
+    """
+    live = live_pass(classifier, images, layers)
+    return live.logits, live.activations, live.gradients(classes, score=score, create_graph=create_graph)
+
+
+class _Live:
+    """Collects the asked layers while the pass goes by, and changes nothing of it."""
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self.wanted = {(layer.module, layer.call): layer for layer in layers}
+        self.activations: dict[str, Tensor] = {}
+        self.edges: dict[str, GradientEdge] = {}
+        self.follow = _Follow(self.tap)
+
+    def attached(self, classifier: Classifier) -> ExitStack:
+        stack, names = ExitStack(), {layer.module for layer in self.wanted.values()}
+        modules = {name: classifier.module.get_submodule(name) for name in names}
+        stack.enter_context(outputs_hooked(modules, self.seen))
+        if any(layer.then for layer in self.wanted.values()):
+            stack.enter_context(self.follow)
+        return stack
+
+    def seen(self, module: str, call: int, output: Tensor) -> None:
+        layer = self.wanted.get((module, call))
+        if layer is not None and layer.then:
+            self.follow.start(layer, output)
+        elif layer is not None:
+            self.tap(layer, output)
+
+    def tap(self, layer: Layer, tensor: Tensor, *, in_place: bool = False) -> Tensor:  # noqa: ARG002
+        """Remember a layer: its value, copied if the network will write into it, and its place in the graph."""
+        self.activations[layer.name] = tensor.clone() if layer.overwritten else tensor
+        self.edges[layer.name] = get_gradient_edge(tensor)
+        return tensor

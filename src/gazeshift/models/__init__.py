@@ -7,7 +7,7 @@ import torch
 
 from gazeshift.errors import DeviceError, SettingsError
 from gazeshift.models._classifier import Classifier, Passes, Preprocessing
-from gazeshift.models._layers import SELECTORS, select
+from gazeshift.models._discovery import SELECTORS, select
 from gazeshift.models._preflight import preflight
 from gazeshift.models._trace import SCORES, trace
 from gazeshift.registry import find
@@ -51,8 +51,13 @@ def load(
         UnknownNameError: no such model; names the nearest.
         ModelError: it cannot be built, or its weights are missing; says where to put them.
         DeviceError: the device is not there.
+        SettingsError: the spec, the input size or the class names are not of that form.
     """
     place = choose_device(device)
+    if input_size is not None and input_size < 1:
+        raise SettingsError(f"input_size is a height and width in pixels, such as 224; got {input_size}.")
+    if isinstance(class_names, str):
+        raise SettingsError(f"class_names must be a list with one name per class, got the text '{class_names}'.")
     name, _, rest = spec.partition(":")
     make = find("models", name)
     if name in SOURCES and not rest:
@@ -80,6 +85,8 @@ def choose_device(device: str) -> torch.device:
         place = torch.device(device)
     except RuntimeError as cause:
         raise DeviceError(f"no device is called '{device}'. Known: auto, cpu, cuda, cuda:0, mps.") from cause
+    if place.type not in ("cpu", "cuda", "mps"):
+        raise DeviceError(f"'{device}' is no device to run a model on here. Known: auto, cpu, cuda, cuda:0, mps.")
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         raise DeviceError(f"'{device}' was asked for, and torch sees {count or 'no'} GPU here. Use --device cpu.")

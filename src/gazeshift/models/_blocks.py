@@ -1,42 +1,69 @@
 """Which modules are a network's blocks, and what papers call its layers."""
 
 import re
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 
 from torch import nn
 
+from gazeshift.models._layers import Key
 from gazeshift.records import Layer
 
-PLAIN = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+CHAINS = (nn.Sequential.forward, nn.Module.forward)  # run their children one after the other, or nothing at all
 
 
-def blocks_of(network: nn.Module) -> list[str]:
-    """Names of the outermost modules of their own class that hold two convolutions or more.
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What modules showed in one forward pass.
 
-    ResNet's bottlenecks, Inception's mixed modules, MobileNet's inverted residuals. A module that holds most of the
-    network (a wrapped backbone) is opened and its own blocks are taken. Empty for a plain chain such as VGG.
+    Args:
+        gives: module name to the maps it returned.
+        convs: names of the convolutions that returned maps.
+        ends: maps that are a convolution's result, after its norm and activation.
     """
-    root, prefix = network, ""
-    while True:
-        blocks = list(_outermost(root, prefix))
-        large = [(name, block) for name, block in blocks if 2 * convolutions(block) > convolutions(root)]
-        if not large:
-            return [name for name, _ in blocks]
-        prefix, root = large[0][0] + ".", large[0][1]
+
+    gives: Mapping[str, AbstractSet[Key]]
+    convs: frozenset[str]
+    ends: frozenset[Key]
+
+    def inside(self, name: str) -> int:
+        """How many of the convolutions a module holds, itself included."""
+        return sum(conv == name or conv.startswith(f"{name}.") for conv in self.convs)
 
 
-def _outermost(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
-    for name, child in module.named_children():
-        if type(child) not in PLAIN and convolutions(child) >= 2 and list(child.children()):
-            yield prefix + name, child
-        else:
-            yield from _outermost(child, f"{prefix}{name}.")
+def blocks_of(network: nn.Module, shown: Shown) -> list[str]:
+    """Names of the outermost modules of their own class that work on maps with more than one layer of weights.
+
+    ResNet's bottlenecks, Inception's mixed modules, MobileNet's inverted residuals. What merely holds blocks is opened:
+    a stage, whose result is its last block's, and whatever holds most of the network, such as a wrapped backbone. A
+    module of a block's class with a single convolution is a block too. Empty for a plain chain such as VGG.
+    """
+    modules = {name: module for name, module in network.named_modules() if name in shown.gives}
+    inside = {name: shown.inside(name) for name, module in modules.items() if type(module).forward not in CHAINS}
+    worth = [name for name, convs in inside.items() if convs and convs + _linears(modules[name]) > 1]
+    closed = [
+        name
+        for name in worth
+        if 2 * inside[name] <= len(shown.convs)
+        and not any(_holds(name, inner) and shown.gives[name] & shown.gives[inner] for inner in worth)
+    ]
+    outermost = [name for name in closed if not any(_holds(outer, name) for outer in closed)]
+    kinds = {type(modules[name]) for name in outermost}
+    return [
+        name
+        for name in modules
+        if name in outermost
+        or (type(modules[name]) in kinds and inside[name] == 1 and not any(_holds(outer, name) for outer in outermost))
+    ]
 
 
-def convolutions(module: nn.Module) -> int:
-    """How many convolutions a module holds, itself included."""
-    return sum(isinstance(part, nn.Conv2d) for part in module.modules())
+def _holds(outer: str, inner: str) -> bool:
+    return inner.startswith(f"{outer}.")
+
+
+def _linears(module: nn.Module) -> int:
+    return sum(isinstance(part, nn.Linear) for part in module.modules())
 
 
 def with_kinds(layers: list[Layer], blocks: list[str]) -> list[Layer]:
@@ -53,7 +80,7 @@ def with_kinds(layers: list[Layer], blocks: list[str]) -> list[Layer]:
             kinds |= {"block", "trunk"}
             others = tuple(name for name in layer.names if name != block)
             layer = replace(layer, name=block, aliases=others)  # noqa: PLW2901
-        elif "conv" in kinds and not any(name.startswith(inside) for name in layer.names):
+        elif "conv" in kinds and not all(name.startswith(inside) for name in layer.names):
             kinds.add("trunk")
         marked.append(replace(layer, kinds=frozenset(kinds)))
     return marked
@@ -72,15 +99,15 @@ def _stage_ends(convs: list[Layer]) -> set[str]:
     }
 
 
-def with_paper_names(layers: list[Layer], blocks: list[str], convs_per_block: int) -> list[Layer]:
-    """Add the names that papers use, which are Keras's: ``block4_conv1`` and ``4-1``, ``activation_35``, ``mixed10``."""
+def with_paper_names(layers: list[Layer], blocks: list[str], network: nn.Module) -> list[Layer]:
+    """Add the papers' names, which are Keras's: ``block4_conv1`` and ``4-1``, ``activation_35``, ``mixed10``."""
     if not blocks:
         names = _chain_names(layers)
     elif all(re.search(r"Mixed_\d\w$", block) for block in blocks):
         names = {block: [f"mixed{at}"] for at, block in enumerate(blocks)}
     elif {"conv3", "conv4", "block12"} <= set(blocks):  # timm's Xception
         names = {"conv3": ["block14_sepconv1_act"], "conv4": ["block14_sepconv2_act"]}
-    elif convs_per_block == 3:
+    elif all(_is_bottleneck(network, block) for block in blocks):
         names = _bottleneck_names(layers, blocks)
     else:
         names = {}
@@ -91,25 +118,32 @@ def with_paper_names(layers: list[Layer], blocks: list[str], convs_per_block: in
 
 
 def _chain_names(layers: list[Layer]) -> dict[str, list[str]]:
-    """VGG: a block is a run of convolutions of one size, and the pooling after it belongs to it."""
+    """VGG: a block is a run of convolutions of one size, and the first pooling after it belongs to it."""
     names: dict[str, list[str]] = {}
     stage, conv, size = 0, 0, (0, 0)
     for layer in layers:
         if "conv" in layer.kinds:
-            if layer.shape[1:] != size:
+            if conv == 0 or layer.shape[1:] != size:
                 stage, conv, size = stage + 1, 0, layer.shape[1:]
             conv += 1
             names[layer.name] = [f"block{stage}_conv{conv}", f"{stage}-{conv}"]
-        elif stage and layer.shape[1] < size[0]:
-            names.setdefault(layer.name, [f"block{stage}_pool"])
-            size = layer.shape[1:] if layer.shape[1:] == size else size
-    return names
+        elif conv and layer.shape[1] < size[0]:
+            names[layer.name] = [f"block{stage}_pool"]
+            conv = 0
+    return names if sum("conv" in layer.kinds for layer in layers) > 1 else {}
+
+
+def _is_bottleneck(network: nn.Module, block: str) -> bool:
+    """Whether a block is a ResNet's, called as torchvision and timm do, with three convolutions."""
+    convs = sum(re.fullmatch(r"conv\d", name) is not None for name, _ in network.get_submodule(block).named_children())
+    return convs == 3 and re.search(r"layer\d\.\d+$", block) is not None
 
 
 def _bottleneck_names(layers: list[Layer], blocks: list[str]) -> dict[str, list[str]]:
     """ResNet-50 and kin: activation_1 is the stem, then three for each block (SPEC of Ding 2022: Keras's numbering)."""
-    stem = next(layer.name for layer in layers if "conv" in layer.kinds)
-    names = {stem: ["activation_1"]}
+    first = next(at for at, layer in enumerate(layers) if layer.name.startswith(f"{blocks[0]}."))
+    names = {layer.name: ["activation_1"] for layer in layers[:first] if "conv" in layer.kinds}
+    names = dict([names.popitem()]) if names else {}
     for q, block in enumerate(blocks):
         for r, part in enumerate((f"{block}.conv1", f"{block}.conv2", block)):
             names.setdefault(part, []).append(f"activation_{3 * q + r + 2}")

@@ -7,14 +7,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
-from typing import Any
+from itertools import chain
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from gazeshift.errors import BoundsError, ModelError
-from gazeshift.models._layers import discover
+from gazeshift.models._discovery import discover
+from gazeshift.models._uncompiled import uncompile, unwrapped
 from gazeshift.records import Layer
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -63,7 +65,7 @@ class Classifier(nn.Module):
         own: False copies the module (the default for a module somebody else may still train).
 
     Raises:
-        ModelError: the module cannot be copied.
+        ModelError: the module is no `torch.nn.Module`, is scripted, or cannot be copied.
     """
 
     mean: Tensor
@@ -82,16 +84,26 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         with torch.inference_mode(mode=False):
-            self.module = module if own else _copied(module, name)
+            self.module = _snapshot(module, name, own=own)
             self.preprocessing = preprocessing or Preprocessing()
             self.register_buffer("mean", torch.tensor(self.preprocessing.mean)[:, None, None], persistent=False)
             self.register_buffer("std", torch.tensor(self.preprocessing.std)[:, None, None], persistent=False)
         self.name, self.source = name, source
         self.class_names, self.wnids = tuple(class_names), tuple(wnids)
-        self._apply(lambda tensor: tensor.clone() if tensor.is_inference() else tensor)
         self.eval().requires_grad_(requires_grad=False)
-        self._local, self._lock = threading.local(), threading.Lock()
+        self._start()
         self._layers: dict[tuple[int, int], tuple[Layer, ...]] = {}
+
+    def _start(self) -> None:
+        self._local, self._lock = threading.local(), threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what belongs to this process, so that a classifier can be copied and sent to a worker."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_local", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._start()
 
     def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c"]:
         """Logits of images in [0, 1]."""
@@ -103,15 +115,16 @@ class Classifier(nn.Module):
                 logits.register_hook(lambda _: self._count_backward(passes, len(images)))  # type: ignore[no-untyped-call]
         return logits
 
-    def train(self, mode: bool = True) -> "Classifier":
+    def train(self, mode: bool = True) -> Self:
         """Stay in eval mode: a classifier is a frozen snapshot. Train the network itself, then wrap it again."""
         if mode:
             raise ModelError("a Classifier is frozen in eval mode. Train the network itself, then wrap it again.")
         super().train(mode=False)
         return self
 
-    def _apply(self, fn: Any, recurse: bool = True) -> "Classifier":
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
         """Move and convert weights outside inference mode: no gradient could pass through what is made inside."""
+        self.__dict__.pop("weights_sha256", None)  # a conversion changes the bytes
         with torch.inference_mode(mode=False):
             super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
@@ -150,10 +163,14 @@ class Classifier(nn.Module):
     def weights_sha256(self) -> str:
         """SHA-256 over names, types, shapes and bytes of all weights and buffers."""
         digest = hashlib.sha256()
-        for name, tensor in self.module.state_dict().items():
+        tensors = (
+            self.module.named_parameters(remove_duplicate=False),
+            self.module.named_buffers(remove_duplicate=False),
+        )
+        for name, tensor in chain(*tensors):
             flat = tensor.detach().cpu().contiguous().reshape(-1)
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-            digest.update(flat.view(torch.uint8).numpy() if flat.numel() else b"")
+            digest.update(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
         return digest.hexdigest()
 
     def layers(self, size: tuple[int, int] | None = None) -> tuple[Layer, ...]:
@@ -170,7 +187,7 @@ class Classifier(nn.Module):
                 f"{self.name} has no input size of its own, and its layers depend on it. Say which: 32, 224?"
             )
         size = size or (self.input_size or 0, self.input_size or 0)
-        with self._lock:
+        with self._lock, self.counting():  # the grey image is nobody's pass
             if size not in self._layers:
                 grey = partial(torch.full, (1, 3, *size), 0.5, device=self.device)
                 self._layers[size] = discover(self.module, lambda: self(grey()), self.name)
@@ -212,11 +229,30 @@ class Classifier(nn.Module):
             )
 
 
-def _copied(module: nn.Module, name: str) -> nn.Module:
+def _snapshot(module: object, name: str, *, own: bool) -> nn.Module:
+    if not isinstance(module, nn.Module):
+        raise ModelError(f"a classifier needs a torch.nn.Module, got {type(module).__name__} for {name}.")
+    network = unwrapped(module, name)
     try:
-        return copy.deepcopy(module)
-    except (RuntimeError, TypeError, ValueError) as cause:
+        network = network if own else copy.deepcopy(network)
+    except Exception as cause:  # a module of the user's own may hold anything
         raise ModelError(
             f"a classifier is a frozen copy of its network, and {name} cannot be copied ({cause}). "
             "Build it anew and hand it over with own=True."
         ) from cause
+    uncompile(network)
+    _leave_inference_mode(network)
+    return network
+
+
+def _leave_inference_mode(network: nn.Module) -> None:
+    """Replace weights made inside ``torch.inference_mode()``, which no gradient could pass. Shared ones stay shared."""
+    made: dict[int, Tensor] = {}
+    for module in network.modules():
+        for tensors in (module._parameters, module._buffers):  # noqa: SLF001
+            for name, tensor in tensors.items():
+                if tensor is not None and tensor.is_inference():
+                    fresh = tensor.detach().clone()
+                    is_weight = isinstance(tensor, nn.Parameter)
+                    fresh = nn.Parameter(fresh, requires_grad=False) if is_weight else fresh
+                    tensors[name] = made.setdefault(id(tensor), fresh)  # type: ignore[assignment]

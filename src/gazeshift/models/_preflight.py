@@ -4,12 +4,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gazeshift.errors import ModelError
+from gazeshift.errors import BoundsError, GazeshiftError, ModelError
 from gazeshift.models._classifier import Classifier
 from gazeshift.models._trace import check_logits
 from gazeshift.records import Finding
 
-ALIKE = 1e-3  # largest difference of logits, relative to their spread, that still counts as the same answer
+ALIKE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 1e-1}
+ALIKE_ON_GPU = 1e-2  # convolutions there round to TF32, and do so differently for another batch size
 
 
 def preflight(
@@ -19,28 +20,67 @@ def preflight(
 
     Args:
         classifier: the model.
-        images: some images in [0, 1]; two or more let it compare alone with in a batch.
+        images: some images in [0, 1], at least one; a single one is also sent together with its negative.
         labels: their classes, if known: then the accuracy is reported.
 
     Raises:
-        BoundsError: the images are not in [0, 1].
+        BoundsError: there are no images, they are not in [0, 1], or the labels are not classes of the model.
         ModelError: a check failed in a way that would make every result wrong; says which and what to do.
     """
     classifier.check(images)
-    with torch.no_grad():
-        logits = classifier(images)
-        check_logits(classifier, logits, len(images))
-        again = classifier(images)
-        alone = classifier(images[:1])
+    if not len(images):
+        raise BoundsError("preflight needs at least one image, got none.")
+    logits = _answer(classifier, images)
+    together = logits if len(images) > 1 else _answer(classifier, torch.cat([images, 1 - images]))
+    low, high = images.min().item(), images.max().item()
     findings = [
-        Finding(check="range", level="ok", detail=f"images lie in [{images.min():.3f}, {images.max():.3f}]"),
-        Finding(check="eval mode", level="ok", detail="the classifier is a frozen copy in eval mode"),
+        Finding(check="range", level="ok", detail=f"images lie in [{low:.3f}, {high:.3f}]"),
+        _eval_mode(classifier),
         _finite(classifier, logits),
         _scores(classifier, logits),
-        _same(classifier, logits, again, "the same answer twice", "It draws random numbers in eval mode."),
-        _same(classifier, logits[:1], alone, "the same answer alone and in a batch", "Its images influence each other."),
+        _same(classifier, logits, _answer(classifier, images), "twice", "It draws random numbers in eval mode."),
+        _same(
+            classifier,
+            together[:1],
+            _answer(classifier, images[:1]),
+            "alone and in a batch",
+            "Its images influence each other (batch norm in train mode?).",
+        ),
+        _maps(classifier, (images.shape[2], images.shape[3])),
     ]
-    return (*findings, *_accuracy(classifier, logits, labels))
+    return (*findings, *_class_names(classifier, logits), *_accuracy(classifier, logits, labels))
+
+
+def _answer(classifier: Classifier, images: Tensor) -> Tensor:
+    try:
+        with torch.no_grad():
+            logits: Tensor = classifier(images)
+    except GazeshiftError:
+        raise
+    except Exception as cause:  # a network of the user's own may raise anything
+        n, _, height, width = images.shape
+        raise ModelError(
+            f"{classifier.name} cannot be run on {n} images of {height} x {width}: {type(cause).__name__}: {cause}"
+        ) from cause
+    check_logits(classifier, logits, len(images))
+    if not logits.is_floating_point() or logits.shape[1] < 2:
+        kind = str(logits.dtype).removeprefix("torch.")
+        raise ModelError(
+            f"a classifier must give a logit for each of two classes or more, {classifier.name} gave {kind} "
+            f"{tuple(logits.shape)}. From one logit z of a yes-no model, give torch.cat([-z, z], 1) / 2."
+        )
+    return logits
+
+
+def _eval_mode(classifier: Classifier) -> Finding:
+    """After the first pass: a network may switch itself back."""
+    training = [name for name, module in classifier.named_modules() if module.training]
+    if training:
+        raise ModelError(
+            f"{classifier.name} is not in eval mode ({training[0] or 'all of it'} trains). Does its forward pass call "
+            "train()? Take that out."
+        )
+    return Finding(check="eval mode", level="ok", detail="the classifier is a frozen copy in eval mode")
 
 
 def _finite(classifier: Classifier, logits: Tensor) -> Finding:
@@ -55,32 +95,61 @@ def _finite(classifier: Classifier, logits: Tensor) -> Finding:
 
 def _scores(classifier: Classifier, logits: Tensor) -> Finding:
     values = logits.double()
-    if logits.shape[1] > 1 and (values >= 0).all() and (values.sum(1) - 1).abs().max() < 1e-3:
+    rounding = 4 * torch.finfo(logits.dtype).eps + 1e-3
+    if (values >= 0).all() and (values.sum(1) - 1).abs().max() < rounding:
         raise ModelError(
             f"{classifier.name} gives probabilities, and gradients of probabilities vanish when the model is sure. "
             "Return logits: leave out the last softmax."
         )
-    if values.logsumexp(1).abs().max() < 1e-3:
+    if values.logsumexp(1).abs().max() < rounding:
         return Finding(check="logits", level="note", detail="the model gives log-probabilities; maps explain these")
+    if (values >= 0).all() and (values <= 1).all() and values.any():
+        detail = "all logits lie in [0, 1]: if the model ends in a sigmoid, return what comes before it"
+        return Finding(check="logits", level="note", detail=detail)
     return Finding(check="logits", level="ok", detail=f"logits, {logits.shape[1]} classes")
 
 
-def _same(classifier: Classifier, first: Tensor, second: Tensor, what: str, why: str) -> Finding:
-    spread = (first.amax() - first.amin()).clamp_min(1e-12)
-    difference = ((first - second).abs().amax() / spread).item()
-    if difference > ALIKE:
+def _same(classifier: Classifier, first: Tensor, second: Tensor, when: str, why: str) -> Finding:
+    spread, moved = (first.amax() - first.amin()).item(), (first - second).abs().amax().item()
+    difference = moved / spread if spread else float(moved > 0)
+    alike = max(ALIKE[first.dtype], ALIKE_ON_GPU if first.is_cuda and first.dtype != torch.float64 else 0.0)
+    if not difference <= alike:
         raise ModelError(
-            f"{classifier.name} does not give {what}: its logits differ by {difference:.2g} of their spread. {why} "
-            "Results could not be repeated."
+            f"{classifier.name} does not give the same answer {when}: its logits differ by {difference:.2g} of their "
+            f"spread. {why} Results could not be repeated."
         )
-    return Finding(check=what, level="ok", detail=f"largest difference {difference:.1e} of the logits' spread")
+    detail = f"largest difference {difference:.1e} of the logits' spread"
+    return Finding(check=f"the same answer {when}", level="ok", detail=detail)
+
+
+def _maps(classifier: Classifier, size: tuple[int, int]) -> Finding:
+    layers = classifier.layers(size)
+    counts = {kind: sum(kind in layer.kinds for layer in layers) for kind in ("conv", "block", "trunk")}
+    if counts["trunk"] == 1:
+        detail = f"only one layer gives a map ({layers[0].name}): if this is a transformer, its gaze is elsewhere"
+        return Finding(check="maps", level="note", detail=detail)
+    detail = f"{counts['conv']} convolutions, {counts['block']} blocks, {counts['trunk']} layers of the trunk"
+    return Finding(check="maps", level="ok", detail=detail)
+
+
+def _class_names(classifier: Classifier, logits: Tensor) -> list[Finding]:
+    names, classes = len(classifier.class_names), logits.shape[1]
+    if names in (0, classes):
+        return []
+    return [Finding(check="class names", level="note", detail=f"the model has {classes} classes and {names} names")]
 
 
 def _accuracy(classifier: Classifier, logits: Tensor, labels: Tensor | None) -> list[Finding]:
     if labels is None:
         return []
-    right, n = int((logits.argmax(1) == labels.to(logits.device)).sum()), len(labels)
-    if n >= 10 and right / n < 0.1 and logits.shape[1] > 2:
+    n, classes = logits.shape
+    if labels.shape != (n,) or not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise BoundsError(
+            f"labels must be one class from 0 to {classes - 1} for each of {n} images, got {labels.tolist()[:8]}. "
+            f"Are these the classes of {classifier.name}?"
+        )
+    right = int((logits.argmax(1) == labels.to(logits.device)).sum())
+    if n >= 10 and right / n < 0.1 and classes > 2:
         detail = f"only {right} of {n} labelled images are classified right: check the preprocessing and the labels"
         return [Finding(check="accuracy", level="note", detail=f"{classifier.name}: {detail}")]
     return [Finding(check="accuracy", level="ok", detail=f"{right} of {n} labelled images are classified right")]

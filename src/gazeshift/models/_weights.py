@@ -1,6 +1,8 @@
 """Reads weights from files that cannot run code, and says where to put them when they cannot be had."""
 
 import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -9,6 +11,9 @@ from torch import Tensor, nn
 from gazeshift.errors import ModelError
 
 RANDOM = "random"  # asked for by name, never a silent fallback
+HELD_IN = ("state_dict", "model_state_dict", "model")  # where training scripts keep the weights in their checkpoints
+WRAPPERS = ("module.", "_orig_mod.")  # DataParallel's and torch.compile's
+BROKEN = (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError)  # a download, or a file it left behind
 
 
 def read_state(file: str | Path) -> dict[str, Tensor]:
@@ -21,22 +26,30 @@ def read_state(file: str | Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise ModelError(f"no weights at {file}. Give a .safetensors file, or a .pt or .pth with a state dict.")
     try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(file)
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as cause:
-        raise ModelError(
-            f"{file} holds more than tensors, and opening it could run code. Save it again with "
-            "torch.save(model.state_dict(), ...) or as safetensors."
-        ) from cause
+        state = _read(file)
     except Exception as cause:  # safetensors and torch raise many kinds for a file cut short
-        raise ModelError(f"{file} cannot be read as weights ({cause}). It may be cut short: copy it again.") from cause
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        if "Unsupported" in str(cause) and isinstance(cause, pickle.UnpicklingError):
+            raise ModelError(
+                f"{file} holds more than tensors, and opening it could run code. Save it again with "
+                "torch.save(model.state_dict(), ...) or as safetensors."
+            ) from cause
+        raise ModelError(
+            f"{file} cannot be read as weights ({_reason(cause)}). It may be cut short or of another format: copy it "
+            "again, or save it with torch.save(model.state_dict(), ...)."
+        ) from cause
+    inner = next((state[key] for key in HELD_IN if isinstance(state.get(key), Mapping)), state)
+    if not inner or not all(isinstance(value, Tensor) for value in inner.values()):
         raise ModelError(f"{file} holds no state dict. Save it with torch.save(model.state_dict(), ...).")
-    return state
+    return dict(inner)
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    if file.suffix.lower() == ".safetensors":
+        from safetensors.torch import load_file
+
+        return dict(load_file(file))
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    return dict(state) if isinstance(state, Mapping) else {}
 
 
 def load_into(module: nn.Module, file: str | Path, name: str) -> None:
@@ -45,18 +58,35 @@ def load_into(module: nn.Module, file: str | Path, name: str) -> None:
     Raises:
         ModelError: a weight is missing, left over or of another shape; names the first ones.
     """
-    state = {key.removeprefix("module."): value for key, value in read_state(file).items()}
+    state = read_state(file)
+    for wrapper in WRAPPERS:
+        if all(key.startswith(wrapper) for key in state) and not any(
+            key.startswith(wrapper) for key in module.state_dict()
+        ):
+            state = {key.removeprefix(wrapper): value for key, value in state.items()}
     try:
         module.load_state_dict(state)
     except RuntimeError as cause:
-        problem = " ".join(str(cause).split())[:300]
-        raise ModelError(f"the weights in {file} are not those of {name}: {problem}") from cause
+        raise ModelError(f"the weights in {file} are not those of {name}: {_reason(cause, 300)}") from cause
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Build a network whose random weights are the same every time, and leave the global random state alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
 
 
 def missing(name: str, cause: Exception, place: str) -> ModelError:
     """The error for weights that could not be downloaded."""
-    reason = " ".join(str(cause).split())[:160] or type(cause).__name__
     return ModelError(
-        f"the weights of {name} are not on this machine and could not be downloaded ({reason}). {place} "
+        f"the weights of {name} are not on this machine and could not be downloaded ({_reason(cause)}). {place} "
         f"Or look at the untrained network with --weights {RANDOM}."
     )
+
+
+def _reason(cause: Exception, length: int = 160) -> str:
+    """The error's own words on one line, cut short."""
+    words = " ".join(str(cause).split()) or type(cause).__name__
+    return words if len(words) <= length else f"{words[: length - 3]}..."

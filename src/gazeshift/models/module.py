@@ -1,14 +1,17 @@
 """A model of one's own: ``module:my_package.my_models:make_it``."""
 
+import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 from torch import nn
 
-from gazeshift.errors import ModelError
+from gazeshift.errors import GazeshiftError, ModelError
 from gazeshift.models._classifier import Classifier, Preprocessing
 from gazeshift.models._weights import RANDOM, load_into
 
@@ -25,56 +28,101 @@ def module(name: str, weights: str | None = None) -> Classifier:
     ``CLASSES``, the input size from the network's ``input_size``; without one, images keep their own size.
 
     Raises:
-        ModelError: it cannot be found, or gives no `torch.nn.Module`.
+        ModelError: it cannot be found, fails, or gives no `torch.nn.Module`.
     """
     place, _, function = name.rpartition(":")
     if not place or not function:
         raise ModelError(f"a model of one's own is named module:PACKAGE.MODULE:FUNCTION, got module:{name}.")
-    python = _import(place)
-    make = getattr(python, function, None)
-    if not callable(make):
-        raise ModelError(f"{place} has no function '{function}'. It has: {', '.join(_public(python)) or 'none'}.")
-    network = make()
-    if isinstance(network, Classifier):
-        return network
-    if not isinstance(network, nn.Module):
-        raise ModelError(f"{name}() must give a torch.nn.Module, got {type(network).__name__}.")
+    with _importable(Path(place).parent if place.endswith(".py") else Path()):
+        python = _import(place)
+        network = _make(python, place, function)
+    classifier = network if isinstance(network, Classifier) else _wrapped(network, name, python)
     if weights not in (None, RANDOM):
-        load_into(network, str(weights), f"module:{name}")
-    size = getattr(network, "input_size", None)
+        load_into(classifier.module, str(weights), f"module:{name}")
+        classifier.source = str(weights)
+        vars(classifier).pop("weights_sha256", None)  # a Classifier of one's own may know that of its former weights
+    return classifier
+
+
+def _wrapped(network: nn.Module, name: str, python: ModuleType) -> Classifier:
+    size = _input_size(network, name)
     return Classifier(
         network,
         name=f"module:{name}",
         preprocessing=Preprocessing(resize=size, crop=size),
         class_names=_class_names(network, python),
-        source=weights or f"{place}:{function}()",
-        own=True,
+        source=f"{name}()",
     )
+
+
+def _make(python: ModuleType, place: str, function: str) -> nn.Module:
+    make = getattr(python, function, None)
+    if not callable(make):
+        raise ModelError(f"{place} has no function '{function}'. It has: {', '.join(_public(python)) or 'none'}.")
+    try:
+        network = make()
+    except GazeshiftError:
+        raise
+    except (Exception, SystemExit) as cause:  # somebody else's code may raise anything
+        raise ModelError(
+            f"{place}:{function}() failed ({type(cause).__name__}: {cause}). It is called without arguments and must "
+            "give a torch.nn.Module."
+        ) from cause
+    if not isinstance(network, nn.Module):
+        raise ModelError(f"{place}:{function}() must give a torch.nn.Module, got {type(network).__name__}.")
+    return network
+
+
+def _input_size(network: nn.Module, name: str) -> int | None:
+    """The network's own ``input_size``: 32, (32, 32) or (3, 32, 32)."""
+    given = getattr(network, "input_size", None)
+    sides = set(given[-2:]) if isinstance(given, list | tuple) else {given}
+    size = sides.pop() if len(sides) == 1 else given
+    if size is not None and (not isinstance(size, int) or size < 1):
+        raise ModelError(f"module:{name} says input_size = {given}. Let it say one number, such as 224, or nothing.")
+    return size
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Let Python find modules in a folder, as it does when a script in it is run."""
+    place = str(folder.resolve())
+    sys.path.insert(0, place)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        if place in sys.path:
+            sys.path.remove(place)
 
 
 def _import(place: str) -> ModuleType:
     try:
-        if place.endswith(".py"):
-            return _import_file(Path(place))
-        sys.path.insert(0, str(Path.cwd()))
-        try:
-            return importlib.import_module(place)
-        finally:
-            sys.path.remove(str(Path.cwd()))
+        return _import_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except ImportError as cause:
         raise ModelError(
             f"{place} cannot be imported ({cause}). Run from the folder that holds it, put that folder on PYTHONPATH, "
             "or name the file: module:path/to/file.py:function."
         ) from cause
+    except GazeshiftError:
+        raise
+    except (Exception, SystemExit) as cause:  # somebody else's code may raise anything
+        raise ModelError(f"{place} cannot be imported: {type(cause).__name__}: {cause}. Mend it first.") from cause
 
 
 def _import_file(file: Path) -> ModuleType:
+    """The module of a file, run anew each time, under a name that hides no other module."""
     if not file.is_file():
         raise ModelError(f"no Python file at {file}.")
-    spec = importlib.util.spec_from_file_location(file.stem, file)
+    name = f"{file.stem}_{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, file)
     python = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-    sys.modules.setdefault(file.stem, python)
-    spec.loader.exec_module(python)  # type: ignore[union-attr]
+    sys.modules[name] = python  # dataclasses and pickle look their classes up here
+    try:
+        spec.loader.exec_module(python)  # type: ignore[union-attr]
+    except BaseException:
+        del sys.modules[name]
+        raise
     return python
 
 

@@ -1,12 +1,14 @@
 """Any classifier of torchvision: ``torchvision:resnet50``."""
 
+from typing import Any
+
 import torch
 import torchvision.models as zoo
 
 from gazeshift.errors import UnknownNameError, did_you_mean
 from gazeshift.models._classifier import Classifier, Preprocessing
 from gazeshift.models._imagenet import imagenet_names
-from gazeshift.models._weights import RANDOM, load_into, missing
+from gazeshift.models._weights import BROKEN, RANDOM, load_into, missing, repeatable
 
 __all__ = ["torchvision"]
 
@@ -22,7 +24,8 @@ def torchvision(name: str, weights: str | None = None) -> Classifier:
     if name not in known:
         raise UnknownNameError(f"torchvision has no classifier '{name}'. {did_you_mean(name, known)}")
     default = zoo.get_model_weights(name).DEFAULT
-    network = _network(name, default if weights is None else None)
+    with repeatable():
+        network = _network(name, default if weights is None else None)
     if weights not in (None, RANDOM):
         load_into(network, str(weights), f"torchvision:{name}")
     if weights != RANDOM and hasattr(network, "transform_input"):
@@ -38,11 +41,11 @@ def torchvision(name: str, weights: str | None = None) -> Classifier:
     )
 
 
-def _network(name: str, weights: object) -> torch.nn.Module:
-    options = {"init_weights": weights is None and False} if name in ("inception_v3", "googlenet") else {}
+def _network(name: str, weights: object) -> Any:
+    options = {"init_weights": False} if name in ("inception_v3", "googlenet") else {}  # theirs takes a minute
     try:
-        return zoo.get_model(name, weights=weights, **options)  # type: ignore[no-any-return]
-    except OSError as cause:  # what urllib raises without a network, among others
+        return zoo.get_model(name, weights=weights, **options)
+    except BROKEN as cause:
         url = getattr(weights, "url", "")
         place = f"Put {url.split('/')[-1]} into {torch.hub.get_dir()}/checkpoints, or name a file: --weights FILE."
         raise missing(f"torchvision:{name}", cause, place) from cause

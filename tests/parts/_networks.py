@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gazeshift.models import Classifier
+from gazeshift.models import Classifier, select, trace
 
 SIZE = 16
 CLASSES = 6
@@ -94,6 +94,62 @@ class Linear(nn.Module):
         return self.head(torch.tanh(maps).amax((2, 3)))
 
 
+class Shared(nn.Module):
+    """One convolution and one ReLU, three calls each, and a ReLU on a branch of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.widen, self.conv, self.relu = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 6, 3, padding=1), nn.ReLU()
+        self.head = nn.Linear(6, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.widen(images)
+        for _ in range(3):
+            maps = self.relu(self.conv(maps)) + 0.1 * maps
+        return self.head(torch.tanh(maps).mean((2, 3)))
+
+
+class Rebuilt(nn.Module):
+    """Two convolutions with every way to write an activation, and the second one's result overwritten if wanted."""
+
+    def __init__(self, how: str = "in place", *, overwrite: bool = False) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+        self.norm, self.head = nn.BatchNorm2d(6), nn.Linear(6, CLASSES)
+        self.how, self.overwrite = how, overwrite
+
+    def activated(self, maps: Tensor) -> Tensor:
+        if self.overwrite:  # no network can overwrite what a ReLU made and still have gradients; a clamp's it can
+            taken = maps.clamp(min=0) if self.how == "out of place" else maps.clamp_(min=0)
+        elif self.how == "keyword":
+            taken = functional.relu(input=maps, inplace=True)
+        else:
+            taken = functional.relu(maps, inplace=self.how != "out of place")
+        return maps if self.how == "not taken" else taken
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.activated(self.first(images))
+        maps = self.activated(functional.dropout(self.norm(self.second(maps)), training=False))
+        if self.overwrite:
+            maps *= 2
+        return self.head(torch.sin(maps).mean((2, 3)))
+
+
+class Branches(nn.Module):
+    """Two convolutions side by side, one whose result no class sees, and one cut off from the classes behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.left, self.right, self.aside = (nn.Conv2d(3, 4, 3, padding=1) for _ in range(4))
+        self.after, self.head = nn.Conv2d(8, 4, 3, padding=1), nn.Linear(4, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        cut = torch.sin(self.before(images)).detach()[:, :3]
+        both = torch.cat([torch.sin(self.left(images + cut)), torch.sin(self.right(images))], 1)
+        self.unused = self.aside(images).mean().item()
+        return self.head(torch.sin(self.after(both)).amax((2, 3)))
+
+
 def seeded(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
     """A network in eval mode with the weights of a seed, its batch norms as if trained; the global state is kept."""
     with torch.random.fork_rng(devices=[]):
@@ -111,6 +167,12 @@ def seeded(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
 def classifier_of(network: nn.Module, **settings: Any) -> Classifier:
     """A classifier that does not normalise."""
     return Classifier(network, name="tested", **settings)
+
+
+def raw(classifier: Classifier, images: Tensor, layers: str = "*", **settings: Any) -> dict[str, tuple[Tensor, Tensor]]:
+    """Activations and gradients of layers as the package's trace shows them."""
+    chosen = select(classifier.layers(tuple(images.shape[2:])), layers, "tested")
+    return trace(classifier, images, chosen, lambda _layer, *seen: tuple(map(torch.clone, seen)), **settings)[2]
 
 
 def images_of(n: int = 4, size: int = SIZE, seed: int = 1) -> Tensor:

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from gazeshift.errors import BoundsError, LayerError, ModelError
 from gazeshift.models._classifier import Classifier
-from gazeshift.models._layers import RESCALING, outputs_hooked, tensors_in
+from gazeshift.models._layers import RESCALING, Key, key_of, outputs_hooked, tensors_in
 from gazeshift.records import Layer
 
 Drawn = TypeVar("Drawn")
@@ -86,7 +86,8 @@ def _checked(classes: Any, logits: Tensor) -> Tensor:
 
 
 def _scores(logits: Tensor, classes: Tensor, score: str) -> Tensor:
-    values = logits.float().softmax(1) if score == "prob" else logits
+    exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    values = exact.softmax(1) if score == "prob" else logits
     return values.gather(1, classes[:, None])
 
 
@@ -187,20 +188,20 @@ class _Follow(TorchFunctionMode):
     def __init__(self, tap: Callable[..., Tensor]) -> None:
         super().__init__()
         self.tap = tap
-        self.pending: dict[int, tuple[Layer, int, Tensor]] = {}
+        self.pending: dict[Key, tuple[Layer, int, Tensor]] = {}
 
     def start(self, layer: Layer, tensor: Tensor) -> None:
-        self.pending[id(tensor)] = layer, layer.then, tensor
+        self.pending[key_of(tensor)] = layer, layer.then, tensor
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = function(*args, **(kwargs or {}))
         if not self.pending or function.__name__ not in RESCALING:
+            return function(*args, **(kwargs or {}))
+        key = next((key for key in map(key_of, tensors_in(args, kwargs)) if key in self.pending), None)
+        made = function(*args, **(kwargs or {}))
+        if key is None or key_of(made) == key:  # dropout hands back what it was given: no step
             return made
-        found = next((tensor for tensor in tensors_in(args, kwargs) if id(tensor) in self.pending), None)
-        if found is None:
-            return made
-        layer, left, _ = self.pending.pop(id(found))
+        layer, left, tensor = self.pending.pop(key)
         if left == 1:
-            return self.tap(layer, made, in_place=made is found)
-        self.pending[id(made)] = layer, left - 1, made
+            return self.tap(layer, made, in_place=made is tensor)
+        self.pending[key_of(made)] = layer, left - 1, made
         return made

@@ -26,6 +26,6 @@ def draw(cams: Mapping[str, DrawsMap], layer: Layer, activations: Tensor, gradie
         seen = Seen(activations[start : start + size], gradients[start : start + size])
         for name, cam in cams.items():
             maps[name].append(cam(seen))
-        poles.append(seen.poles if "alphas" in vars(seen) else torch.zeros(len(seen.activations), dtype=torch.long))
+        poles.append(seen.poles if "plus_plus" in vars(seen) else torch.zeros(len(seen.activations), dtype=torch.long))
     joined = {name: torch.cat(pieces) for name, pieces in maps.items()}
     return LayerTrace(layer=layer, maps=joined, poles=torch.cat([count.to(activations.device) for count in poles]))

@@ -31,5 +31,4 @@ class NoiseCam:
 
     def __call__(self, seen: Seen) -> Float[Tensor, "n h w"]:
         """Map (n, h, w) at the layer's own resolution."""
-        weights = plus_plus_weights(seen, self.alpha_norm)[..., None] - seen.positive
-        return seen.as_map(weights.mul_(seen.activations).sum(1))
+        return seen.weigh_excess(plus_plus_weights(seen, self.alpha_norm))

@@ -35,7 +35,7 @@ help:  ## list the targets
 setup: .venv/.dev  ## build the virtual environment .venv with everything a developer needs
 
 demo: .venv/.core  ## attack a real ImageNet classifier and write a report (OUT=demo-report)
-	$(BIN)/gazeshift demo --out $(OUT) --overwrite
+	$(BIN)/gazeshift demo --out $(OUT)
 
 test: .venv/.dev  ## run the tests
 	$(BIN)/python -m pytest -n auto -m 'not slow' $(ARGS)

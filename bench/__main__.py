@@ -1,0 +1,52 @@
+"""``python -m bench look|memory|pgd|study|all``: measure, and print tables of ratios."""
+
+import argparse
+import os
+import warnings
+
+
+def main() -> None:
+    """Read the command line and measure what it names."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("topic", nargs="?", default="all", choices=["look", "memory", "pgd", "study", "all"])
+    parser.add_argument(
+        "--model", action="append", default=[], help="resnet50, vgg16, efficientnet_lite0; default: all"
+    )
+    parser.add_argument("--batch", type=int, default=4, help="images side by side (default 4)")
+    parser.add_argument("--rounds", type=int, default=7, help="turns that each candidate gets (default 7)")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads (default 1; see bench/_timing.py)")
+    asked = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", str(asked.threads))  # for NumPy and OpenCV too, before they start
+
+    import torch
+
+    warnings.filterwarnings("ignore", module="torchattacks|captum|pytorch_grad_cam|torchcam|foolbox")
+    torch.set_num_threads(asked.threads)
+    print(_circumstances(torch.__version__, asked.threads), end="\n\n")
+    run(asked)
+
+
+def run(asked: argparse.Namespace) -> None:
+    """One topic after the other."""
+    from bench import look, memory, pgd, study
+
+    topics = {
+        "look": lambda: look.main(asked.model, asked.batch, asked.rounds),
+        "memory": lambda: memory.main(asked.model, asked.batch, asked.threads),
+        "pgd": lambda: pgd.main(asked.model, asked.batch, asked.rounds),
+        "study": lambda: study.main(asked.threads),
+    }
+    for topic, measure in topics.items():
+        if asked.topic in (topic, "all"):
+            measure()
+
+
+def _circumstances(torch_version: str, threads: int) -> str:
+    timed = "CPU time of the process" if threads == 1 else "Time on the wall"
+    return (
+        f"torch {torch_version}, CPU, {threads} of {os.cpu_count()} cores, 224 x 224 pixels, float32.\n"
+        f"{timed}, candidates in turn after a warm-up; ratios are medians over the rounds (lowest to highest)."
+    )
+
+
+main()

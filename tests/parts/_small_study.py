@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-NETWORK = '''
+NETWORK = """
 import torch
 from torch import nn
 import torch.nn.functional as F
@@ -30,7 +30,7 @@ class Tiny(nn.Module):
 def tiny():
     torch.manual_seed(0)
     return Tiny()
-'''
+"""
 
 
 def make_network(folder: Path) -> str:

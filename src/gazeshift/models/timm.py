@@ -1,9 +1,10 @@
 """Any classifier of timm: ``timm:resnet50.a1_in1k``."""
 
 import math
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import huggingface_hub
@@ -57,7 +58,7 @@ def _check_name(name: str) -> None:
 
 def _pretrained(name: str) -> torch.nn.Module:
     try:
-        with _offline_if_unreachable():
+        with _offline_if_unreachable(), redirect_stdout(sys.stderr):  # torch.hub announces its downloads
             return library.create_model(name, pretrained=True)
     except BROKEN as cause:
         config: dict[str, Any] = vars(library.create_model(name))["pretrained_cfg"]

@@ -1,5 +1,7 @@
 """Any classifier of torchvision: ``torchvision:resnet50``."""
 
+import sys
+from contextlib import redirect_stdout
 from typing import Any
 
 import torch
@@ -44,7 +46,8 @@ def torchvision(name: str, weights: str | None = None) -> Classifier:
 def _network(name: str, weights: object) -> Any:
     options = {"init_weights": False} if name in ("inception_v3", "googlenet") else {}  # theirs takes a minute
     try:
-        return zoo.get_model(name, weights=weights, **options)
+        with redirect_stdout(sys.stderr):  # torch.hub announces its downloads where our results go
+            return zoo.get_model(name, weights=weights, **options)
     except BROKEN as cause:
         url = getattr(weights, "url", "")
         place = f"Put {url.split('/')[-1]} into {torch.hub.get_dir()}/checkpoints, or name a file: --weights FILE."

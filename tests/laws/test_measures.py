@@ -18,7 +18,10 @@ LAWS = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")])
 
 every = pytest.mark.parametrize("name", NAMES)
-pairwise = pytest.mark.parametrize("name", [n for n in NAMES if registry.find("measures", n).compares != "levels"])
+on_tensors = pytest.mark.parametrize("name", [n for n in NAMES if registry.find("measures", n).compares != "levels"])
+pairwise = pytest.mark.parametrize(
+    "name", [n for n in NAMES if registry.find("measures", n).compares in {"maps", "images"}]
+)
 
 
 def random_pair(compares: str, *, n: int = 6, size: int = SIZE, seed: int = 0, scale: float = 1.0):
@@ -33,6 +36,8 @@ def random_pair(compares: str, *, n: int = 6, size: int = SIZE, seed: int = 0, s
 def random_inputs(compares: str, *, seed: int = 0, scale: float = 1.0) -> tuple:
     if compares == "levels":
         return (np.random.default_rng(seed).random((6, 4)),)
+    if compares == "neurons":
+        return (torch.rand((6, SIZE), generator=torch.Generator().manual_seed(seed)) * scale,)
     return random_pair(compares, seed=seed, scale=scale)
 
 
@@ -40,6 +45,8 @@ def extreme_inputs(compares: str) -> list[tuple]:
     """Inputs among which every measure finds both ends of its range."""
     if compares == "levels":
         return [(np.zeros((4, 2)),), (np.ones((4, 2)),), (np.tile([0.0, 1.0], (4, 1)),)]
+    if compares == "neurons":
+        return [(torch.zeros(2, SIZE),), (torch.ones(2, SIZE),)]
     rows = torch.arange(SIZE)
     board = ((rows[:, None] + rows) % 2).float()
     ramp = torch.linspace(0, 1, SIZE).expand(SIZE, SIZE)
@@ -52,9 +59,11 @@ def extreme_inputs(compares: str) -> list[tuple]:
 
 
 def same_inputs(compares: str, *, seed: int) -> tuple:
-    """An image without an attack: a thing against itself, or a NISSIM of 0 at every level."""
+    """An image without an attack: a thing against itself, or a NISSIM of 0 at every level; neurons that are silent."""
     if compares == "levels":
         return (np.zeros((6, 4)),)
+    if compares == "neurons":
+        return (torch.zeros(6, SIZE),)
     first, _ = random_pair(compares, seed=seed)
     return first, first.clone()
 
@@ -72,14 +81,14 @@ def copied(inputs: tuple) -> tuple:
 
 
 def test_the_family_is_complete():
-    assert {"cosine", "mod", "nissim", "psnr", "ssim", "vid"} <= set(NAMES)
+    assert {"cosine", "coverage", "mod", "nissim", "psnr", "ssim", "vid"} <= set(NAMES)
 
 
 @every
 def test_says_what_it_is(name):
     part = registry.find("measures", name)
     assert part.__name__.lower() == name
-    assert part.compares in {"maps", "images", "levels"}
+    assert part.compares in {"maps", "images", "levels", "neurons"}
     assert part.per in {"image", "level"}
     assert part.lowest <= part.same <= part.highest
 
@@ -132,6 +141,8 @@ def test_the_order_of_what_is_compared_does_not_matter(name, seed):
     inputs = random_inputs(measure.compares, seed=seed)
     if measure.compares == "levels":
         reversed_inputs = (np.flip(inputs[0], axis=0 if measure.per == "level" else 1),)
+    elif measure.compares == "neurons":
+        reversed_inputs = (inputs[0].flip(1),)
     else:
         reversed_inputs = inputs[::-1]
     equal(measure(*reversed_inputs), measure(*inputs))
@@ -173,8 +184,8 @@ def test_a_nan_spoils_its_own_number_and_no_other(name, spoiled, place):
         index = 3
         broken[0][(1, index) if measure.per == "level" else (index, 1)] = np.nan
     else:
-        index = 2
-        broken[spoiled][(index, ..., *place)] = math.nan
+        index, alone = 2, measure.compares == "neurons"
+        broken[0 if alone else spoiled][(index, ..., *place[alone:])] = math.nan
     values = numbers(measure(*broken))
     assert np.isnan(values).tolist() == [i == index for i in range(len(healthy))]
     others = np.arange(len(healthy)) != index
@@ -203,7 +214,7 @@ def test_floats_of_any_width_give_float32_or_float64(name):
     equal(measure(*(value.double() for value in inputs)), measure(*inputs))
 
 
-@pairwise
+@on_tensors
 def test_strides_do_not_matter(name):
     measure = registry.build("measures", name)
     inputs = random_inputs(measure.compares)
@@ -212,16 +223,16 @@ def test_strides_do_not_matter(name):
     equal(measure(*strided), measure(*inputs))
 
 
-@pairwise
+@on_tensors
 @pytest.mark.parametrize("device", ["meta", CUDA])
 def test_results_stay_on_the_device(name, device):
     """A meta tensor has no values, so any trip to the host would raise."""
     measure = registry.build("measures", name)
-    first, second = random_inputs(measure.compares)
-    values = measure(first.to(device), second.to(device))
-    assert (values.device.type, values.shape, values.dtype) == (device, (len(first),), torch.float32)
+    inputs = random_inputs(measure.compares)
+    values = measure(*(value.to(device) for value in inputs))
+    assert (values.device.type, values.shape, values.dtype) == (device, (len(inputs[0]),), torch.float32)
     if device != "meta":
-        equal(values.cpu(), measure(first, second), tolerance=1e-5)
+        equal(values.cpu(), measure(*inputs), tolerance=1e-5)
 
 
 @pairwise

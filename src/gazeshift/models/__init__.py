@@ -8,6 +8,7 @@ import torch
 from gazeshift.errors import DeviceError, SettingsError
 from gazeshift.models._classifier import Classifier, Passes, Preprocessing
 from gazeshift.models._discovery import SELECTORS, select
+from gazeshift.models._neurons import Neurons, Reading, coverage_curve, find_neurons
 from gazeshift.models._preflight import preflight
 from gazeshift.models._trace import SCORES, trace
 from gazeshift.registry import find
@@ -16,9 +17,13 @@ __all__ = [
     "SCORES",
     "SELECTORS",
     "Classifier",
+    "Neurons",
     "Passes",
     "Preprocessing",
+    "Reading",
     "choose_device",
+    "coverage_curve",
+    "find_neurons",
     "load",
     "preflight",
     "select",

@@ -1,0 +1,168 @@
+"""The loop of DLFuzz over many seeds side by side: one forward and one backward pass serve all of them.
+
+Every pop of a queue takes the same number of passes, so all seeds stay in step. A pass shows a mutant's class and
+neurons and is at once the beginning of its next gradient, so that a pop with k mutants costs k + 1 forward passes; the
+algorithm as written (predict, then differentiate) takes 2 k + 1.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from gazeshift.attacks._dlfuzz_choice import Choice
+from gazeshift.attacks._dlfuzz_result import Tables
+from gazeshift.attacks._dlfuzz_seed import Item, Mutant, Progress
+from gazeshift.attacks._dlfuzz_step import Mutation, rms
+from gazeshift.attacks._gradient import finite
+from gazeshift.models import Neurons, Reading
+
+MEAN_COLOUR = (123.68 / 255, 116.779 / 255, 103.939 / 255)  # of ImageNet, red first: what "caffe" models subtract
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Loop:
+    """Pops, mutates and judges. The arguments are settings of `DLFuzz`, and what is built from them.
+
+    Args:
+        total: seeds of the run, for the message about one that is not finite.
+        stop_at_first: a seed with an adversarial pops no more.
+    """
+
+    neurons: Neurons
+    choice: Choice
+    mutation: Mutation
+    threshold: float
+    iterations: int
+    delta: float
+    limit: str
+    queue_gain: float
+    max_pops: int
+    reference: str
+    accept: str
+    total: int
+    stop_at_first: bool
+
+    def __call__(self, seeds: Iterable[Progress], before: Tables, batch_size: int) -> Iterator[Progress]:
+        """Fuzz each seed to its end, `batch_size` side by side, on the tables `before` and its own; as they finish."""
+        waiting, active = iter(seeds), list[Progress]()
+        while active := [*active, *islice(waiting, batch_size - len(active))]:
+            self.pop(active, before)
+            yield from (seed for seed in active if self.ends(seed))
+            active = [seed for seed in active if not seed.stop_reason]
+
+    def ends(self, seed: Progress) -> bool:
+        """Whether a seed is done; says why."""
+        if self.stop_at_first and seed.adversarials:
+            seed.stop_reason = "first adversarial"
+        elif not seed.queue:
+            seed.stop_reason = "queue empty"
+        elif seed.pops >= self.max_pops:
+            seed.stop_reason = "max_pops"
+        return bool(seed.stop_reason)
+
+    def pop(self, seeds: Sequence[Progress], before: Tables) -> None:
+        """Take each seed's next item, and mutate it `iterations` times along its own classes and neurons."""
+        items, generators = [seed.queue.popleft() for seed in seeds], [seed.generator for seed in seeds]
+        leaf, reading = self.look(torch.stack([item.image for item in items]), graph=True)
+        times = before.evaluated + torch.stack([seed.evaluated for seed in seeds]) + self.covers(reading)
+        leading = self.mutation.leading(reading.logits)
+        self.note(seeds, reading)
+        signs = self.choice(times, reading.values.cpu(), generators)
+        for iteration in range(1, self.iterations + 1):
+            ascent = self.mutation.ascent(leaf, reading, leading, signs, apart=iteration == 1)
+            if iteration == 1:
+                _log(seeds, ascent.classes, ascent.coverage)
+            moved = self.checked(self.mutation(leaf.detach(), ascent.gradient, generators), seeds)
+            leaf, reading = self.look(moved, graph=iteration < self.iterations)
+            covered = self.covers(reading)
+            gains = (covered & (times == 0)).double().mean(1)
+            mutants = _mutants(moved, reading, seeds, covered=covered, gains=gains, iteration=iteration)
+            for seed, item, mutant in zip(seeds, items, mutants, strict=True):
+                self.judge(seed, item, mutant)
+            times = times + covered
+        for seed, row in zip(seeds, times - before.evaluated, strict=True):
+            seed.evaluated = row.clone()
+
+    def note(self, seeds: Sequence[Progress], reading: Reading) -> None:
+        """Tell each seed what its popped item is."""
+        logits = reading.logits.detach()
+        label, confidence = logits.argmax(1), logits.softmax(1).amax(1)
+        rows = zip(seeds, label.tolist(), confidence.tolist(), self.covers(reading), strict=True)
+        for seed, its, sure, covered in rows:
+            seed.popped(its, sure, covered, follow=self.reference == "item")
+
+    def look(self, images: Float[Tensor, "n 3 h w"], *, graph: bool) -> tuple[Float[Tensor, "n 3 h w"], Reading]:
+        """One forward pass; with a graph that begins at the images if a gradient will be asked for."""
+        with torch.set_grad_enabled(graph):
+            leaf = images.detach().requires_grad_(graph)
+            return leaf, self.neurons.read(leaf)
+
+    def covers(self, reading: Reading) -> Bool[Tensor, "n neurons"]:
+        """Which neurons each image covers, on the CPU."""
+        return (reading.values > self.threshold).cpu()
+
+    def checked(self, moved: Float[Tensor, "n 3 h w"], seeds: Sequence[Progress]) -> Float[Tensor, "n 3 h w"]:
+        """The mutants as they are; refuse those that are not finite, by their place in the whole run."""
+        if not moved.isfinite().all():
+            places = torch.zeros((self.total, 3, 1, 1), device=moved.device)
+            places[[seed.position for seed in seeds]] += moved.float().sum((2, 3), keepdim=True)
+            finite(places)
+        return moved
+
+    def judge(self, seed: Progress, item: Item, mutant: Mutant) -> None:
+        """Queue a mutant that covers enough, accept one that the model classifies otherwise."""
+        if mutant.coverage_gain > self.queue_gain / (seed.index + 1) and mutant.l2_ratio < self.delta:
+            seed.queue.append(Item(mutant.image.clone(), item.depth + 1))
+        allowed = self.limit == "queue" or mutant.l2_ratio <= self.delta
+        flipped = mutant.label != seed.reference
+        seed.iterations += 1
+        if allowed:
+            seed.last = mutant.image
+        if self.accept == "all" or (flipped and allowed):
+            seed.reported = seed.reported + mutant.covered
+        if flipped and allowed:
+            seed.adversarials.append(mutant.accepted(k=len(seed.adversarials), pop=seed.pops - 1, depth=item.depth))
+
+
+def _mutants(
+    moved: Float[Tensor, "n 3 h w"],
+    reading: Reading,
+    seeds: Sequence[Progress],
+    *,
+    covered: Bool[Tensor, "n neurons"],
+    gains: Float[Tensor, " n"],
+    iteration: int,
+) -> Iterator[Mutant]:
+    """Class and size of each mutant."""
+    wide = torch.promote_types(moved.dtype, torch.float32)
+    clean = torch.stack([seed.clean for seed in seeds]).to(wide)
+    references = torch.tensor([seed.reference for seed in seeds], device=moved.device)
+    change = moved.to(wide) - clean
+    mean = torch.tensor(MEAN_COLOUR, dtype=wide, device=moved.device)[:, None, None]
+    l2 = torch.linalg.vector_norm(change, dim=(1, 2, 3))
+    label, probabilities = reading.logits.detach().argmax(1), reading.logits.detach().softmax(1)
+
+    columns = {
+        "label": label,
+        "confidence": probabilities.amax(1),
+        "original_confidence": probabilities.gather(1, references[:, None])[:, 0],
+        "l2": l2,
+        "l2_ratio": l2 / torch.linalg.vector_norm(clean - mean, dim=(1, 2, 3)),
+        "linf": change.abs().amax((1, 2, 3)),
+        "rms": rms(change).flatten(),
+        "coverage_gain": gains,
+    }
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    for image, own, row in zip(moved, covered, rows, strict=True):
+        yield Mutant(image=image, covered=own, iteration=iteration, **dict(zip(columns, row, strict=True)))
+
+
+def _log(seeds: Sequence[Progress], classes: Tensor | None, coverage: Tensor | None) -> None:
+    if classes is not None and coverage is not None:
+        for seed, one, other in zip(seeds, classes.tolist(), coverage.tolist(), strict=True):
+            seed.class_gradient.append(one)
+            seed.coverage_gradient.append(other)

@@ -1,14 +1,16 @@
-"""``python -m bench look|memory|pgd|study|all``: measure, and print tables of ratios."""
+"""``python -m bench look|memory|pgd|study|dlfuzz|sets|all``: measure, and print tables of ratios."""
 
 import argparse
 import os
 import warnings
 
+TOPICS = ("look", "memory", "pgd", "study", "dlfuzz", "sets")
+
 
 def main() -> None:
     """Read the command line and measure what it names."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("topic", nargs="?", default="all", choices=["look", "memory", "pgd", "study", "all"])
+    parser.add_argument("topic", nargs="?", default="all", choices=[*TOPICS, "all"])
     parser.add_argument(
         "--model", action="append", default=[], help="resnet50, vgg16, efficientnet_lite0; default: all"
     )
@@ -28,13 +30,15 @@ def main() -> None:
 
 def run(asked: argparse.Namespace) -> None:
     """One topic after the other."""
-    from bench import look, memory, pgd, study
+    from bench import dlfuzz, look, memory, pgd, sets, study
 
     topics = {
         "look": lambda: look.main(asked.model, asked.batch, asked.rounds),
         "memory": lambda: memory.main(asked.model, asked.batch, asked.threads),
         "pgd": lambda: pgd.main(asked.model, asked.batch, asked.rounds),
         "study": lambda: study.main(asked.threads),
+        "dlfuzz": lambda: dlfuzz.main(asked.rounds),
+        "sets": sets.main,
     }
     for topic, measure in topics.items():
         if asked.topic in (topic, "all"):

@@ -1,4 +1,4 @@
-"""The command line: ``gazeshift demo``, ``look``, ``study``, ``report``, ``list``. One file, one command."""
+"""The command line: ``gazeshift demo``, ``look``, ``attack``, ``set``, ``study``... One file, one command."""
 
 import os
 import sys
@@ -33,6 +33,8 @@ app = App(
 for place, name, what in (
     ("demo:demo", "demo", "Attack a real classifier on 20 ImageNet images and report where its gaze went."),
     ("look:look", "look", "Draw where a classifier looks in your own images, at every layer."),
+    ("attack:attack", "attack", "Attack images and keep the result as an adversarial set; resumable."),
+    ("sets:app", "set", "Look into an adversarial set, check it, or export it as PNG files."),
     ("study:app", "study", "Run an experiment over many images; resumable."),
     ("report:report", "report", "Write a study's HTML report again, from its tables alone."),
     ("listing:list_", "list", "List attacks, maps, measures, models, or the layers of a model."),

@@ -1,8 +1,39 @@
-"""Where images come from: files, folders with labels, class folders, Parquet tables and the demo's own twenty."""
+"""Where images come from: files, folders with labels, class folders, Parquet tables, the demo's own twenty; and sets.
+
+An adversarial set is what an attack made of such images: `open_set`, `verify_set`, `export_set`.
+"""
 
 from gazeshift.data._decode import read_image
+from gazeshift.data._eight_bit import attacked_levels
 from gazeshift.data._open import demo_images, open_source
+from gazeshift.data._open_set import open_set
+from gazeshift.data._set_export import Exported, export_set
+from gazeshift.data._set_layout import SET, join_rows, set_options, set_rows
+from gazeshift.data._set_verify import Verified, counted, verify_set
+from gazeshift.data._sets import AdversarialSet, Pairs
+from gazeshift.data._shards import describe_shard
 from gazeshift.data._source import ImageSource
 from gazeshift.data._write import replace_file, write_error
 
-__all__ = ["ImageSource", "demo_images", "open_source", "read_image", "replace_file", "write_error"]
+__all__ = [
+    "SET",
+    "AdversarialSet",
+    "Exported",
+    "ImageSource",
+    "Pairs",
+    "Verified",
+    "attacked_levels",
+    "counted",
+    "demo_images",
+    "describe_shard",
+    "export_set",
+    "join_rows",
+    "open_set",
+    "open_source",
+    "read_image",
+    "replace_file",
+    "set_options",
+    "set_rows",
+    "verify_set",
+    "write_error",
+]

@@ -1,0 +1,249 @@
+"""Two folders of pictures, clean and attacked, as a set."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gazeshift.data._classes import Classes, named
+from gazeshift.data._decode import Geometry, printable, read_image
+from gazeshift.data._files import list_folder
+from gazeshift.data._labels import read_labels
+from gazeshift.data._sets import AdversarialSet, Pairs
+from gazeshift.errors import DataError, ImageError
+from gazeshift.records import Skipped
+
+LARGEST = 27  # grey levels; DAmageNet's bound is 25.5, and a wrong resampling filter differs by 100 and more
+TABLES = ("labels.csv", "val.txt")
+
+Reader = Callable[[Path, str], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderPairs:
+    """Pictures of a set that came as files.
+
+    Args:
+        ids: one per example.
+        attacked: its file.
+        clean: the file it was made from, or None throughout.
+        labels: its class, or None.
+        read_attacked: gives (3, h, w) in [0, 1] for a file and its id.
+        read_clean: likewise.
+        size: pad with black, or crop about the centre, to this height and width; None leaves the images alone.
+        where: the set, in messages.
+    """
+
+    ids: tuple[str, ...] = field(repr=False)
+    attacked: tuple[Path, ...] = field(repr=False)
+    clean: tuple[Path | None, ...] = field(repr=False)
+    labels: tuple[int | None, ...] = field(repr=False)
+    read_attacked: Reader
+    read_clean: Reader
+    size: int | None
+    where: str
+
+    def __len__(self) -> int:
+        """Number of examples, among them those that will turn out unreadable."""
+        return len(self.ids)
+
+    def column(self, name: str) -> Sequence[Any]:
+        """``id`` or ``label``; KeyError for anything else."""
+        return {"id": self.ids, "label": self.labels}[name]
+
+    def batches(self, size: int) -> Iterator[Pairs]:
+        """At most `size` examples of one size at a time; warns once if a difference is impossible for an attack."""
+        waiting: list[tuple[int, Tensor, Tensor | None]] = []
+        skipped: list[Skipped] = []
+        warned = False
+        for at in range(len(self)):
+            try:
+                attacked, clean = self._read(at)
+            except ImageError as cause:
+                skipped.append(Skipped(id=self.ids[at], reason=str(cause)))
+                continue
+            warned = warned or self._warn(self.ids[at], attacked, clean)
+            if waiting and (len(waiting) == size or waiting[0][1].shape != attacked.shape):
+                yield self._stacked(waiting, skipped)
+                waiting, skipped = [], []
+            waiting.append((at, attacked, clean))
+        if waiting or skipped:
+            yield self._stacked(waiting, skipped)
+
+    def _read(self, at: int) -> tuple[Tensor, Tensor | None]:
+        own, place = self.ids[at], self.clean[at]
+        attacked = self.read_attacked(self.attacked[at], own)
+        clean = None if place is None else self.read_clean(place, own)
+        if clean is not None and clean.shape != attacked.shape:
+            raise ImageError(
+                f"{printable(own)} is {_shape(attacked)} pixels attacked and {_shape(clean)} clean. Give the clean "
+                "images as the attack saw them, or the preprocessing that makes them so."
+            )
+        return _fitted(attacked, self.size), None if clean is None else _fitted(clean, self.size)
+
+    def _warn(self, own: str, attacked: Tensor, clean: Tensor | None) -> bool:
+        most = 0 if clean is None else round(255 * float((attacked - clean).abs().max()))
+        if most <= LARGEST:
+            return False
+        warnings.warn(
+            f"{self.where}: {printable(own)} differs from its clean image by {most} grey levels, more than the "
+            f"{LARGEST} that an attack of this kind may change. Are these the clean images, resized and "
+            "cropped as they were for the attack?",
+            UserWarning,
+            stacklevel=4,
+        )
+        return True
+
+    def _stacked(self, waiting: list[tuple[int, Tensor, Tensor | None]], skipped: list[Skipped]) -> Pairs:
+        places = [at for at, _, _ in waiting]
+        clean = [one for _, _, one in waiting if one is not None]
+        labels = [label for at in places if (label := self.labels[at]) is not None]
+        return Pairs(
+            ids=tuple(self.ids[at] for at in places),
+            images=torch.stack(clean) if clean else None,
+            attacked=torch.stack([one for _, one, _ in waiting]) if waiting else torch.empty(0, 3, 0, 0),
+            labels=torch.tensor(labels, dtype=torch.int64) if len(labels) == len(places) else None,
+            skipped=tuple(skipped),
+        )
+
+
+def pair_folders(
+    attacked: Path,
+    clean: Path | None,
+    *,
+    labels: Path | None,
+    classes: Classes,
+    preprocessing: Geometry | None,
+    size: int | None,
+) -> AdversarialSet:
+    """Attacked pictures and their clean counterparts: the same path below each folder, whatever the suffix.
+
+    Raises:
+        DataError: a folder without images, or no counterpart at all.
+    """
+    found = without_suffix(list_folder(attacked).images, attacked)
+    partners = None if clean is None else without_suffix(list_folder(clean).images, clean)
+    known = labels_of(found, labels or _own_table(attacked, clean), classes)
+    return assembled(
+        attacked.parent if attacked.name == "attacked" else attacked,
+        found,
+        partners,
+        known,
+        kind="folders",
+        read_attacked=lambda path, own: read_image(path, name=own),
+        read_clean=lambda path, own: read_image(path, preprocessing, name=own),
+        size=size,
+    )
+
+
+def assembled(
+    path: Path,
+    attacked: Mapping[str, Path],
+    clean: Mapping[str, Path] | None,
+    labels: Mapping[str, int] | None,
+    *,
+    kind: str,
+    read_attacked: Reader,
+    read_clean: Reader,
+    size: int | None,
+    notes: Sequence[str] = (),
+) -> AdversarialSet:
+    """The set of all pictures that have what the others have: a clean counterpart, a label."""
+    skipped = []
+    for own in attacked:
+        if clean is not None and own not in clean:
+            skipped.append({"id": own, "reason": "no clean image of that name"})
+        elif labels is not None and own not in labels:
+            skipped.append({"id": own, "reason": "no label"})
+    left_out = {skip["id"] for skip in skipped}
+    ids = tuple(sorted(own for own in attacked if own not in left_out))
+    if not ids:
+        first = f"; the first, {named(list(attacked)[:1])}, has {skipped[0]['reason']}" if skipped else ""
+        raise DataError(f"{printable(str(path))} holds {len(attacked)} attacked images, and none is usable{first}.")
+    piece = FolderPairs(
+        ids=ids,
+        attacked=tuple(attacked[own] for own in ids),
+        clean=tuple(None if clean is None else clean[own] for own in ids),
+        labels=tuple(None if labels is None else labels[own] for own in ids),
+        read_attacked=read_attacked,
+        read_clean=read_clean,
+        size=size,
+        where=printable(path.name),
+    )
+    manifest = {
+        "holds": "set",
+        "kind": kind,
+        "counts": {"asked": len(attacked), "used": len(ids), "skipped": len(skipped)},
+        "skipped": skipped,
+        "images": {"clean": clean is not None, "labels": "none" if labels is None else "given"},
+        "notes": list(notes),
+    }
+    return AdversarialSet(path=path, manifest=manifest, pieces=(piece,))
+
+
+def without_suffix(images: Mapping[str, Path], folder: Path) -> dict[str, Path]:
+    """Files by their path below the folder, without suffix: clean and attacked ones often differ in it.
+
+    Raises:
+        DataError: no image, or two that differ in their suffix alone.
+    """
+    found: dict[str, Path] = {}
+    for own, path in images.items():
+        stem = str(PurePosixPath(own).with_suffix(""))
+        if stem in found:
+            raise DataError(f"{printable(str(folder))} holds {named([own])} and another image of that stem. Keep one.")
+        found[stem] = path
+    if not found:
+        raise DataError(f"no images in the folder {printable(str(folder))}. Give the folder that holds them.")
+    return found
+
+
+def labels_of(attacked: Mapping[str, Path], table: Path | None, classes: Classes) -> dict[str, int] | None:
+    """Labels by path without suffix: tables name the original files, whose suffix may be another.
+
+    Raises:
+        DataError: the table names none of the images.
+    """
+    if table is None:
+        return None
+    said = read_labels(table, classes).labels
+    known = {str(PurePosixPath(file).with_suffix("")): label for file, label in said.items() if label is not None}
+    labels = {own: known[own] for own in attacked if own in known}
+    if not labels:
+        raise DataError(
+            f"{printable(table.name)} names none of the {len(attacked)} images: it names {named(said, 2)}, and the "
+            f"images are {named(list(attacked), 2)}. Make the file column match."
+        )
+    return labels
+
+
+def _own_table(attacked: Path, clean: Path | None) -> Path | None:
+    """A table inside one of the folders, or beside them if they are halves of one set."""
+    places = [attacked, *([clean] if clean else [])]
+    if clean and clean.parent == attacked.parent:
+        places.append(attacked.parent)
+    return next((place / name for place in places for name in TABLES if (place / name).is_file()), None)
+
+
+def _fitted(image: Float[Tensor, "3 h w"], size: int | None) -> Float[Tensor, "3 s s"]:
+    """Padded with black or cropped about the centre, never resized: resizing weakens an attack."""
+    if size is None:
+        return image
+    image = _cropped(image, size)
+    high, wide = image.shape[1:]
+    top, left = (size - high) // 2, (size - wide) // 2
+    return torch.nn.functional.pad(image, (left, size - wide - left, top, size - high - top))
+
+
+def _cropped(image: Float[Tensor, "3 h w"], size: int) -> Float[Tensor, "3 hc wc"]:
+    top, left = (max(0, side - size) // 2 for side in image.shape[1:])
+    return image[:, top : top + size, left : left + size]
+
+
+def _shape(image: Tensor) -> str:
+    return f"{image.shape[2]} x {image.shape[1]}"

@@ -1,0 +1,161 @@
+"""Adversarial sets: clean and attacked images side by side, opened without being read."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gazeshift.errors import DataError, ModelError, SettingsError
+from gazeshift.models import Classifier
+from gazeshift.records import Skipped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Some examples of a set, of one size.
+
+    Args:
+        ids: one per example.
+        images: the clean images (n, 3, h, w) in [0, 1]; None if the set has no clean counterparts.
+        attacked: the same images after the attack.
+        labels: their classes (n), or None if nobody knows them.
+        facts: what the set says of each example, by column name (``success``, ``margin``...); empty for folders.
+        skipped: examples that should be here and could not be read.
+    """
+
+    ids: tuple[str, ...]
+    images: Float[Tensor, "n 3 h w"] | None
+    attacked: Float[Tensor, "n 3 h w"]
+    labels: Int[Tensor, " n"] | None
+    facts: Mapping[str, np.ndarray] = field(default_factory=dict)
+    skipped: tuple[Skipped, ...] = ()
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self.ids)
+
+
+class Piece(Protocol):
+    """A part of a set that is read on its own: a shard, or folders."""
+
+    def __len__(self) -> int:
+        """Number of examples."""
+
+    def column(self, name: str) -> Sequence[Any]:
+        """One column, without reading pixels; KeyError if the piece has no such column."""
+
+    def batches(self, size: int) -> Iterator[Pairs]:
+        """The examples, at most `size` of one size at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialSet:
+    """What an attack made of a collection of images. Nothing is read before it is asked for, then a shard at a time.
+
+    Args:
+        path: the set's folder.
+        manifest: model, attack, counts, health of the run; of folders from elsewhere, what is known of them.
+        pieces: shards, in order.
+    """
+
+    path: Path
+    manifest: Mapping[str, Any]
+    pieces: tuple[Piece, ...] = field(repr=False)
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return sum(len(piece) for piece in self.pieces)
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Name of every example: its image's path below the folder that was attacked."""
+        return tuple(self.column("id"))
+
+    @property
+    def labels(self) -> Int[Tensor, " n"] | None:
+        """Class of every example, or None if nobody knows."""
+        found = self.column("label")
+        return None if any(label is None for label in found) else torch.tensor(list(found), dtype=torch.int64)
+
+    @property
+    def images(self) -> Float[Tensor, "n 3 h w"] | None:
+        """All clean images at once: for small sets; `batches` needs the memory of one shard."""
+        return self.read().images
+
+    @property
+    def attacked(self) -> Float[Tensor, "n 3 h w"]:
+        """All attacked images at once: for small sets."""
+        return self.read().attacked
+
+    def batches(self, size: int = 32) -> Iterator[Pairs]:
+        """All examples in order, at most `size` at a time; a batch never spans two shards.
+
+        Raises:
+            DataError: a shard is missing, cut short or changed.
+        """
+        if size < 1:
+            raise SettingsError(f"a batch needs at least 1 image, got a size of {size}.")
+        for piece in self.pieces:
+            yield from piece.batches(size)
+
+    def read(self) -> Pairs:
+        """All examples at once, for small sets.
+
+        Raises:
+            DataError: a shard is damaged, or the images differ in size.
+        """
+        return _joined(tuple(self.batches()), str(self.path))
+
+    def column(self, name: str) -> Sequence[Any]:
+        """One value for each example, such as ``id``, ``label``, ``success``, ``margin``; no pixels are read.
+
+        Raises:
+            SettingsError: the set has no such column.
+        """
+        try:
+            return [value for piece in self.pieces for value in piece.column(name)]
+        except KeyError as cause:
+            raise SettingsError(f"{self.path} has no column '{name}'. docs/sets.md lists them.") from cause
+
+    def check_model(self, classifier: Classifier) -> None:
+        """Refuse a classifier that the set was not made for.
+
+        Raises:
+            ModelError: names both. To try the examples on another model, pass it the batches' attacked images.
+        """
+        card = self.manifest.get("model")
+        if not card or card["weights_sha256"] == classifier.weights_sha256:
+            return
+        raise ModelError(
+            f"{self.path} was made for {card['name']} with weights {card['weights_sha256'][:12]}, got "
+            f"{classifier.name} with weights {classifier.weights_sha256[:12]}. Give the same model and weights; to see "
+            "whether the examples transfer, pass its attacked images to the other model."
+        )
+
+
+def _joined(found: tuple[Pairs, ...], where: str) -> Pairs:
+    sizes = sorted({tuple(pairs.attacked.shape[2:]) for pairs in found if len(pairs)})
+    if len(sizes) > 1:
+        raise DataError(f"the images of {where} have {len(sizes)} sizes and are no single batch. Use batches().")
+    if not found:
+        return Pairs(ids=(), images=None, attacked=torch.empty(0, 3, 0, 0), labels=None)
+    return Pairs(
+        ids=tuple(own for pairs in found for own in pairs.ids),
+        images=_all(pairs.images for pairs in found if len(pairs)),
+        attacked=torch.cat([pairs.attacked for pairs in found if len(pairs)]),
+        labels=_all(pairs.labels for pairs in found if len(pairs)),
+        facts={name: np.concatenate([pairs.facts[name] for pairs in found]) for name in found[0].facts},
+        skipped=tuple(skip for pairs in found for skip in pairs.skipped),
+    )
+
+
+def _all(tensors: Iterator[Tensor | None]) -> Tensor | None:
+    every = list(tensors)
+    known = [tensor for tensor in every if tensor is not None]
+    return torch.cat(known) if known and len(known) == len(every) else None

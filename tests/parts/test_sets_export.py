@@ -1,0 +1,182 @@
+"""8-bit export: epsilon kept, losses told, and what was exported can be read again as a set."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import gazeshift as gs
+from gazeshift.data import attacked_levels, export_set, open_set, verify_set
+from gazeshift.data._set_export import png_names
+from gazeshift.errors import OutputError
+from gazeshift.studies._attack_run import AttackRun
+from gazeshift.studies._set_settings import SetSettings
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _quadrants import make_quadrant_images, make_quadrant_network
+
+
+def attack_run(folder: Path, spec: str, epsilon: float, count: int = 28) -> Path:
+    images = make_quadrant_images(folder / "images", count)
+    chosen = SetSettings(
+        images=images,
+        model=make_quadrant_network(folder),
+        epsilon=epsilon,
+        device="cpu",
+        shard_size=8,
+        health_images=0,
+    )
+    return AttackRun(spec, chosen, folder / "set").run()
+
+
+def read_png(file: Path) -> np.ndarray:
+    with Image.open(file) as picture:
+        assert picture.mode == "RGB"
+        return np.asarray(picture).astype(int)
+
+
+LEVELS = st.lists(st.integers(0, 255), min_size=3, max_size=3)
+CHANGES = st.lists(st.floats(-1, 1), min_size=3, max_size=3)
+
+
+def pixels(values: list[float]) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1)
+
+
+@given(LEVELS, CHANGES, st.floats(0.1 / 255, 0.2))
+@settings(max_examples=300, deadline=None)
+def test_rounding_keeps_epsilon_in_linf_and_goes_to_the_nearest_allowed_level(levels, changes, epsilon):
+    clean = pixels(levels) / 255
+    attacked = (clean + epsilon * pixels(changes)).clamp(0, 1)
+    rounded = attacked_levels(clean, attacked, norm="linf", epsilon=epsilon).flatten().tolist()
+    for before, after, wanted in zip(levels, rounded, (attacked.double() * 255).flatten().tolist(), strict=True):
+        allowed = [level for level in range(256) if abs(level - before) <= epsilon * 255 + 1e-3]
+        best = min(abs(level - wanted) for level in allowed)
+        assert after in allowed
+        assert abs(after - wanted) <= best + 1e-4
+
+
+@given(LEVELS, CHANGES, st.floats(0.1 / 255, 0.2))
+@settings(max_examples=300, deadline=None)
+def test_rounding_keeps_epsilon_in_l2(levels, changes, epsilon):
+    clean = pixels(levels) / 255
+    direction = pixels(changes)
+    attacked = (clean + epsilon * direction / direction.norm().clamp(min=1)).clamp(0, 1)
+    rounded = attacked_levels(clean, attacked, norm="l2", epsilon=epsilon)
+    assert (rounded.double().flatten() - torch.tensor(levels)).norm() <= epsilon * 255 + 2e-3
+    nearest = (attacked * 255).round()
+    if (nearest.flatten() - torch.tensor(levels)).norm() <= epsilon * 255:
+        assert torch.equal(rounded.float(), nearest)
+
+
+def test_rounding_by_hand():
+    clean = torch.tensor([100.0, 100.0, 100.0]).view(1, 3, 1, 1) / 255
+    attacked = torch.tensor([102.6, 99.4, float("nan")]).view(1, 3, 1, 1) / 255
+    for norm, epsilon, wanted in (
+        (None, None, [103, 99, 100]),
+        ("linf", 2.7 / 255, [102, 99, 100]),
+        ("l2", 2.8 / 255, [102, 100, 100]),
+    ):
+        assert attacked_levels(clean, attacked, norm=norm, epsilon=epsilon).flatten().tolist() == wanted
+
+
+@pytest.mark.parametrize(("spec", "epsilon"), [("pgd", 16 / 255), ("pgd", 12.6 / 255), ("pgd:norm=l2", 1.0)])
+def test_an_export_is_the_set_in_8_bit(tmp_path, spec, epsilon):
+    made, out = attack_run(tmp_path, spec, epsilon), tmp_path / "png"
+    told = export_set(open_set(made), out)
+    model, whole = gs.load(json.loads((made / "manifest.json").read_text())["settings"]["model"]), open_set(made).read()
+    fooled = still = 0
+    for at, own in enumerate(whole.ids):
+        source = read_png(tmp_path / "images" / own)
+        clean, attacked = (read_png(out / half / own) for half in ("clean", "attacked"))
+        np.testing.assert_array_equal(clean, source)
+        change = attacked - clean
+        size = np.abs(change).max() if spec == "pgd" else np.sqrt((change**2).sum())
+        assert size <= epsilon * 255 + 1e-3
+        assert np.abs(attacked - 255 * whole.attacked[at].permute(1, 2, 0).numpy()).max() <= 1 + 1e-3
+        answer = model(torch.from_numpy(attacked / 255).float().permute(2, 0, 1)[None]).argmax()
+        fools = bool(whole.facts["clean_correct"][at]) and int(answer) != int(whole.labels[at])
+        assert fools == whole.facts["success_8bit"][at]
+        fooled += int(whole.facts["success"][at])
+        still += int(fools and whole.facts["success"][at])
+    assert (told.images, told.success, told.success_8bit) == (28, fooled, still)
+    assert fooled > 0
+
+
+def test_a_weak_attack_is_lost_and_the_export_says_so(tmp_path):
+    made = attack_run(tmp_path, "fgsm", 0.45 / 255, count=8)
+    images = make_quadrant_images(tmp_path / "close", 4)
+    for file in images.glob("*.png"):  # quadrants that differ by nearly nothing
+        levels = np.full((16, 16, 3), 100, np.uint8)
+        levels[:, :, 0][0, 0] = 110
+        Image.fromarray(levels).save(file)
+    (images / "labels.csv").write_text("file,label\n" + "".join(f"{n:03d}.png,0\n" for n in range(4)))
+    chosen = SetSettings(
+        images=images, model=make_quadrant_network(tmp_path), epsilon=0.45 / 255, device="cpu", health_images=0
+    )
+    made = AttackRun("fgsm", chosen, tmp_path / "weak").run()
+    told = export_set(open_set(made), tmp_path / "png")
+    assert (told.success, told.success_8bit, told.largest) == (4, 0, 0)
+
+
+def test_an_export_is_read_again_as_folders(tmp_path):
+    made, out = attack_run(tmp_path, "pgd", 16 / 255), tmp_path / "png"
+    export_set(open_set(made), out)
+    whole = open_set(made).read()
+    for again in (open_set(out), open_set(out / "attacked", clean=out / "clean")):
+        read = again.read()
+        assert read.ids == tuple(own.removesuffix(".png") for own in whole.ids)
+        assert torch.equal(read.images, whole.images)
+        assert (read.attacked - whole.attacked).abs().max() <= 1 / 255
+        assert torch.equal(read.labels, whole.labels)
+        assert verify_set(again).problems == ()
+    rows = list(csv.DictReader((out / "labels.csv").read_text().splitlines()))
+    assert [row["success"] for row in rows] == [str(bool(value)) for value in whole.facts["success"]]
+    model = make_quadrant_network(tmp_path)
+    source = gs.open_source(out / "attacked", labels=out / "labels.csv")
+    batch = source.read()
+    predicted = gs.load(model)(batch.images).argmax(1)
+    clean = torch.tensor([row["clean_class"] == row["label"] for row in rows])
+    assert ((predicted != batch.labels) & clean).tolist() == whole.facts["success_8bit"].tolist()
+
+
+def test_an_export_begins_in_an_empty_folder(tmp_path):
+    made = attack_run(tmp_path, "fgsm", 0.1, count=4)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"not empty \(mine.txt\)"):
+        export_set(open_set(made), tmp_path / "full")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        export_set(open_set(made), tmp_path / "file")
+
+
+def test_names_stay_inside_and_differ():
+    ids = [
+        "a/1.jpg",
+        "a/1.png",
+        "A/1.webp",
+        "../../x.png",
+        "/etc/passwd",
+        "..",
+        "b\\c.jpg",
+        ".hidden",
+        "q?.png",
+        "train.parquet#0003",
+    ]
+    names = png_names(ids)
+    assert len({name.casefold() for name in names}) == len(ids)
+    assert names[:2] == ["a/1.png", "a/1.png.png"]
+    for name in names:
+        path = Path("root") / name
+        assert ".." not in path.parts
+        assert not Path(name).is_absolute()
+        assert path.suffix == ".png"
+        assert not path.name.startswith(".")

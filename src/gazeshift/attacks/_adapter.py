@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from gazeshift.attacks._balls import project
 from gazeshift.attacks._gradient import Model, finite, gradient_of, own, precise
 from gazeshift.attacks._settings import check_size
-from gazeshift.errors import MissingPackageError, SettingsError, UnknownNameError, did_you_mean
+from gazeshift.errors import GazeshiftError, MissingPackageError, SettingsError, UnknownNameError, did_you_mean
 from gazeshift.seeds import Generators, uniform
 
 # A package's attack at work: what it sees of the model, images, labels, and gives attacked images.
@@ -134,6 +134,7 @@ def run_attack(
     labels: Int[Tensor, " n"],
     generator: Generators,
     *,
+    spec: str,
     epsilon: float | None,
     norm: str | None,
 ) -> Float[Tensor, "n 3 h w"]:
@@ -145,12 +146,13 @@ def run_attack(
         images: in [0, 1].
         labels: classes to leave.
         generator: one for the batch, or one per image.
+        spec: of the attack, for messages.
         epsilon: size of the ball.
         norm: of the ball, ``linf`` or ``l2``; None if there is no ball of ours.
 
     Raises:
         ModelError: the model gives no gradient where one is asked for, or NaN.
-        SettingsError: neither one generator nor one per image.
+        SettingsError: neither one generator nor one per image, or the package breaks off; says why in its words.
     """
     with torch.inference_mode(mode=False), torch.enable_grad():
         images, labels = own(images), own(labels).long()
@@ -160,7 +162,7 @@ def run_attack(
         for at, seed in zip(range(0, len(images), size), seeds, strict=False):
             part = slice(at, at + size)
             seen = _Seen(model, images, part)
-            with _seeded(seed):
+            with _seeded(seed), _explained(spec, seen):
                 made.append(run(seen, images[part].to(seen.working).contiguous(), labels[part]).detach().to(images))
         attacked = finite(torch.cat(made))
         if epsilon is None or norm is None:
@@ -193,6 +195,19 @@ def _seeded(seed: int) -> Iterator[None]:
             random.setstate(python_state)
 
 
+@contextmanager
+def _explained(spec: str, seen: "_Seen") -> Iterator[None]:
+    """Say which attack broke off. What the user's model raised passes through as it is."""
+    try:
+        yield
+    except GazeshiftError:
+        raise
+    except Exception as cause:
+        if cause is seen.failure:
+            raise
+        raise SettingsError(f"{spec} broke off with these settings or this model: {cause or cause!r}.") from cause
+
+
 class _Seen(nn.Module):
     """The model as a package may have it: in eval mode, and nothing the package does to it reaches the user's network.
 
@@ -209,6 +224,7 @@ class _Seen(nn.Module):
         self.working = torch.promote_types(images.dtype, torch.float32)
         # torchattacks takes the device of the first parameter.
         self.place = nn.Parameter(torch.zeros(0, device=images.device), requires_grad=False)
+        self.failure: Exception | None = None
         self._hidden: tuple[Model, Tensor, slice] = (
             model,
             images,
@@ -223,7 +239,11 @@ class _Seen(nn.Module):
     def ask(self, images: Tensor) -> Tensor:
         """The user's model."""
         model, whole, _ = self._hidden
-        logits: Tensor = precise(model(images.to(whole.dtype))).to(self.working)
+        try:
+            logits: Tensor = precise(model(images.to(whole.dtype))).to(self.working)
+        except Exception as failure:
+            self.failure = failure
+            raise
         return logits
 
     def check(self, found: Tensor) -> None:

@@ -73,7 +73,8 @@ class Foolbox:
         self, model: Model, images: Float[Tensor, "n 3 h w"], labels: Int[Tensor, " n"], *, generator: Generators
     ) -> Float[Tensor, "n 3 h w"]:
         """The attacked images; one that a decision-based attack finds no start for comes back as it is."""
-        return run_attack(self._run, model, images, labels, generator, epsilon=self.epsilon, norm=self.norm)
+        spec, epsilon, norm = f"foolbox:{self.name}", self.epsilon, self.norm
+        return run_attack(self._run, model, images, labels, generator, spec=spec, epsilon=epsilon, norm=norm)
 
     def _made(self) -> Any:
         package = opened("foolbox", "foolbox")

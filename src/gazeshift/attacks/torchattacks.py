@@ -71,7 +71,8 @@ class TorchAttacks:
         self, model: Model, images: Float[Tensor, "n 3 h w"], labels: Int[Tensor, " n"], *, generator: Generators
     ) -> Float[Tensor, "n 3 h w"]:
         """The attacked images."""
-        return run_attack(self._run, model, images, labels, generator, epsilon=self.epsilon, norm=self.norm)
+        spec, epsilon, norm = f"torchattacks:{self.name}", self.epsilon, self.norm
+        return run_attack(self._run, model, images, labels, generator, spec=spec, epsilon=epsilon, norm=norm)
 
     def _kind(self) -> type:
         package = opened("torchattacks", "torchattacks")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gazeshift import cams, registry
-from gazeshift.cams import Seen, draw
+from gazeshift.cams import Seen, _seen, draw
 from gazeshift.pipeline import look
 from gazeshift.records import Evidence, Layer
 
@@ -134,13 +134,14 @@ def test_it_does_not_matter_what_else_is_drawn(spec):
 
 
 @every
-@pytest.mark.parametrize("values", [1, 250, 500])
+@pytest.mark.parametrize("values", [1, 100, 250, 500])
 def test_the_size_of_the_pieces_does_not_matter(spec, values, monkeypatch):
     pair = random_pair(dtype=torch.float64)
     pair[1][2] = 0.2  # poles, if the sums are -10
     pair[0][2, 1::2] *= -10 / pair[0][2, 1::2].sum((1, 2), keepdim=True)
     whole = draw({spec: registry.build("cams", spec)}, LAYER, *pair)
-    monkeypatch.setattr(cams, "PIECE", {"cpu": values, "cuda": values})
+    for place, name in ((cams, "PIECE"), (_seen, "BLOCK")):  # of the batch, and of the channels
+        monkeypatch.setattr(place, name, {"cpu": values, "cuda": values})
     pieces = draw({spec: registry.build("cams", spec)}, LAYER, *pair)
     alike(pieces.maps[spec], whole.maps[spec], 1e-12)
     assert pieces.poles.equal(whole.poles)

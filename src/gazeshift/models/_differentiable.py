@@ -49,9 +49,9 @@ class LivePass:
             LayerError: a layer has no influence on the score.
             BoundsError: `classes` is not one class index per image.
         """
-        total = _scores(self.logits, _checked(classes, self.logits), score).sum()
         edges = tuple(self.edges.values())
         with torch.inference_mode(mode=False), torch.enable_grad():
+            total = _scores(self.logits, _checked(classes, self.logits), score).sum()
             found = torch.autograd.grad(total, edges, create_graph=create_graph, retain_graph=True, allow_unused=True)
         for name, gradient in zip(self.edges, found, strict=True):
             if gradient is None:

@@ -9,19 +9,26 @@ from gazeshift.cli._progress import progress_shown
 
 
 def run_study(settings: Any, out: Path) -> None:
-    """Do the study, write its report, print where it is and the findings that matter."""
+    """Do the study, write its report, print where it is and the findings that matter.
+
+    A study with a `summary` of its own has no report page: its lines are printed instead.
+    """
     command = "gazeshift " + shlex.join(argument for argument in sys.argv[1:] if argument != "--debug")
     with progress_shown() as progress:
         settings.run(out, command=command, progress=progress)
-    show_report(out)
+    if hasattr(settings, "summary"):
+        print("\n".join(settings.summary(out)))  # noqa: T201
+    else:
+        show_report(out)
 
 
 def show_report(folder: Path) -> None:
     """Write the report of a finished study and print what it found."""
     from gazeshift import report
 
-    page = report.write(folder)
-    for finding in report.findings(report.read(folder)):
+    made = report.make(folder)
+    page = report.save(folder, made)
+    for finding in made.findings:
         print(f"* {finding}")  # noqa: T201
     for name in (page.name, "rows.parquet", "manifest.json"):
         print(folder / name)  # noqa: T201

@@ -16,7 +16,7 @@ from typing import Any
 from gazeshift.errors import GazeshiftError, MissingPackageError, SettingsError, UnknownNameError, did_you_mean
 
 BARE, HANDED_ON = "name", "settings"
-FAMILIES = ("attacks", "cams", "measures", "interventions", "models", "studies")
+FAMILIES = ("attacks", "cams", "measures", "interventions", "detectors", "models", "studies", "report")
 INSTALLED_AS = {"PIL": "pillow", "cv2": "opencv-python", "skimage": "scikit-image", "sklearn": "scikit-learn"}
 
 

@@ -1,27 +1,66 @@
-"""One offline HTML file from a finished study's tables. Imports neither torch nor studies nor models."""
+"""One offline HTML file from a finished study's tables. Imports neither torch nor studies nor models.
+
+The page of a study is the file of its name in this folder: one function from a `Study` to a `Document`. The deviation
+study has a page of its own kind, with choices for the reader.
+"""
 
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from gazeshift.errors import OutputError
+from gazeshift.registry import find
+from gazeshift.report._paper import page
 from gazeshift.report._read import ReportData, read
 from gazeshift.report._render import findings, render
+from gazeshift.report._study import open_study
 
-__all__ = ["ReportData", "findings", "read", "render", "write"]
+__all__ = ["Report", "ReportData", "findings", "make", "read", "render", "save", "write"]
 
 
-def write(folder: Path) -> Path:
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A study's page as HTML, and the few sentences that matter."""
+
+    html: str
+    findings: Sequence[str]
+
+
+def make(folder: Path) -> Report:
+    """The report of a finished study, made from its folder alone.
+
+    Raises:
+        DataError: not the folder of a finished study, or a damaged one.
+    """
+    study = open_study(Path(folder))
+    if study.manifest.get("study") == "deviation" or "study" not in study.manifest:
+        data = read(study.folder)
+        return Report(html=render(data), findings=findings(data))
+    document = find("report", study.name)(study)
+    return Report(html=page(document), findings=tuple(document.findings))
+
+
+def save(folder: Path, made: Report) -> Path:
     """Write ``report.html`` into a study's folder, whole or not at all, and give its path.
 
     Raises:
-        DataError: not the folder of a finished deviation study, or a damaged one.
         OutputError: the folder cannot be written to.
     """
-    page = render(read(Path(folder)))
     path, beside = Path(folder) / "report.html", Path(folder) / ".report.html.part"
     try:
-        beside.write_bytes(page.encode("utf-8", "replace"))
+        beside.write_bytes(made.html.encode("utf-8", "replace"))
         os.replace(beside, path)  # noqa: PTH105
     except OSError as cause:
         raise OutputError(f"the report cannot be written to {path} ({cause}). Check rights and free space.") from cause
     return path
+
+
+def write(folder: Path) -> Path:
+    """Make a finished study's report and save it beside its tables; gives its path.
+
+    Raises:
+        DataError: not the folder of a finished study, or a damaged one.
+        OutputError: the folder cannot be written to.
+    """
+    return save(folder, make(folder))

@@ -4,16 +4,12 @@ import base64
 import json
 import math
 from collections.abc import Mapping
-from datetime import datetime
-from functools import cache
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from gazeshift.pictures import colour_table
 from gazeshift.report._cube import Cube, cube, levels
 from gazeshift.report._embed import packed_json, plain_json, plotly
+from gazeshift.report._environment import day, duration, environment
 from gazeshift.report._findings import cam_name, sentences, small
 from gazeshift.report._gallery import SHADES, Gallery, gallery
 from gazeshift.report._outcomes import Outcome, health, outcomes
@@ -34,7 +30,7 @@ def render(data: ReportData) -> str:
     values, worked = series(found), outcomes(data, found.attacks)
     numbers = packed_json({part: values[part] for part in _NUMBERS})
     shown = gallery(data, found, room=max(_LEAST, _PAGE - len(plotly()) - len(numbers)))
-    page = _environment().get_template("page.html")
+    page = environment(*_SCRIPTS).get_template("page.html")
     return page.render(
         **_words(data, found, values, worked),
         findings=sentences(values, worked, _labels(data)),
@@ -65,8 +61,8 @@ def _words(data: ReportData, found: Cube, values: Series, worked: tuple[Outcome,
         "manifest": manifest,
         "manifest_text": json.dumps(manifest, indent=2, ensure_ascii=False, default=str),
         "title": f"How attacks move the gaze of {_of(manifest, 'model').get('name', 'the model')}",
-        "created": _day(manifest.get("created")),
-        "duration": _duration(manifest.get("seconds")),
+        "created": day(manifest.get("created")),
+        "duration": duration(manifest.get("seconds")),
         "labels": _labels(data),
         "small": small(len(found.images)),
         "compare": compare,
@@ -121,35 +117,6 @@ def _shown(shown: Gallery) -> dict[str, Any]:
     return {"gallery": shown.images, "maps": shown.packed, "shades": SHADES, "colours": colours}
 
 
-@cache
-def _environment() -> Environment:
-    loader = PackageLoader("gazeshift.report", "page")
-    made = Environment(autoescape=True, undefined=StrictUndefined, loader=loader, trim_blocks=True, lstrip_blocks=True)
-    made.filters |= {"number": _number, "tight": _tight, "target": _target, "cam": cam_name, "step": _step, "zip": zip}
-    made.globals["style"] = Markup(loader.get_source(made, "page.css")[0])  # noqa: S704
-    made.globals["script"] = Markup("\n".join(loader.get_source(made, name)[0] for name in _SCRIPTS))  # noqa: S704
-    return made
-
-
-def _number(value: float) -> str:
-    return f"{value:g}"
-
-
-def _tight(text: str) -> str:
-    """Keep a percent sign with its number."""
-    return text.replace(" %", "\u00a0%")
-
-
-def _target(target: str) -> str:
-    return {"predicted": "each image’s own", "reference": "the clean image’s"}.get(target, target)
-
-
-def _step(value: Any, name: str, norm: str = "linf") -> str:
-    """A setting; budgets and steps in L-inf in units of 1/255, as people write them."""
-    sized = name in {"epsilon", "step"} and isinstance(value, float) and norm != "l2"
-    return levels(value) if sized else "none" if value is None else str(value)
-
-
 def _labels(data: ReportData) -> str:
     return str(_of(data.manifest, "images").get("labels", "given"))
 
@@ -157,19 +124,3 @@ def _labels(data: ReportData) -> str:
 def _of(manifest: Mapping[str, Any], part: str) -> Mapping[str, Any]:
     found = manifest.get(part)
     return found if isinstance(found, Mapping) else {}
-
-
-def _day(created: Any) -> str:
-    try:
-        return datetime.fromisoformat(str(created)).strftime("%d %B %Y, %H:%M %Z").strip().lstrip("0")
-    except ValueError:
-        return str(created or "unknown date")
-
-
-def _duration(seconds: Any) -> str:
-    if not isinstance(seconds, int | float) or not math.isfinite(seconds):
-        return "unknown time"
-    minutes, rest = divmod(round(seconds), 60)
-    if not minutes:
-        return f"{seconds:.1f} s"
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,1 @@
+"""Ways to suspect an image: one file, one detector."""

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -74,6 +74,17 @@ class FolderPairs:
             waiting.append((at, attacked, clean))
         if waiting or skipped:
             yield self._stacked(waiting, skipped)
+
+    def pick(self, places: Sequence[int]) -> Iterator[Pairs]:
+        """The examples at these places, in that order, of one size at a time."""
+        chosen = replace(
+            self,
+            ids=tuple(self.ids[at] for at in places),
+            attacked=tuple(self.attacked[at] for at in places),
+            clean=tuple(self.clean[at] for at in places),
+            labels=tuple(self.labels[at] for at in places),
+        )
+        yield from chosen.batches(max(1, len(places)))
 
     def _read(self, at: int) -> tuple[Tensor, Tensor | None]:
         own, place = self.ids[at], self.clean[at]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -52,6 +53,9 @@ class Piece(Protocol):
 
     def batches(self, size: int) -> Iterator[Pairs]:
         """The examples, at most `size` of one size at a time."""
+
+    def pick(self, places: Sequence[int]) -> Iterator[Pairs]:
+        """The examples at these places, in that order, of one size at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +115,32 @@ class AdversarialSet:
             DataError: a shard is damaged, or the images differ in size.
         """
         return _joined(tuple(self.batches()), str(self.path))
+
+    def pick(self, ids: Sequence[str]) -> Pairs:
+        """The examples of these ids, in that order, as one batch; only the pieces that hold them are read.
+
+        Raises:
+            DataError: an unknown id, a damaged shard, or images that differ in size.
+        """
+        found: list[Pairs] = []
+        for ids_there, group in groupby(ids, key=self._piece_of):
+            piece = self.pieces[ids_there]
+            found.extend(piece.pick([self._places[own][1] for own in group]))
+        return _joined(tuple(found), str(self.path))
+
+    def _piece_of(self, own: str) -> int:
+        if own not in self._places:
+            raise DataError(f"{self.path} holds no example with the id '{own}'.")
+        return self._places[own][0]
+
+    @cached_property
+    def _places(self) -> Mapping[str, tuple[int, int]]:
+        """Piece, and place in it, of every id."""
+        return {
+            own: (number, place)
+            for number, piece in enumerate(self.pieces)
+            for place, own in enumerate(piece.column("id"))
+        }
 
     def column(self, name: str) -> Sequence[Any]:
         """One value for each example, such as ``id``, ``label``, ``success``, ``margin``; no pixels are read.

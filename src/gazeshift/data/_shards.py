@@ -64,6 +64,13 @@ class Shard:
                     ) from cause
                 yield found
 
+    def pick(self, places: Sequence[int]) -> Iterator[Pairs]:
+        """The examples at these places, in that order, of one size at a time; the whole file is checked first."""
+        rows = pa.Table.from_batches(self.read(self.count)).take(list(places)).combine_chunks()
+        for batch in rows.to_batches():
+            for start, count in _runs(batch):
+                yield _pairs(batch.slice(start, count))
+
     def read(self, size: int) -> Iterator[pa.RecordBatch]:
         """Rows of the shard, `size` at a time, after the whole file was checked.
 

@@ -131,13 +131,16 @@ class Classifier(nn.Module):
 
     @contextmanager
     def counting(self) -> Iterator[Passes]:
-        """Count this thread's passes: ``with classifier.counting() as passes: ...``."""
+        """Count this thread's passes: ``with classifier.counting() as passes: ...``. What is counted inside counts."""
         before, passes = getattr(self._local, "passes", None), Passes()
         self._local.passes = passes
         try:
             yield passes
         finally:
             self._local.passes = before
+            if before is not None:
+                before.forwards += passes.forwards
+                before.backwards += passes.backwards
 
     @staticmethod
     def _count_backward(passes: Passes, images: int) -> None:

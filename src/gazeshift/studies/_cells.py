@@ -85,7 +85,7 @@ class Store:
             present = sorted(path.name for path in self.folder.iterdir())
             before = self.manifest()
             self._check_kind(before, present)
-            if before and before.get("status") == "running" and not any(self.parts.glob(f"[!.]*.{self.main}.parquet")):
+            if before and before.get("status") == "running" and not any(self.parts.glob("[!.]*.parquet")):
                 before = None  # an earlier try that finished nothing binds nobody
             self._check_same(before, settings)
             self.parts.mkdir(exist_ok=True)

@@ -11,6 +11,7 @@ from gazeshift.errors import DataError
 from gazeshift.models import Classifier, load, preflight
 from gazeshift.records import Batch, Finding
 from gazeshift.registry import accepted, build, find, parse
+from gazeshift.studies._examples import SetSource
 from gazeshift.studies._settings import StudySettings
 
 
@@ -42,7 +43,9 @@ def open_images(settings: StudySettings, classifier: Classifier) -> ImageSource:
     return source if settings.limit is None else source.take(settings.limit, settings.seed)
 
 
-def check_first(classifier: Classifier, source: ImageSource, size: int) -> tuple[tuple[Finding, ...], Batch]:
+def check_first(
+    classifier: Classifier, source: ImageSource | SetSource, size: int
+) -> tuple[tuple[Finding, ...], Batch]:
     """Checks of the model on the first images that can be read, and these images.
 
     Raises:

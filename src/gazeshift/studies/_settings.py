@@ -1,9 +1,10 @@
 """Settings that every study shares: the model, the images, and how the run goes."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from gazeshift.errors import SettingsError
 from gazeshift.registry import value
@@ -78,4 +79,24 @@ class StudySettings(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide the rows: everything but where and in what pieces the work is done."""
-        return self.model_dump(mode="json", exclude={"device", "batch_size"})
+        return self.model_dump(mode="json", exclude={"device", "batch_size", "quick"})
+
+
+class PaperSettings(StudySettings):
+    """What the study of a paper needs to know: examples from a set, if there is one, and a quick form."""
+
+    QUICK: ClassVar[Mapping[str, Any]] = {}
+
+    set: Path | None = Field(None, description="Adversarial set with its clean images, instead of attacking now.")
+    quick: bool = Field(False, description="A small run of every part; what is set beside it wins.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _quickly(cls, given: Any) -> Any:
+        return {**cls.QUICK, **given} if isinstance(given, dict) and given.get("quick") else given
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.set is not None and (self.images is not None or self.labels is not None):
+            raise ValueError("a set brings its own images and labels: leave out --images and --labels, or --set")
+        return self

@@ -40,6 +40,6 @@ class Deviation(StudySettings):
         Raises:
             GazeshiftError: settings, model, images or folder cannot be used; nothing finished is lost.
         """
-        from gazeshift.studies._deviation_run import DeviationRun  # torch is not needed to describe a study
+        from gazeshift.studies._deviation_run import run  # torch is not needed to describe a study
 
-        return DeviationRun(self, Path(out), command, progress).run()
+        return run(self, Path(out), command, progress)

@@ -47,9 +47,9 @@ class Transfer(StudySettings):
         Raises:
             GazeshiftError: settings, models, images or folder cannot be used; nothing finished is lost.
         """
-        from gazeshift.studies._transfer_run import TransferRun  # torch is not needed to describe a study
+        from gazeshift.studies._transfer_run import run  # torch is not needed to describe a study
 
-        return TransferRun(self, Path(out), command, progress).run()
+        return run(self, Path(out), command, progress)
 
     def summary(self, folder: Path) -> list[str]:
         """The finished study's tables as lines of text, and where its files are."""

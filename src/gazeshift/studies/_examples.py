@@ -1,0 +1,127 @@
+"""Clean and attacked images for a study: an attack made on the spot, or an adversarial set made before."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gazeshift.data import AdversarialSet, Pairs, open_set
+from gazeshift.errors import DataError
+from gazeshift.models import Classifier
+from gazeshift.pipeline import attack
+from gazeshift.records import Attacked, Batch
+from gazeshift.seeds import generator_for
+from gazeshift.studies._settings import StudySettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetSource:
+    """The examples of an adversarial set, as a study reads images. Nothing is read before it is asked for.
+
+    Args:
+        examples: the set.
+        ids: of the examples used, in order.
+        labels: their classes, or None throughout.
+    """
+
+    examples: AdversarialSet
+    ids: tuple[str, ...]
+    labels: tuple[int | None, ...]
+    kind: str = "set"
+    skipped: tuple[Any, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self.ids)
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return str(self.examples.path)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the examples have labels."""
+        return any(label is not None for label in self.labels)
+
+    def read(self, *, ids: Sequence[str], preprocessing: object = None) -> Batch:  # noqa: ARG002
+        """The clean images of these ids; a set's images are as the model saw them, so nothing is resized.
+
+        Raises:
+            DataError: the set has no clean images, or a shard is damaged.
+        """
+        pairs = self.pairs(ids)
+        return Batch(ids=pairs.ids, images=_clean(pairs), labels=pairs.labels, skipped=pairs.skipped)
+
+    def batches(self, size: int, preprocessing: object = None) -> Iterator[Batch]:
+        """Every clean image, `size` ids at a time."""
+        for at in range(0, len(self), size):
+            yield self.read(ids=self.ids[at : at + size], preprocessing=preprocessing)
+
+    def pairs(self, ids: Sequence[str]) -> Pairs:
+        """Clean and attacked images of these ids.
+
+        Raises:
+            DataError: the set has no clean images, or a shard is damaged.
+        """
+        found = self.examples.pick(ids)
+        if found.images is None and len(found):
+            raise DataError(
+                f"{self.name} has no clean images, and this study compares each example with its own. Make a set with "
+                "'gazeshift attack', or put folders clean and attacked side by side."
+            )
+        return found
+
+
+def open_pairs(path: Path, settings: StudySettings) -> SetSource:
+    """The set at `path`, or as many of its examples as the settings' limit allows, drawn with their seed.
+
+    Raises:
+        DataError: no set, or a damaged one.
+    """
+    found = open_set(path)
+    ids, labels = found.ids, tuple(found.column("label"))
+    if settings.limit is not None and settings.limit < len(ids):
+        generator = generator_for(settings.seed, "limit")
+        chosen = sorted(torch.randperm(len(ids), generator=generator)[: settings.limit].tolist())
+        ids, labels = tuple(ids[at] for at in chosen), tuple(labels[at] for at in chosen)
+    return SetSource(examples=found, ids=ids, labels=labels)
+
+
+def attacked_pairs(classifier: Classifier, pairs: Pairs) -> Attacked:
+    """A set's examples as an attack's result: both sides predicted anew, at no cost to the attack."""
+    images, made = (part.to(classifier.device) for part in (_clean(pairs), pairs.attacked))
+    with torch.no_grad():
+        clean_logits, logits = classifier(images), classifier(made)
+    labels = clean_logits.argmax(1) if pairs.labels is None else pairs.labels.to(classifier.device)
+    return Attacked(
+        clean=images, images=made, labels=labels, clean_logits=clean_logits, logits=logits, forwards=0, backwards=0
+    )
+
+
+def attacked_batch(
+    classifier: Classifier, batch: Batch, made: Any, *, spec: str, seed: int, source: object = None
+) -> Attacked:
+    """A batch's examples: those of its set if the source is one, else attacked now, each image with its own draws.
+
+    Args:
+        classifier: whom to fool.
+        batch: the clean images.
+        made: the attack with its settings.
+        spec: its name; draws follow from it, the seed and the image's id.
+        seed: of the study.
+        source: where the batch came from.
+    """
+    if isinstance(source, SetSource):
+        return attacked_pairs(classifier, source.pairs(batch.ids))
+    draws = [generator_for(seed, spec, name) for name in batch.ids]
+    return attack(classifier, batch.images, batch.labels, by=made, generator=draws)
+
+
+def _clean(pairs: Pairs) -> Float[Tensor, "n 3 h w"]:
+    return torch.empty(0, 3, 0, 0) if pairs.images is None else pairs.images

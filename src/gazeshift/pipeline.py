@@ -8,12 +8,14 @@ from torch import Tensor
 
 from gazeshift.cams import draw
 from gazeshift.errors import BoundsError, SettingsError
+from gazeshift.measures.cosine import Cosine
 from gazeshift.models import SCORES, Classifier, select, trace
 from gazeshift.records import Attacked, Comparison, Evidence
 from gazeshift.registry import build
 from gazeshift.seeds import Generators
 
 Part = str | Callable[..., Tensor]
+Measure = Callable[[Tensor, Tensor], Tensor]
 
 
 def attack(
@@ -99,7 +101,7 @@ def compare(
     clean: Evidence,
     changed: Evidence,
     *,
-    measures: str | Sequence[str] = ("cosine", "nissim"),
+    measures: str | Sequence[str] | Mapping[str, Measure] = ("cosine", "nissim"),
     cams: Sequence[str] | None = None,
 ) -> Comparison:
     """How far the gaze moved: each measure between the two maps of every layer and CAM, image by image.
@@ -110,7 +112,7 @@ def compare(
     Args:
         clean: evidence of the images.
         changed: evidence of the same images, attacked or otherwise changed, at the same layers and CAMs.
-        measures: names of measures that compare maps.
+        measures: names of measures that compare maps, or a name for each measure with its settings.
         cams: compare only these; None compares all that were drawn.
     """
     if clean.images.shape != changed.images.shape or clean.layers != changed.layers or clean.cams != changed.cams:
@@ -119,15 +121,15 @@ def compare(
             f"{tuple(clean.images.shape)} at {len(clean.layers)} layers and {tuple(changed.images.shape)} at "
             f"{len(changed.layers)}. Give look() the same layers= and cams= both times."
         )
-    chosen = {name: build("measures", name) for name in _names(measures)}
+    chosen = measures if isinstance(measures, Mapping) else {name: build("measures", name) for name in _names(measures)}
     size = (clean.images.shape[2], clean.images.shape[3])
     values: dict[tuple[str, str], Mapping[str, Tensor]] = {}
     blanks: dict[tuple[str, str], Tensor] = {}
     for layer in clean.layers:
         for cam in clean.cams if cams is None else cams:
-            first, second = (gaze(evidence.maps(layer, cam), size) for evidence in (clean, changed))
-            values[layer, cam] = {name: measure(first, second) for name, measure in chosen.items()}
-            blanks[layer, cam] = (first.amax((1, 2)) == 0).int() + 2 * (second.amax((1, 2)) == 0).int()
+            maps = clean.maps(layer, cam), changed.maps(layer, cam)
+            values[layer, cam] = {name: _measured(measure, *maps, size) for name, measure in chosen.items()}
+            blanks[layer, cam] = _blank(maps[0], size) + 2 * _blank(maps[1], size)
     return Comparison(values=values, blank=blanks, switched=clean.predicted != changed.predicted)
 
 
@@ -138,6 +140,18 @@ def gaze(maps: Float[Tensor, "n hl wl"], size: tuple[int, int]) -> Float[Tensor,
     """
     resized = torch.nn.functional.interpolate(maps.clamp_min(0)[:, None], size=size, mode="bilinear")
     return resized[:, 0]
+
+
+def _measured(measure: Measure, first: Tensor, second: Tensor, size: tuple[int, int]) -> Tensor:
+    """A measure of two raw maps as papers compare them; one that can spare the resizing does."""
+    if isinstance(measure, Cosine):
+        return measure.enlarged(first.clamp_min(0), second.clamp_min(0), size)
+    return measure(gaze(first, size), gaze(second, size))
+
+
+def _blank(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    smaller = size[0] < maps.shape[1] or size[1] < maps.shape[2]
+    return ((gaze(maps, size) if smaller else maps.clamp_min(0)).amax((1, 2)) == 0).int()
 
 
 def _checked_labels(labels: Tensor, logits: Tensor) -> Tensor:

@@ -80,3 +80,35 @@ def test_maps_are_taken_as_they_come():
 def test_a_map_without_pixels_is_refused():
     with pytest.raises(BoundsError, match=r"float32 \(2, 0, 5\)"):
         Cosine()(torch.zeros(2, 0, 5), torch.zeros(2, 0, 5))
+
+
+@pytest.mark.parametrize("space", ["raw", "jet"])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 7), (14, 14), (28, 13), (56, 56), (64, 48), (90, 90)])
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_enlarged_maps_need_not_be_enlarged(space, shape, scale):
+    generator = torch.Generator().manual_seed(shape[0])
+    first, second = (torch.randn((5, *shape), generator=generator) * scale for _ in range(2))
+    if space == "jet":
+        first, second = first.relu(), second.relu()
+    measure, size = Cosine(space=space), (64, 48)
+    wide = [torch.nn.functional.interpolate(one[:, None], size, mode="bilinear")[:, 0] for one in (first, second)]
+    got = measure.enlarged(first, second, size)
+    np.testing.assert_allclose(got, measure(*wide), rtol=0, atol=1e-6)
+    if space == "raw":
+        np.testing.assert_allclose(got, plain(*wide), rtol=0, atol=2e-6)
+
+
+def test_enlarged_maps_keep_the_conventions():
+    one, blank, broken = maps(n=1, size=5).abs(), torch.zeros(1, 5, 5), torch.full((1, 5, 5), math.inf)
+    size = (32, 32)
+    assert Cosine().enlarged(one, one, size).item() == 1
+    assert Cosine().enlarged(blank, blank, size).item() == 1
+    assert Cosine().enlarged(one, blank, size).item() == 0
+    assert Cosine().enlarged(broken, blank, size).isnan().all()
+    assert Cosine().enlarged(one * math.nan, one, size).isnan().all()
+
+
+def test_a_map_that_is_made_smaller_may_lose_its_only_spot():
+    spot = torch.zeros(1, 9, 9)
+    spot[0, 0, 0] = 1
+    assert Cosine().enlarged(spot, torch.zeros(1, 9, 9), (2, 2)).item() == 1  # both are blank at that size

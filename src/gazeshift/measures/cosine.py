@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gazeshift.errors import SettingsError, did_you_mean
+from gazeshift.measures._enlarged import blended, enlarge
 from gazeshift.measures._jet import jet_picture
 from gazeshift.measures._pairs import matched
 
@@ -58,10 +59,28 @@ class Cosine:
         if self.space == "jet":
             first, second = jet_picture(first), jet_picture(second)
         one, two = _peak_one(first), _peak_one(second)
-        own, other = _product(one, one), _product(two, two)
-        blank = torch.where(own == 0, 1.0, own), torch.where(other == 0, 1.0, other)
-        cosine = _product(one, two) / (blank[0] * blank[1]).sqrt()
-        return torch.where((own == 0) & (other == 0), 1.0, cosine).clamp(-1, 1).to(one.dtype)
+        return _angle(_product(one, two), _product(one, one), _product(two, two)).to(one.dtype)
+
+    def enlarged(
+        self, first: Float[Tensor, "n h w"], second: Float[Tensor, "n h w"], size: tuple[int, int]
+    ) -> Float[Tensor, " n"]:
+        """The same for maps resized bilinearly to `size`, without resizing them where that is possible.
+
+        Colours must be seen at full size, and a map that is made smaller may lose its only spot; all others are
+        compared at their own resolution.
+        """
+        first, second = matched(first, second, "(n, h, w)")
+        smaller = any(pixels < own for pixels, own in zip(size, first.shape[1:], strict=True))
+        if self.space == "jet" or smaller or tuple(first.shape[1:]) == size:
+            return self(enlarge(first, size), enlarge(second, size))
+        one, two = _peak_one(first), _peak_one(second)
+        wide, other = blended(one, size), blended(two, size)
+        return _angle(_product(wide, two), _product(wide, one), _product(other, two)).to(one.dtype)
+
+
+def _angle(product: Float[Tensor, " n"], own: Float[Tensor, " n"], other: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    blank = torch.where(own == 0, 1.0, own), torch.where(other == 0, 1.0, other)
+    return torch.where((own == 0) & (other == 0), 1.0, product / (blank[0] * blank[1]).sqrt()).clamp(-1, 1)
 
 
 def _peak_one(maps: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:

@@ -1,0 +1,98 @@
+"""Numbers of the content-keeping changes: by hand, against SciPy, and against Pillow's JPEG files."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy import ndimage
+
+from gazeshift.errors import BoundsError
+from gazeshift.interventions.bit_depth import BitDepth
+from gazeshift.interventions.blur import Blur
+from gazeshift.interventions.jpeg import Jpeg, _cosines
+from gazeshift.interventions.median import Median
+from gazeshift.interventions.shift import Shift
+from gazeshift.seeds import generator_for
+
+
+def photo(height: int = 61, width: int = 90) -> torch.Tensor:
+    """A smooth picture with some texture, on 8-bit levels."""
+    generator = generator_for(0, "photo")
+    smooth = torch.nn.functional.interpolate(
+        torch.rand((1, 3, 7, 9), generator=generator), (height, width), mode="bicubic"
+    )
+    noisy = smooth + 0.05 * torch.randn(smooth.shape, generator=generator)
+    return (noisy.clamp(0, 1) * 255).round() / 255
+
+
+@pytest.mark.parametrize("sigma", [0.6, 1.0, 2.3])
+def test_blur_is_scipys(sigma):
+    wanted = ndimage.gaussian_filter(photo()[0].double().numpy(), (0, sigma, sigma), mode="nearest", truncate=4.0)
+    np.testing.assert_allclose(Blur(sigma=sigma)(photo())[0], wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_median_is_scipys(size):
+    wanted = ndimage.median_filter(photo()[0].numpy(), (1, size, size), mode="nearest")
+    np.testing.assert_array_equal(Median(size=size)(photo())[0], wanted)
+
+
+def test_bit_depth_by_hand():
+    given = torch.tensor([0.0, 0.1, 0.2, 0.49, 0.51, 0.9, 1.0]).reshape(1, 1, 1, 7).expand(1, 3, 1, 7)
+    third = 1 / 3
+    torch.testing.assert_close(BitDepth(bits=2)(given)[0, 0, 0], torch.tensor([0, 0, third, third, 2 * third, 1, 1]))
+    assert torch.equal(BitDepth(bits=1)(given)[0, 0, 0], torch.tensor([0.0, 0, 0, 0, 1, 1, 1]))
+
+
+def test_shift_by_hand():
+    row = torch.arange(5.0).reshape(1, 1, 1, 5).expand(1, 3, 4, 5) / 5
+    assert Shift(right=2)(row)[0, 0, 0].mul(5).tolist() == [0, 0, 0, 1, 2]
+    assert Shift(right=-1)(row)[0, 0, 0].mul(5).tolist() == [1, 2, 3, 4, 4]
+    column = row.transpose(2, 3)
+    assert Shift(down=1)(column)[0, 0, :, 0].mul(5).tolist() == [0, 0, 1, 2, 3]
+
+
+def test_random_shifts_reach_every_place():
+    made = Shift(most=1)._moves(400, [generator_for(at) for at in range(400)])
+    assert set(made) == {(right, down) for right in (-1, 0, 1) for down in (-1, 0, 1)}
+
+
+def test_the_cosine_transform_keeps_lengths():
+    torch.testing.assert_close(_cosines() @ _cosines().T, torch.eye(8, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("quality", [10, 50, 75, 95])
+@pytest.mark.parametrize("subsample", [True, False])
+def test_jpeg_is_pillows(quality, subsample):
+    given, file = photo(), io.BytesIO()
+    pixels = (given[0] * 255).round().byte().permute(1, 2, 0).numpy()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling=2 if subsample else 0)
+    wanted = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1).float()
+    made = Jpeg(quality=quality, subsample=subsample)(given)[0] * 255
+    assert torch.equal(made, made.round())
+    changed = (wanted - given[0] * 255).abs().mean()
+    assert (made - wanted).abs().mean() < min(1.5, 0.2 * changed)
+
+
+@pytest.mark.parametrize(
+    ("part", "settings", "message"),
+    [
+        (Blur, {"sigma": 0.0}, "sigma above 0"),
+        (Median, {"size": 4}, "odd size of at least 3 pixels, got 4"),
+        (BitDepth, {"bits": 0}, "1 to 8 bits"),
+        (Jpeg, {"quality": 0}, "quality from 1 to 100, got 0"),
+        (Shift, {"most": 0}, "at least 1 pixel"),
+    ],
+)
+def test_bad_settings(part, settings, message):
+    with pytest.raises(BoundsError, match=message):
+        part(**settings)
+
+
+def test_impossible_shifts():
+    with pytest.raises(BoundsError, match="leaves nothing of images of 90 x 61"):
+        Shift(right=61)(photo())
+    with pytest.raises(BoundsError, match="needs a generator"):
+        Shift()(photo())

@@ -117,3 +117,20 @@ def test_agrees_with_the_plain_version_on_a_real_network(data_folder: Any) -> No
         for one, two in zip(ours.adversarials, other.adversarials, strict=True):
             assert (one.image - two.image[0]).norm() < 0.01 * one.l2  # rounding can turn single ReLUs
     assert result.adversarials
+
+
+def test_the_last_step_leads_from_before_to_the_adversarial(network: nn.Sequential) -> None:
+    """A first step begins at the seed; every later one, one step away from where it ends (nothing is clipped here)."""
+    middle = 0.25 + images() / 2
+    fuzz = DLFuzz(**LIVELY, iterations=3)
+    found = fuzz.run(network, middle, generator=generators(6))
+    first = [(seed, a) for seed in found.seeds for a in seed.adversarials if (a.depth, a.iteration) == (0, 1)]
+    assert len(first) > 0
+    assert all(torch.equal(a.before, seed.clean) for seed, a in first)
+    for adversarial in found.adversarials:
+        step = (adversarial.image - adversarial.before).square().mean().sqrt()
+        assert step.item() == pytest.approx(fuzz.step, rel=1e-6)
+    stopped = fuzz.run(network, middle, generator=generators(6), stop=True)
+    for seed, other in zip(stopped.seeds, found.seeds, strict=True):
+        assert torch.equal(seed.attacked(), other.attacked())
+        assert seed.pops <= other.pops

@@ -76,11 +76,14 @@ class Loop:
             ascent = self.mutation.ascent(leaf, reading, leading, signs, apart=iteration == 1)
             if iteration == 1:
                 _log(seeds, ascent.classes, ascent.coverage)
-            moved = self.checked(self.mutation(leaf.detach(), ascent.gradient, generators), seeds)
+            before_step = leaf.detach()
+            moved = self.checked(self.mutation(before_step, ascent.gradient, generators), seeds)
             leaf, reading = self.look(moved, graph=iteration < self.iterations)
             covered = self.covers(reading)
             gains = (covered & (times == 0)).double().mean(1)
-            mutants = _mutants(moved, reading, seeds, covered=covered, gains=gains, iteration=iteration)
+            mutants = _mutants(
+                moved, reading, seeds, covered=covered, gains=gains, iteration=iteration, before=before_step
+            )
             for seed, item, mutant in zip(seeds, items, mutants, strict=True):
                 self.judge(seed, item, mutant)
             times = times + covered
@@ -136,6 +139,7 @@ def _mutants(
     covered: Bool[Tensor, "n neurons"],
     gains: Float[Tensor, " n"],
     iteration: int,
+    before: Float[Tensor, "n 3 h w"],
 ) -> Iterator[Mutant]:
     """Class and size of each mutant."""
     wide = torch.promote_types(moved.dtype, torch.float32)
@@ -157,8 +161,9 @@ def _mutants(
         "coverage_gain": gains,
     }
     rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-    for image, own, row in zip(moved, covered, rows, strict=True):
-        yield Mutant(image=image, covered=own, iteration=iteration, **dict(zip(columns, row, strict=True)))
+    for image, began, own, row in zip(moved, before, covered, rows, strict=True):
+        numbers = dict(zip(columns, row, strict=True))
+        yield Mutant(image=image, before=began, covered=own, iteration=iteration, **numbers)
 
 
 def _log(seeds: Sequence[Progress], classes: Tensor | None, coverage: Tensor | None) -> None:

@@ -54,6 +54,7 @@ class Adversarial:
         l2_ratio: `l2` over the length of the seed minus ImageNet's mean colour.
         coverage_gain: share of the neurons that it covered first.
         image: (3, h, w).
+        before: the image that its last step began at (3, h, w); the seed itself after a single step.
     """
 
     k: int
@@ -69,6 +70,7 @@ class Adversarial:
     rms: float
     coverage_gain: float
     image: Float[Tensor, "3 h w"]
+    before: Float[Tensor, "3 h w"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -124,7 +126,7 @@ class FuzzedSeed:
 
     def record(self) -> dict[str, Any]:
         """Everything but the images, as JSON can hold it."""
-        found = [_plain(adversarial, but=("image",)) for adversarial in self.adversarials]
+        found = [_plain(adversarial, but=("image", "before")) for adversarial in self.adversarials]
         own = _plain(self, but=("clean", "last", "adversarials"))
         return own | {"clean_correct": self.clean_correct, "adversarials": found}
 

@@ -36,6 +36,7 @@ class Mutant:
     linf: float
     rms: float
     coverage_gain: float
+    before: Tensor
 
     def accepted(self, *, k: int, pop: int, depth: int) -> Adversarial:
         """Its record, with an image of its own."""
@@ -53,6 +54,7 @@ class Mutant:
             rms=self.rms,
             coverage_gain=self.coverage_gain,
             image=self.image.clone(),
+            before=self.before.clone(),
         )
 
 

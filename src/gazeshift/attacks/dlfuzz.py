@@ -150,7 +150,7 @@ class DLFuzz:
             raise SettingsError("pick='all' gives no single image per seed. Take 'first' or 'min_l2', or call run().")
         if not len(images):
             return images.clone()
-        result = self._run(model, images, labels, generator, stop=self.pick == "first")
+        result = self.run(model, images, labels, generator=generator, stop=self.pick == "first")
         return torch.stack([seed.attacked(self.pick) for seed in result.seeds])
 
     def run(
@@ -162,6 +162,7 @@ class DLFuzz:
         generator: Generators,
         before: Tables | None = None,
         batch_size: int | None = None,
+        stop: bool = False,
     ) -> FuzzResult:
         """Everything found: a record per seed, tables and the coverage curve.
 
@@ -172,20 +173,8 @@ class DLFuzz:
             generator: one for all seeds, or one per seed.
             before: tables to go on from, as an earlier run's `FuzzResult.tables`; they enter no sum of this one.
             batch_size: seeds side by side; None takes 8 on a CPU and 64 on a GPU.
+            stop: a seed with an adversarial pops no more, as when called as an attack.
         """
-        return self._run(model, images, labels, generator, before=before, batch_size=batch_size)
-
-    def _run(
-        self,
-        model: Model,
-        images: Tensor,
-        labels: Tensor | None,
-        generator: Generators,
-        *,
-        before: Tables | None = None,
-        batch_size: int | None = None,
-        stop: bool = False,
-    ) -> FuzzResult:
         began = time.perf_counter()
         with torch.inference_mode(mode=False):
             images = own(images)

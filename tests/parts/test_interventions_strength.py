@@ -85,6 +85,39 @@ def test_leaves_its_inputs_alone(parts: tuple[Tensor, Tensor, Tensor]) -> None:
     assert all(torch.equal(part, was) for part, was in zip(parts, before, strict=True))
 
 
+def test_truncation_outgrows_a_small_perturbation() -> None:
+    """SPEC check 7: Laplace noise of 0.125 levels becomes 0.71 in files cut to 8 bits; rounding erases it."""
+    random = np.random.default_rng(0)
+    images = torch.from_numpy(random.integers(20, 236, (4, 3, 64, 64)).astype(np.float32)) / 255
+    change = torch.from_numpy(random.laplace(0, 0.125 / np.sqrt(2), images.shape).astype(np.float32)) / 255
+    sizes = {}
+    for eight_bit in ("none", "round", "truncate"):
+        ((_, attacked),) = Strengths(values=(1.0,), eight_bit=eight_bit).attacked(images, change)
+        found = (attacked - images) * 255
+        sizes[eight_bit] = (
+            float(found.mean()),
+            float(found.square().mean().sqrt()),
+            float((found.abs() > 0.5).float().mean()),
+        )
+    assert sizes["none"][1] == pytest.approx(0.125, abs=0.003)
+    assert sizes["truncate"][:2] == pytest.approx((-0.5, 0.71), abs=0.01)
+    assert sizes["round"][2] == pytest.approx(0.004, abs=0.001)
+
+
+@pytest.mark.parametrize("eight_bit", ["round", "truncate"])
+def test_what_has_8_bits_already_stays(eight_bit: str) -> None:
+    levels = (torch.arange(256) / 255).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
+    nothing = torch.zeros_like(levels)
+    ((_, attacked, noisy),) = Strengths(values=(1.0,), eight_bit=eight_bit)(levels, nothing, nothing)
+    assert torch.equal((attacked * 255).round(), (levels * 255).round())
+    assert torch.equal(attacked, noisy)
+
+
+def test_unknown_way_to_8_bits_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match=r"no eight_bit named 'trunc'\. Did you mean 'truncate'"):
+        Strengths(eight_bit="trunc")
+
+
 @pytest.mark.parametrize("values", [(), (0.0,), (1.0, -1.0), (float("nan"),), (float("inf"),)])
 def test_strengths_that_are_none_are_refused(values: tuple[float, ...]) -> None:
     with pytest.raises(BoundsError, match="strengths must be finite and above 0, got"):

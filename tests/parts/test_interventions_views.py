@@ -73,7 +73,7 @@ def test_jpeg_is_pillows(quality, subsample):
     made = Jpeg(quality=quality, subsample=subsample)(given)[0] * 255
     assert torch.equal(made, made.round())
     changed = (wanted - given[0] * 255).abs().mean()
-    assert (made - wanted).abs().mean() < min(1.5, 0.2 * changed)
+    assert (made - wanted).abs().mean() < min(1.5, 0.35 * changed)
 
 
 @pytest.mark.parametrize(

@@ -154,12 +154,12 @@ class Run:
         """Join a stage's parts into ``NAME.parquet``; None if there is nothing to join."""
         return self.store.join(cells, name)
 
-    def finish(self, notes: Sequence[Mapping[str, Any]], **more: Any) -> Path:
+    def finish(self, notes: Sequence[Mapping[str, Any]], /, **more: Any) -> Path:
         """Write the manifest that makes the study a finished one; arguments as of `manifest`."""
         self.store.write_manifest(self.manifest(notes, **more))
         return self.store.folder
 
-    def manifest(self, notes: Sequence[Mapping[str, Any]], **more: Any) -> dict[str, Any]:
+    def manifest(self, notes: Sequence[Mapping[str, Any]], /, **more: Any) -> dict[str, Any]:
         """What a finished study's manifest says.
 
         Args:

@@ -1,8 +1,8 @@
 """The rows of one cell of the deviation study: a batch, its attacks, their strengths, and where the gaze went."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from gazeshift import pictures
 from gazeshift.interventions.matched_noise import MatchedNoise
 from gazeshift.interventions.strength import Strengths
+from gazeshift.measures.cosine import Cosine
 from gazeshift.measures.psnr import Psnr
 from gazeshift.models import Classifier
 from gazeshift.pipeline import attack, compare, look
@@ -17,23 +18,36 @@ from gazeshift.records import Attacked, Batch, Comparison, Evidence, Layer
 from gazeshift.seeds import generator_for
 from gazeshift.studies._tables import GALLERY, IMAGES, ROWS, Rows, add_comparison, add_images, add_maps, add_picture
 
-if TYPE_CHECKING:
-    from gazeshift.studies.deviation import Deviation
-
 KINDS = ("attacked", "noise")
 NOWHERE = "cam is defined only where average pooling and one linear layer follow"
 
 
+class Settings(Protocol):
+    """What a cell asks of a study's settings."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def score(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class Opened:
-    """The study's settings with everything that they name, opened."""
+    """A study's settings with everything that they name, opened.
 
-    settings: "Deviation"
+    Args:
+        alike: how similarity is measured.
+        structure: NISSIM of the first CAM too, which costs more.
+    """
+
+    settings: Settings
     classifier: Classifier
     attacks: Mapping[str, Any]
     cams: Mapping[str, Any]
     strengths: Strengths
     layers: tuple[Layer, ...]
+    alike: Cosine = field(default_factory=Cosine)
+    structure: bool = True
 
     @property
     def shown_strength(self) -> float:
@@ -47,10 +61,16 @@ class Opened:
 
 
 class DeviationCell:
-    """The tables of one cell while they are filled."""
+    """The tables of one cell while they are filled.
 
-    def __init__(self, run: Opened, batch: Batch, first: int) -> None:
-        self.run, self.batch, self.first = run, batch, first
+    Args:
+        run: the study.
+        batch: the cell's images.
+        shown: places in the batch of images that the gallery may show.
+    """
+
+    def __init__(self, run: Opened, batch: Batch, shown: Sequence[int]) -> None:
+        self.run, self.batch, self.shown = run, batch, list(shown)
         self.rows, self.images, self.gallery = Rows(ROWS), Rows(IMAGES), Rows(GALLERY)
         self.undefined: list[dict[str, Any]] = []
         self.nowhere: set[tuple[str, str]] = set()
@@ -60,26 +80,40 @@ class DeviationCell:
         return {"rows": self.rows.table(), "images": self.images.table(), "gallery": self.gallery.table()}
 
     def fill(self) -> None:
-        run, images = self.run, self.batch.images.to(self.run.classifier.device)
+        """The clean images, and every attack on them."""
+        self.begin()
+        for name, made in self.run.attacks.items():
+            draws = self._generators(name)
+            self.follow(
+                name, made, attack(self.run.classifier, self.clean.images, self.labels, by=made, generator=draws)
+            )
+
+    def begin(self) -> None:
+        """Look at the clean images."""
+        images = self.batch.images.to(self.run.classifier.device)
         self.clean = self._look(images)
         self.labels = self.clean.predicted if self.batch.labels is None else self.batch.labels.to(images.device)
         self.right = int((self.clean.predicted == self.labels).sum())
         self._drop_undefined(self.clean)
-        shown = self._shown()
-        for at in shown:
+        for at in self.shown:
             self._show(self.clean, at, attack="", kind="clean", target="predicted", fooled=False)
-        for name, made in run.attacks.items():
-            found = attack(run.classifier, images, self.labels, by=made, generator=self._generators(name))
-            noise = MatchedNoise()(found.perturbation, generator=self._generators("noise", name))
-            for strength, *changed in run.strengths(images, found.perturbation, noise):
-                for kind, picture in zip(KINDS, changed, strict=True):
-                    keys = {
-                        "attack": name,
-                        "epsilon": getattr(made, "epsilon", None),
-                        "strength": strength,
-                        "kind": kind,
-                    }
-                    self._condition(found, picture, keys, shown if strength == run.shown_strength else [])
+
+    def follow(self, name: str, made: Any, found: Attacked, origin: Tensor | None = None) -> None:
+        """Rows of one attack and its matched noise at every strength.
+
+        Args:
+            name: of the attack.
+            made: the attack with its settings.
+            found: what it made of the cell's images.
+            origin: the images that its change is taken from and added to; the clean ones if None.
+        """
+        origin = found.clean if origin is None else origin
+        change = found.images - origin
+        noise = MatchedNoise()(change, generator=self._generators("noise", name))
+        for strength, *changed in self.run.strengths(origin, change, noise):
+            for kind, picture in zip(KINDS, changed, strict=True):
+                keys = {"attack": name, "epsilon": getattr(made, "epsilon", None), "strength": strength, "kind": kind}
+                self._condition(found, picture, keys, self.shown if strength == self.run.shown_strength else [])
 
     def _condition(self, found: Attacked, changed: Tensor, condition: Mapping[str, Any], shown: list[int]) -> None:
         """Rows of one attack at one strength, or of its noise; and what the gallery shows of it."""
@@ -119,7 +153,9 @@ class DeviationCell:
 
     def _compare(self, clean: Evidence, changed: Evidence) -> Comparison:
         """Similarity of every map; NISSIM, which costs more, of the first CAM's."""
-        alike = compare(clean, changed, measures="cosine")
+        alike = compare(clean, changed, measures={"cosine": self.run.alike})
+        if not self.run.structure:
+            return alike
         first = compare(clean, changed, measures="nissim", cams=clean.cams[:1])
         values = {key: {**found, **first.values.get(key, {})} for key, found in alike.values.items()}
         return replace(alike, values=values)
@@ -154,10 +190,6 @@ class DeviationCell:
                     self.undefined.append(
                         {"cam": cam, "layer": layer, "kind": "all", "count": n, "of": n, "reason": NOWHERE}
                     )
-
-    def _shown(self) -> list[int]:
-        """Places in the batch of images that the gallery may show: twice as many as it needs, to prefer fooled ones."""
-        return [at for at in range(len(self.batch.ids)) if self.first + at < 2 * self.run.settings.gallery]
 
     def _show(self, evidence: Evidence, at: int, **condition: Any) -> None:
         keys = {"image": self.batch.ids[at], **condition}

@@ -26,13 +26,16 @@ def run(settings: Deviation, out: Path, command: str, progress: Progress) -> Pat
     )
     opened = Opened(settings, work.classifier, attacks, cams, strengths, layers)
     cells = work.cells()
-    notes = work.do(cells, lambda cell: work.batch(cell, partial(_filled, opened, cell.number * settings.batch_size)))
+    notes = work.do(
+        cells,
+        lambda cell: work.batch(cell, partial(_filled, opened, settings.gallery, cell.number * settings.batch_size)),
+    )
     for table in ("rows", "images", "gallery"):
         work.table(cells, table)
     return work.finish(
         notes,
         preflight=accuracy(work.source, notes),
-        layers=[_layer_card(layer) for layer in layers],
+        layers=[layer_card(layer) for layer in layers],
         cams=list(cams),
         attacks=[{"name": name, "settings": vars(made)} for name, made in attacks.items()],
         undefined=merged(all_of(notes, "undefined")),
@@ -40,9 +43,11 @@ def run(settings: Deviation, out: Path, command: str, progress: Progress) -> Pat
     )
 
 
-def _filled(opened: Opened, first: int, batch: Batch) -> tuple[dict[str, Any], dict[str, Any]]:
+def _filled(opened: Opened, gallery: int, first: int, batch: Batch) -> tuple[dict[str, Any], dict[str, Any]]:
     """Tables and notes of one cell."""
-    cell = DeviationCell(opened, batch, first)
+    # Twice as many images as the gallery needs, so that the report can prefer fooled ones.
+    shown = range(min(len(batch.ids), max(0, 2 * gallery - first)))
+    cell = DeviationCell(opened, batch, shown)
     if batch.ids:
         cell.fill()
     return cell.finished(), {"undefined": cell.undefined, "poles": cell.poles, "right": cell.right}
@@ -59,7 +64,8 @@ def merged(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [dict(zip(names, key, strict=True)) | {"count": n, "of": of} for key, (n, of) in counts.items()]
 
 
-def _layer_card(layer: Layer) -> dict[str, Any]:
+def layer_card(layer: Layer) -> dict[str, Any]:
+    """What a manifest says of a layer."""
     return {
         "name": layer.name,
         "kind": " ".join(sorted(layer.kinds)) or "module",

@@ -13,7 +13,7 @@ from gazeshift.report._document import Gallery, Picture, number
 from gazeshift.report._renkhoff_numbers import ATTACKED, NOISE, PREDICTED, Numbers
 from gazeshift.report._study import Study
 
-SIDE, NARROW, FRAMED = 112, 72, 3  # pixels on the screen: 13 layers and the image fit side by side
+SIDE, NARROW, FRAMED = 112, 60, 3  # pixels on the screen: 13 layers and the image fit side by side
 NAMES = {"clean": "Clean", "attacked": "Adversarial", "noise": "Gaussian noise"}
 FRAMES = {"attacked": "attacked", "noise": "ok"}
 

@@ -63,7 +63,8 @@ class Numbers:
     @property
     def main(self) -> Bool[np.ndarray, " n"]:
         """Examples of seeds that were classified right."""
-        return self.cube.fooled[0]
+        fooled: Bool[np.ndarray, " n"] = self.cube.fooled[0]
+        return fooled
 
     def values(self, target: int, kind: int, chosen: Bool[np.ndarray, " n"]) -> Float[np.ndarray, "s l n"]:
         """Similarities of Grad-CAM to the clean map."""

@@ -142,6 +142,15 @@ class Classifier(nn.Module):
                 before.forwards += passes.forwards
                 before.backwards += passes.backwards
 
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Leave this thread's passes out of every count: a grey image that shows the layers is nobody's pass."""
+        before, self._local.passes = getattr(self._local, "passes", None), None
+        try:
+            yield
+        finally:
+            self._local.passes = before
+
     @staticmethod
     def _count_backward(passes: Passes, images: int) -> None:
         passes.backwards += images
@@ -190,7 +199,7 @@ class Classifier(nn.Module):
                 f"{self.name} has no input size of its own, and its layers depend on it. Say which: 32, 224?"
             )
         size = size or (self.input_size or 0, self.input_size or 0)
-        with self._lock, self.counting():  # the grey image is nobody's pass
+        with self._lock, self.uncounted():
             if size not in self._layers:
                 grey = partial(torch.full, (1, 3, *size), 0.5, device=self.device)
                 self._layers[size] = discover(self.module, lambda: self(grey()), self.name)

@@ -134,7 +134,7 @@ def find_neurons(model: Model, example: Float[Tensor, "1 3 h w"], *, scope: str 
     if scope not in SCOPES:
         raise UnknownNameError(f"no scope of neurons named '{scope}'. {did_you_mean(str(scope), SCOPES)}")
     network = model.module if isinstance(model, Classifier) else model if isinstance(model, nn.Module) else None
-    with model.counting() if isinstance(model, Classifier) else nullcontext():
+    with model.uncounted() if isinstance(model, Classifier) else nullcontext():
         layers = neuron_layers(network, lambda: model(example))
     if scope == "conv_only":
         layers = tuple(layer for layer in layers if "conv" in layer.kinds)

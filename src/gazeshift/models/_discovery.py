@@ -84,9 +84,9 @@ def _layer(tape: Tape, group: list[Output], shown: Shown) -> tuple[tuple[int, in
     """One layer from all module outputs that lead to its tensor, after the moment in the pass when it is complete."""
     final, _, last = tape.rest(group[0].makes)
     reached = [output for output in group if output.makes == final and output.at > last]
-    whole = [output for output in reached if shown.inside(output.module) < 2]
     anchor = reached[0] if reached else group[-1]
-    named = whole[-1] if whole else reached[0] if reached else group[0]
+    working = [output for output in group if not output.idle] or group
+    named = _named(working, [output for output in reached if output in working], shown)
     tensor = tape.tensors[final[0]]
     is_conv = final in shown.ends or any(output.module in shown.convs for output in group)
     moment = max(last + 1, anchor.at), tape.outputs.index(anchor)
@@ -101,6 +101,12 @@ def _layer(tape: Tape, group: list[Output], shown: Shown) -> tuple[tuple[int, in
         then=tape.rest(anchor.makes)[1],
         overwritten=key_of(tensor) != final,
     )
+
+
+def _named(working: list[Output], reached: list[Output], shown: Shown) -> Output:
+    """Whose name a layer has: the last that is no more than this layer, or the first that ends or begins it."""
+    whole = [output for output in reached if shown.inside(output.module) < 2]
+    return whole[-1] if whole else (reached or working)[0]
 
 
 def _followed_by(tape: Tape, key: Key, height: int) -> str:

@@ -46,12 +46,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Output:
-    """One module call of the pass and the tensor it gave."""
+    """One module call of the pass and the tensor it gave; `idle` if it only handed back what it was given."""
 
     module: str
     call: int
     makes: Key
     at: int
+    idle: bool = False
 
     @property
     def name(self) -> str:
@@ -118,10 +119,11 @@ def tensors_in(args: Sequence[Any], kwargs: dict[str, Any] | None) -> list[Tenso
 
 
 @contextmanager
-def outputs_hooked(modules: dict[str, nn.Module], seen: Any) -> Iterator[None]:
+def outputs_hooked(modules: dict[str, nn.Module], seen: Any, begun: Any = None) -> Iterator[None]:
     """Call ``seen(name, call, output)`` after each call of the modules in this thread; what it returns replaces it.
 
-    Other threads may use the modules meanwhile; the hooks are gone afterwards, after an exception too.
+    ``begun(name, args, kwargs)``, if given, is called before it. Other threads may use the modules meanwhile; the hooks
+    are gone afterwards, after an exception too.
     """
     owner, calls = threading.get_ident(), dict.fromkeys(modules, 0)
     handles: list[RemovableHandle] = []
@@ -135,8 +137,14 @@ def outputs_hooked(modules: dict[str, nn.Module], seen: Any) -> Iterator[None]:
 
         return hook
 
+    def hook_before(name: str) -> Any:
+        return lambda _module, *given: begun(name, *given) if threading.get_ident() == owner else None
+
     try:
-        handles.extend(module.register_forward_hook(hook_for(name)) for name, module in modules.items())
+        for name, module in modules.items():
+            handles.append(module.register_forward_hook(hook_for(name)))
+            if begun:
+                handles.append(module.register_forward_pre_hook(hook_before(name), with_kwargs=True))
         yield
     finally:
         for handle in handles:
@@ -146,18 +154,27 @@ def outputs_hooked(modules: dict[str, nn.Module], seen: Any) -> Iterator[None]:
 def record(network: nn.Module, run: Callable[[], object]) -> Tape:
     """Tape of one forward pass, started by ``run()``.
 
-    A childless module that hands back what another module gave (`torch.nn.Identity`, dropout in eval mode) is left out.
+    A childless module that hands back what it was given (`torch.nn.Identity`, dropout in eval mode) is idle, and left
+    out if another module gave that.
     """
     tape, modules = Tape(), {name: module for name, module in network.named_modules() if name}
     leaves = {name for name, module in modules.items() if next(module.children(), None) is None}
     given: set[Key] = set()
+    took: dict[str, set[Key]] = {}
+
+    def begun(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        took[name] = {key_of(tensor) for tensor in tensors_in(args, kwargs)} if name in leaves else set()
 
     def seen(name: str, call: int, output: Any) -> None:
-        if is_map(output) and not (name in leaves and key_of(output) in given):
-            given.add(key_of(output))
+        if not is_map(output):
+            return
+        key = key_of(output)
+        idle = key in took[name]
+        if not (idle and key in given):
+            given.add(key)
             tape.tensors[id(output)] = output
-            tape.outputs.append(Output(name, call, key_of(output), len(tape.steps)))
+            tape.outputs.append(Output(name, call, key, len(tape.steps), idle))
 
-    with torch.inference_mode(mode=False), torch.no_grad(), outputs_hooked(modules, seen), _Recorder(tape):
+    with torch.inference_mode(mode=False), torch.no_grad(), outputs_hooked(modules, seen, begun), _Recorder(tape):
         run()
     return tape

@@ -1,6 +1,8 @@
 """Reads weights from files that cannot run code, and says where to put them when they cannot be had."""
 
 import pickle
+import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +30,7 @@ def read_state(file: str | Path) -> dict[str, Tensor]:
     try:
         state = _read(file)
     except Exception as cause:  # safetensors and torch raise many kinds for a file cut short
-        if "Unsupported" in str(cause) and isinstance(cause, pickle.UnpicklingError):
+        if _is_pickle(file) and isinstance(cause, pickle.UnpicklingError):
             raise ModelError(
                 f"{file} holds more than tensors, and opening it could run code. Save it again with "
                 "torch.save(model.state_dict(), ...) or as safetensors."
@@ -43,12 +45,20 @@ def read_state(file: str | Path) -> dict[str, Tensor]:
     return dict(inner)
 
 
+def _is_pickle(file: Path) -> bool:
+    """Whether a file is what pickle or torch.save writes. What torch refuses in one are objects that are no tensors."""
+    with file.open("rb") as stream:
+        return stream.read(1) == pickle.PROTO or zipfile.is_zipfile(file)
+
+
 def _read(file: Path) -> dict[str, Tensor]:
     if file.suffix.lower() == ".safetensors":
         from safetensors.torch import load_file
 
         return dict(load_file(file))
-    state = torch.load(file, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected pickle protocol")  # torch then reads it, or says what it lacks
+        state = torch.load(file, map_location="cpu", weights_only=True)
     return dict(state) if isinstance(state, Mapping) else {}
 
 

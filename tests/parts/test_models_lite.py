@@ -11,7 +11,7 @@ from gazeshift.errors import MissingPackageError, ModelError
 from gazeshift.models import _efficientnet_lite, load
 from gazeshift.models._weights import read_state
 
-LITES = {0: (224, 296, 4_652_008), 1: (240, 416, 5_416_680), 2: (260, 416, 6_092_072)}  # crop, tensors, weights
+LITES = {0: (224, 296, 4_652_008), 1: (240, 386, 5_416_680), 2: (260, 386, 6_092_072)}  # crop, tensors, weights
 
 
 @pytest.fixture(scope="module")

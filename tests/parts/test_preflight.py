@@ -17,7 +17,7 @@ class Network(nn.Module):
     def __init__(self, classes=3, *, maps=None, logits=None):
         super().__init__()
         torch.manual_seed(0)
-        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, padding=1)
         self.head = nn.Linear(4, classes)
         self.change_maps, self.change_logits = maps, logits
 
@@ -109,7 +109,9 @@ def test_a_network_that_switches_itself_to_train_mode():
 
 def test_a_network_that_cannot_take_these_images():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(64, 3))
-    with pytest.raises(ModelError, match="toy cannot be run on 12 images of 12 x 12: RuntimeError: mat1 and mat2"):
+    with pytest.raises(
+        ModelError, match=r"toy cannot be run on 12 images of 12 x 12: RuntimeError: .*mat1 and mat2 shapes"
+    ):
         preflight(Classifier(network, name="toy"), IMAGES)
 
 
@@ -122,7 +124,7 @@ def test_a_network_without_convolution():
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (IMAGES * 4 - 2, "images must be in [0, 1], got [-2, 2]. The model normalises inside;"),
+        (IMAGES.round() * 4 - 2, "images must be in [0, 1], got [-2, 2]. The model normalises inside;"),
         (IMAGES * 255, "divide 8-bit ones by 255"),
         (IMAGES[0], "One image: images[None]"),
         (IMAGES[:0], "preflight needs at least one image, got none"),
@@ -130,8 +132,8 @@ def test_a_network_without_convolution():
 )
 def test_images_that_are_none(images, message):
     with pytest.raises(BoundsError) as told:
-        checked(images if images.shape[0] != 12 or images.max() < 2 else images.round(decimals=2))
-    assert message.replace("-2, 2]", "") in str(told.value).replace("-2, 2]", "")
+        checked(images)
+    assert message in str(told.value)
 
 
 def test_log_probabilities_are_noted():
@@ -149,8 +151,8 @@ def test_outputs_of_a_sigmoid_are_noted():
     "bare",
     [
         lambda z: z * 5,  # any sign
-        lambda z: functional.relu(z) * 5 + 0.1,  # none below 0, and not summing to 1
-        lambda z: z.softmax(1) * 2,
+        lambda z: z.abs() + 1,  # none below 0, and not summing to 1
+        lambda z: z.softmax(1) * 9,
         lambda z: z.softmax(1) - 0.5,
     ],
 )
@@ -159,7 +161,7 @@ def test_logits_that_are_no_probabilities(bare):
 
 
 def test_two_classes_are_enough():
-    assert found(checked(classes=2), "logits").detail == "logits, 2 classes"
+    assert found(checked(classes=2, logits=lambda z: z * 5 - 1), "logits").detail == "logits, 2 classes"
     with pytest.raises(ModelError, match="gives probabilities"):
         checked(classes=2, logits=lambda z: z.softmax(1))
 
@@ -172,10 +174,11 @@ def test_an_untrained_constant_answer_is_the_same_answer():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_precisions_pass_and_still_fail_when_they_should(dtype):
     sound = Classifier(Network(), name="toy").to(dtype)
-    assert found(preflight(sound, IMAGES), "the same answer alone and in a batch").level == "ok"
+    images = torch.cat([torch.zeros_like(IMAGES[:1]), IMAGES[1:]])  # so different that bfloat16 tells them apart
+    assert found(preflight(sound, images), "the same answer alone and in a batch").level == "ok"
     for change in (lambda z: z.softmax(1), lambda z: z - z.mean(0)):
         with pytest.raises(ModelError):
-            preflight(Classifier(Network(logits=change), name="toy").to(dtype), IMAGES)
+            preflight(Classifier(Network(logits=change), name="toy").to(dtype), images)
 
 
 def test_the_number_of_class_names_is_compared():

@@ -159,7 +159,7 @@ class Pictures:
             "not the label's class.",
             paper="every layer of VGG16, ResNet50, ResNet101, InceptionNet v3 and XceptionNet, the last one at the "
             "top left.",
-            side=208,
+            side=192,
         )
 
 

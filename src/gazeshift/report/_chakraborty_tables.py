@@ -63,10 +63,11 @@ def not_aligned() -> Table:
 def common(found: Numbers) -> Table:
     """Tables 1 and 2 on the images that both have."""
     shared = set(found.images("raw")) & set(found.images("aligned"))
-    rows = []
-    for condition in found.conditions:
-        for row in _shares(found, condition, "black_box", shared):
-            rows.append([f"{row[0]}, {KINDS[condition]}", *row[1:]])
+    rows = [
+        [f"{name}, {KINDS[condition]}", *cells]
+        for condition in found.conditions
+        for name, *cells in _shares(found, condition, "black_box", shared)
+    ]
     return Table(
         title="Both kinds of picture, on the test images that both have",
         head=_head(found),
@@ -107,7 +108,7 @@ def accuracy_chart(found: Numbers) -> Chart:
         x_title="ε",
         y_title="share right",
         y_range=(0, 1.02),
-        colours={"random signs, mean of the models": "--noise"},
+        colours={"random signs, mean of the models": "--quiet"},
         digits=3,
         about=f"The attack was made on {called(found.source)}. Broken line: random signs of the same size.",
         name="accuracy",
@@ -170,10 +171,10 @@ def mod_chart(found: Numbers) -> Chart:
         x_title="ε",
         y_title="MOD",
         level=level,
-        colours={"random signs, mean of the models": "--noise"},
+        colours={"random signs, mean of the models": "--quiet"},
         digits=3,
         about=f"Dotted: {level:.3f}, the mean NISSIM of clean maps of two different test images. A MOD there says that "
-        "the map has nothing left of the clean one's.",
+        "the map is as far from the clean one as that of another image.",
         name="mod",
     )
 
@@ -234,7 +235,7 @@ def vid(found: Numbers) -> Chart:
         groups,
         x_title="model",
         y_title="VID",
-        colours={ACCESS["random"]: "--noise"},
+        colours={ACCESS["random"]: "--quiet"},
         digits=3,
         about="The standard deviation of an image's NISSIM over the sizes: 0 is a map that is equally far at each."
         + zero,

@@ -27,11 +27,15 @@ def chakraborty2022(study: Study) -> Document:
         facts=_facts(study.manifest, found),
         findings=findings(found),
         claims=claims(found),
-        sections=[_heads(study, found), _fooled(found), _size(study, found), _moved(found), _spread(found)]
-        + _galleries(study, found),
+        sections=_sections(study, found),
         manifest=study.manifest,
         warnings=_warnings(study.manifest, found),
     )
+
+
+def _sections(study: Study, found: Numbers) -> list[Section]:
+    numbers = [_heads(study, found), _fooled(found), _size(study, found), _moved(found), _spread(found)]
+    return [*numbers, *_galleries(study, found)]
 
 
 def _facts(manifest: Any, found: Numbers) -> list[tuple[str, str]]:

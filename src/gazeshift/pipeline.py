@@ -1,16 +1,18 @@
 """The whole toolkit on one screen: images -> attack -> look -> compare -> rows."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from gazeshift.cams import draw
+from gazeshift.detectors import Detector
 from gazeshift.errors import BoundsError, SettingsError
 from gazeshift.measures.cosine import Cosine
 from gazeshift.models import SCORES, Classifier, select, trace
-from gazeshift.records import Attacked, Comparison, Evidence
+from gazeshift.records import Attacked, Comparison, Evidence, Sighting
 from gazeshift.registry import build
 from gazeshift.seeds import Generators
 
@@ -97,6 +99,35 @@ def look(
     )
 
 
+def sight(
+    classifier: Classifier,
+    images: Float[Tensor, "n 3 h w"],
+    detector: Detector,
+    *,
+    generator: Generators,
+    at_once: int = 64,
+) -> Sighting:
+    """Look at images as a detector wants to: at them and at its views of them, for the class of the image itself.
+
+    Args:
+        classifier: the model.
+        images: in [0, 1], of unknown origin.
+        detector: says which layers, CAMs and views.
+        generator: where the views' chance comes from, one for the batch or one per image.
+        at_once: views looked at side by side, in images.
+    """
+    layers = detector.layers(classifier.layers((images.shape[2], images.shape[3])))
+    own = look(classifier, images, layers=layers, cams=detector.cams)
+    views = detector.views(own.images, generator=generator)
+    step, seen = max(1, at_once // max(1, len(images))), list[Evidence]()
+    for at in range(0, len(views), step):
+        some = views[at : at + step]
+        target = own.predicted.repeat(len(some))
+        together = look(classifier, torch.cat(list(some)), layers=layers, cams=detector.cams, target=target)
+        seen += [rows_of(together, slice(n * len(images), (n + 1) * len(images))) for n in range(len(some))]
+    return Sighting(own=own, views=tuple(seen))
+
+
 def compare(
     clean: Evidence,
     changed: Evidence,
@@ -140,6 +171,21 @@ def gaze(maps: Float[Tensor, "n hl wl"], size: tuple[int, int]) -> Float[Tensor,
     """
     resized = torch.nn.functional.interpolate(maps.clamp_min(0)[:, None], size=size, mode="bilinear")
     return resized[:, 0]
+
+
+def rows_of(evidence: Evidence, at: Int[Tensor, " m"] | slice) -> Evidence:
+    """The same evidence for some of its images."""
+    traces = {
+        name: replace(trace, maps={cam: maps[at] for cam, maps in trace.maps.items()}, poles=trace.poles[at])
+        for name, trace in evidence.traces.items()
+    }
+    return replace(
+        evidence,
+        images=evidence.images[at],
+        logits=evidence.logits[at],
+        explained=evidence.explained[at],
+        traces=traces,
+    )
 
 
 def _measured(measure: Measure, first: Tensor, second: Tensor, size: tuple[int, int]) -> Tensor:

@@ -110,6 +110,19 @@ class Evidence:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sighting:
+    """What a detector is shown: a batch of images of unknown origin, and changed copies of them.
+
+    Args:
+        own: evidence of the images, each explained for its own top class.
+        views: evidence of the same images under each view, in the detector's order, explained for that same class.
+    """
+
+    own: Evidence
+    views: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Attacked:
     """What an attack made of a batch, judged by the caller and not by the attack.
 

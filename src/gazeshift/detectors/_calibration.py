@@ -1,0 +1,39 @@
+"""Split conformal calibration: a threshold that promises a rate of false alarms, whatever the scores' distribution."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gazeshift.errors import BoundsError
+
+
+def calibrate(scores: Float[Tensor, " n"], false_alarm_rate: float) -> float:
+    """Threshold that a fresh clean image's score exceeds with a probability of at most `false_alarm_rate`.
+
+    The k-th smallest score, k = ceil((n + 1) (1 - rate)). The promise holds if the fresh image and those calibrated on
+    can be exchanged, and those were used for nothing else; it is over the draw of both.
+
+    Args:
+        scores: of fresh clean images, larger is more suspicious.
+        false_alarm_rate: above 0 and below 1.
+
+    Raises:
+        BoundsError: the rate is out of range, a score is NaN, or there are too few scores for the rate.
+
+    >>> calibrate(torch.arange(1.0, 20.0), 0.05), calibrate(torch.arange(1.0, 20.0), 0.2)
+    (19.0, 16.0)
+    """
+    if not 0 < false_alarm_rate < 1:
+        raise BoundsError(f"a false-alarm rate is above 0 and below 1, got {false_alarm_rate:g}.")
+    if scores.isnan().any():
+        raise BoundsError(f"{int(scores.isnan().sum())} of {len(scores)} scores are NaN: no threshold can be set.")
+    n = len(scores)
+    rank = math.ceil((n + 1) * (1 - false_alarm_rate) - 1e-9)
+    if rank > n:
+        needed = math.ceil(1 / false_alarm_rate - 1e-9) - 1
+        raise BoundsError(
+            f"a false-alarm rate of {false_alarm_rate:g} needs the scores of at least {needed} clean images, got {n}."
+        )
+    return float(torch.sort(scores).values[rank - 1])

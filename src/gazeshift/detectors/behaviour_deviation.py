@@ -1,0 +1,138 @@
+"""Behaviour deviation of one layer against benign noise (Tan et al. 2023, section III-D, five steps)."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gazeshift.detectors._null import RULES, Reading, threshold
+from gazeshift.detectors._places import named, shown
+from gazeshift.errors import BoundsError, SettingsError, UnknownNameError, did_you_mean
+from gazeshift.interventions.matched_noise import MatchedNoise
+from gazeshift.interventions.pca import Pca
+from gazeshift.measures.cosine import Cosine
+from gazeshift.records import Evidence, Layer, Sighting
+from gazeshift.seeds import Generators
+
+__all__ = ["BehaviourDeviation"]
+
+SCORES = ("margin", "z", "p_value")
+CAM = "grad_cam"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BehaviourDeviation:
+    """Suspicion = how far Grad-CAM strays from that of the PCA-cleaned image, against noise of the residual's size.
+
+    The image is cleaned; the residual's mean and deviation make noisy versions of the cleaned image; their similarities
+    to it are what is benign. The paper's steps 4 and 5 name different layers; the probe of step 4 serves both. The
+    residual is mostly texture, so that the noise is far larger than an attack: few alarms are to be expected, and few
+    false ones. Nothing is learned from other images.
+
+    Args:
+        layer: the probe; ``auto`` takes the first convolution at the coarsest resolution that a convolution has, which
+            is VGG-16's ``block5_conv1``.
+        cleaning: what PCA takes as a sample: ``rows``, ``patch8`` or ``joint_rows``, see `Pca`.
+        variance: share of the variance that cleaning keeps.
+        noise_images: noisy versions, at least 2; the paper has 50 or more.
+        rule: of the threshold: ``quantile`` (the `alpha` one of the noisy similarities), ``median`` (the paper's idea
+            of a compromised layer: half of all benign images), ``mean_minus_k_std``, ``absolute`` (`level`).
+        alpha: of ``quantile``; at least 1 / (noise_images + 1), below which nothing could be told apart.
+        k: of ``mean_minus_k_std``.
+        level: of ``absolute``, a similarity.
+        by: the score: ``margin``, standard deviations below the threshold (above 0 is the paper's alarm); ``z``,
+            standard deviations below the mean; ``p_value``, one minus it.
+
+    Raises:
+        UnknownNameError: no such rule, score or cleaning.
+        BoundsError: a number out of range.
+        SettingsError: ``absolute`` without a level.
+    """
+
+    layer: str = "auto"
+    cleaning: str = "rows"
+    variance: float = 0.99
+    noise_images: int = 50
+    rule: str = "quantile"
+    alpha: float = 0.05
+    k: float = 2.0
+    level: float | None = None
+    by: str = "margin"
+
+    def __post_init__(self) -> None:
+        Pca(mode=self.cleaning, variance=self.variance)
+        for name, choices in (("rule", RULES), ("by", SCORES)):
+            if getattr(self, name) not in choices:
+                given = str(getattr(self, name))
+                raise UnknownNameError(f"behaviour_deviation has no {name} '{given}'. {did_you_mean(given, choices)}")
+        if self.noise_images < 2:
+            raise BoundsError(
+                f"behaviour_deviation wants at least 2 noise images, got {self.noise_images}. 50 is usual."
+            )
+        if self.rule == "quantile" and not 1 / (self.noise_images + 1) <= self.alpha < 1:
+            raise BoundsError(
+                f"with {self.noise_images} noise images alpha is from {1 / (self.noise_images + 1):.4f} to below 1, "
+                f"got {self.alpha:g}. More noise images allow a smaller one."
+            )
+        if self.rule == "absolute" and self.level is None:
+            raise SettingsError("behaviour_deviation with rule=absolute needs a level: a similarity from 0 to 1.")
+
+    @property
+    def cams(self) -> tuple[str, ...]:
+        """Grad-CAM."""
+        return (CAM,)
+
+    def layers(self, known: Sequence[Layer]) -> tuple[str, ...]:
+        """The probe alone."""
+        return named(known, self.layer, _first_at_the_coarsest)
+
+    def views(self, images: Float[Tensor, "n 3 h w"], *, generator: Generators) -> tuple[Tensor, ...]:
+        """The cleaned images, then the noisy versions of them, all clipped to [0, 1]; one image's noise is its own."""
+        cleaned = Pca(mode=self.cleaning, variance=self.variance)(images)
+        residual = images - cleaned
+        draws = (MatchedNoise()(residual, generator=generator) for _ in range(self.noise_images))
+        return (cleaned.clamp(0, 1), *((cleaned + noise).clamp(0, 1) for noise in draws))
+
+    def fit(self, sightings: Iterable[Sighting]) -> Self:  # noqa: ARG002
+        """Itself: each image brings its own noise."""
+        return self
+
+    def score(self, seen: Sighting) -> Float[Tensor, " n"]:
+        """Suspicion per image, as `by` says."""
+        reading = self.read(seen)
+        return {"margin": reading.margin, "z": reading.z, "p_value": 1 - reading.p_value}[self.by]
+
+    def decide(self, seen: Sighting) -> Tensor:
+        """The paper's decision per image: the similarity is below its threshold."""
+        return self.read(seen).margin > 0
+
+    def read(self, seen: Sighting) -> Reading:
+        """Similarities of the image and of its noisy versions to the cleaned one, and the threshold.
+
+        Raises:
+            SettingsError: other views than the detector asks for.
+        """
+        if len(seen.views) != self.noise_images + 1:
+            raise SettingsError(
+                f"behaviour_deviation compares with {self.noise_images + 1} views, got {len(seen.views)}. Let "
+                "pipeline.sight look with the same detector."
+            )
+        clean, *noisy = seen.views
+        similarity = self._alike(clean, seen.own)
+        null = torch.stack([self._alike(clean, one) for one in noisy], 1)
+        below = threshold(null, self.rule, alpha=self.alpha, k=self.k, level=self.level)
+        return Reading(similarity=similarity, null=null, threshold=below)
+
+    def _alike(self, first: Evidence, second: Evidence) -> Float[Tensor, " n"]:
+        """Cosine of the two maps as at the images' size, in float64."""
+        name, size = shown(first, self.layer), (first.images.shape[2], first.images.shape[3])
+        one, two = (evidence.maps(name, CAM).double().clamp_min(0) for evidence in (first, second))
+        return Cosine().enlarged(one, two, size)
+
+
+def _first_at_the_coarsest(convs: Sequence[Layer]) -> Layer:
+    coarsest = min(layer.shape[1] * layer.shape[2] for layer in convs)
+    return next(layer for layer in convs if layer.shape[1] * layer.shape[2] == coarsest)

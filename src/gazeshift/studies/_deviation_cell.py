@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -19,6 +20,7 @@ from gazeshift.seeds import generator_for
 from gazeshift.studies._tables import GALLERY, IMAGES, ROWS, Rows, add_comparison, add_images, add_maps, add_picture
 
 KINDS = ("attacked", "noise")
+TARGETS = ("predicted", "reference")
 NOWHERE = "cam is defined only where average pooling and one linear layer follow"
 
 
@@ -29,6 +31,8 @@ class Settings(Protocol):
     def seed(self) -> int: ...
     @property
     def score(self) -> str: ...
+    @property
+    def batch_size(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -110,26 +114,35 @@ class DeviationCell:
         origin = found.clean if origin is None else origin
         change = found.images - origin
         noise = MatchedNoise()(change, generator=self._generators("noise", name))
+        conditions, pictures = [], []
         for strength, *changed in self.run.strengths(origin, change, noise):
             for kind, picture in zip(KINDS, changed, strict=True):
                 keys = {"attack": name, "epsilon": getattr(made, "epsilon", None), "strength": strength, "kind": kind}
-                self._condition(found, picture, keys, self.shown if strength == self.run.shown_strength else [])
+                conditions.append(keys)
+                pictures.append(picture)
+        seen = self._look(torch.cat(pictures))
+        evidences = [_rows_of(seen, place) for place in _pieces(seen.images, len(origin))]
+        predicted = [self._compare(self.clean, evidence) for evidence in evidences]
+        reference = self._references(evidences, predicted)
+        for keys, evidence, *comparisons in zip(conditions, evidences, predicted, reference, strict=True):
+            self._condition(found, evidence, comparisons, keys)
 
-    def _condition(self, found: Attacked, changed: Tensor, condition: Mapping[str, Any], shown: list[int]) -> None:
+    def _condition(
+        self, found: Attacked, evidence: Evidence, comparisons: Sequence[Comparison], condition: Mapping[str, Any]
+    ) -> None:
         """Rows of one attack at one strength, or of its noise; and what the gallery shows of it."""
-        evidence = self._look(changed)
+        changed = evidence.images
         judged = Attacked(**(vars(found) | {"images": changed, "logits": evidence.logits}))
         psnr = Psnr()(found.clean, changed)
         add_images(self.images, self.batch.ids, judged, self.run.classifier.class_name, psnr, **condition)
         shared = {"label": self.labels, "fooled": found.success, "clean_correct": found.clean_correct}
-        predicted = self._compare(self.clean, evidence)
-        for target, comparison in (("predicted", predicted), ("reference", self._reference(changed, predicted))):
+        for target, comparison in zip(TARGETS, comparisons, strict=True):
             self._note_undefined(comparison, condition["kind"], target)
             keys = {**condition, **shared, "target": target}
             add_comparison(
                 self.rows, comparison, self.run.order, self.batch.ids, condition=keys, leave_out=self.nowhere
             )
-        for at in shown:
+        for at in self.shown if condition["strength"] == self.run.shown_strength else ():
             keys = {"attack": condition["attack"], "target": "predicted", "fooled": bool(found.success[at])}
             self._show(evidence, at, kind=condition["kind"], **keys)
             if condition["kind"] == "attacked":
@@ -137,19 +150,28 @@ class DeviationCell:
                 name = self.batch.ids[at]
                 add_picture(self.gallery, pictures.encode_webp(picture), image=name, kind="perturbation", **keys)
 
-    def _reference(self, changed: Tensor, predicted: Comparison) -> Comparison:
-        """The same comparison for the clean image's class: new maps only where the class switched."""
-        at = predicted.switched.nonzero()[:, 0]
+    def _references(self, evidences: Sequence[Evidence], predicted: Sequence[Comparison]) -> list[Comparison]:
+        """The same comparisons for the clean image's class: new maps only where the class switched."""
+        switched = [found.switched.nonzero()[:, 0] for found in predicted]
+        at = torch.cat(switched)
         if not len(at):
-            return predicted
+            return list(predicted)
+        images = torch.cat([one.images[part] for one, part in zip(evidences, switched, strict=True)])
         part = _rows_of(self.clean, at)
-        again = self._compare(part, self._look(changed[at], target=part.predicted))
-        values = {
-            key: {name: measured.index_copy(0, at, again.values[key][name]) for name, measured in found.items()}
-            for key, found in predicted.values.items()
-        }
-        blank = {key: found.index_copy(0, at, again.blank[key]) for key, found in predicted.blank.items()}
-        return Comparison(values=values, blank=blank, switched=predicted.switched)
+        again = self._compare(part, self._look(images, target=part.predicted))
+        ends = torch.tensor([len(one) for one in switched]).cumsum(0).tolist()
+        found = []
+        for before, places, end in zip(predicted, switched, ends, strict=True):
+            new = slice(end - len(places), end)
+            values = {
+                key: {
+                    name: measured.index_copy(0, places, again.values[key][name][new]) for name, measured in of.items()
+                }
+                for key, of in before.values.items()
+            }
+            blank = {key: of.index_copy(0, places, again.blank[key][new]) for key, of in before.blank.items()}
+            found.append(Comparison(values=values, blank=blank, switched=before.switched))
+        return found
 
     def _compare(self, clean: Evidence, changed: Evidence) -> Comparison:
         """Similarity of every map; NISSIM, which costs more, of the first CAM's."""
@@ -161,10 +183,15 @@ class DeviationCell:
         return replace(alike, values=values)
 
     def _look(self, images: Tensor, target: Tensor | None = None) -> Evidence:
+        """Maps of any number of images, the settings' batch size at a time."""
         run, names = self.run, [layer.name for layer in self.run.layers]
-        evidence = look(run.classifier, images, layers=names, cams=run.cams, target=target, score=run.settings.score)
-        self.poles += int(sum(trace.poles.sum() for trace in evidence.traces.values()))
-        return evidence
+        draw = partial(look, run.classifier, layers=names, cams=run.cams, score=run.settings.score)
+        found = [
+            draw(images[piece], target=None if target is None else target[piece])
+            for piece in _pieces(images, run.settings.batch_size)
+        ]
+        self.poles += int(sum(trace.poles.sum() for evidence in found for trace in evidence.traces.values()))
+        return _joined(found)
 
     def _note_undefined(self, comparison: Comparison, kind: str, target: str) -> None:
         """Count maps with nothing to compare: blank (no positive value) or not finite."""
@@ -213,3 +240,28 @@ def _rows_of(evidence: Evidence, at: Tensor) -> Evidence:
         explained=evidence.explained[at],
         traces=traces,
     )
+
+
+def _joined(evidences: Sequence[Evidence]) -> Evidence:
+    """Evidence of several batches as that of one."""
+    first = evidences[0]
+    if len(evidences) == 1:
+        return first
+    traces = {
+        name: replace(
+            trace,
+            maps={cam: torch.cat([one.traces[name].maps[cam] for one in evidences]) for cam in trace.maps},
+            poles=torch.cat([one.traces[name].poles for one in evidences]),
+        )
+        for name, trace in first.traces.items()
+    }
+    images, logits, explained = (
+        torch.cat([getattr(one, key) for one in evidences]) for key in ("images", "logits", "explained")
+    )
+    return replace(first, traces=traces, images=images, logits=logits, explained=explained)
+
+
+def _pieces(batch: Tensor, size: int) -> list[Tensor]:
+    """Places of a batch, `size` at a time."""
+    places = torch.arange(len(batch), device=batch.device)
+    return [places[at : at + size] for at in range(0, len(batch), size)]

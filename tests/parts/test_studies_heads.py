@@ -31,7 +31,7 @@ from gazeshift.studies._training import Schedule
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _faces import make_classes
-from _networks import Plain, Residual
+from _networks import Plain, Rebuilt, Residual, seeded
 from _small_study import make_network
 
 IMAGES = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -56,6 +56,16 @@ def test_a_head_sees_the_last_layer_after_its_activation(how):
     for index in range(3):
         maps = torch.relu(network.norms[index](network.convs[index](maps)))
         maps = nn.functional.max_pool2d(maps, 2) if index == 0 else maps
+    torch.testing.assert_close(found, maps.mean((2, 3)))
+
+
+@pytest.mark.parametrize("how", ["in place", "out of place"])
+def test_what_the_body_writes_into_its_last_layer_afterwards_does_not_count(how):
+    network = seeded(lambda: Rebuilt(how, overwrite=True))
+    body = body_of(network)
+    assert last(body).overwritten
+    found = feature_model(body, last(body))(IMAGES)
+    maps = network.norm(network.second(network.first(IMAGES).clamp(min=0))).clamp(min=0)
     torch.testing.assert_close(found, maps.mean((2, 3)))
 
 

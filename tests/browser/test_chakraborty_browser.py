@@ -3,6 +3,8 @@
 import os
 import runpy
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,20 @@ def test_everything_is_drawn_and_nothing_is_said(browser, path, width, scheme):
     assert said == []
     assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [path.as_uri()]
     context.close()
+
+
+def test_the_quick_form_ends_with_a_page_that_says_what_it_is(browser, tmp_path):
+    command = [sys.executable, "-m", "gazeshift", "study", "chakraborty2022", "--quick"]
+    command += ["--models", "efficientnet_lite0", "--limit", "8", "--device", "cpu", "--out", str(tmp_path / "out")]
+    made = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    assert made.returncode == 0, made.stderr
+    assert "MOD at ε 0.1" in made.stdout
+    page, said = browser.new_page(), []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto((tmp_path / "out" / "report.html").as_uri())
+    page.wait_for_selector("html[data-ready]", state="attached", timeout=60_000)
+    assert "ten overlapping views" in page.locator(".banner.warning").first.inner_text()
+    assert "--quick" in page.locator("#command").inner_text()
+    assert said == []
+    page.close()

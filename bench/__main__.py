@@ -1,10 +1,10 @@
-"""``python -m bench look|memory|pgd|study|dlfuzz|sets|all``: measure, and print tables of ratios."""
+"""``python -m bench look|memory|pgd|study|dlfuzz|sets|renkhoff|all``: measure, and print tables of ratios."""
 
 import argparse
 import os
 import warnings
 
-TOPICS = ("look", "memory", "pgd", "study", "dlfuzz", "sets")
+TOPICS = ("look", "memory", "pgd", "study", "dlfuzz", "sets", "renkhoff")
 
 
 def main() -> None:
@@ -17,6 +17,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4, help="images side by side (default 4)")
     parser.add_argument("--rounds", type=int, default=7, help="turns that each candidate gets (default 7)")
     parser.add_argument("--threads", type=int, default=1, help="torch threads (default 1; see bench/_timing.py)")
+    parser.add_argument("--images", type=int, default=64, help="seeds of the studies that are timed (default 64)")
     asked = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", str(asked.threads))  # for NumPy and OpenCV too, before they start
 
@@ -30,7 +31,7 @@ def main() -> None:
 
 def run(asked: argparse.Namespace) -> None:
     """One topic after the other."""
-    from bench import dlfuzz, look, memory, pgd, sets, study
+    from bench import dlfuzz, look, memory, pgd, renkhoff, sets, study
 
     topics = {
         "look": lambda: look.main(asked.model, asked.batch, asked.rounds),
@@ -39,6 +40,7 @@ def run(asked: argparse.Namespace) -> None:
         "study": lambda: study.main(asked.threads),
         "dlfuzz": lambda: dlfuzz.main(asked.rounds),
         "sets": sets.main,
+        "renkhoff": lambda: renkhoff.main(asked.images),
     }
     for topic, measure in topics.items():
         if asked.topic in (topic, "all"):

@@ -69,10 +69,12 @@ def chosen(package: str, known: Mapping[str, type], name: str) -> type:
     return known[name]
 
 
-def parameters_of(kind: type, *, given: int = 0) -> dict[str, inspect.Parameter]:
-    """The settings that an attack of another package takes; its first `given` arguments are ours."""
-    found = list(inspect.signature(kind).parameters.values())[given:]
-    return {one.name: one for one in found if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
+def parameters_of(kind: type, *ours: str) -> dict[str, inspect.Parameter]:
+    """The settings that an attack of another package takes; arguments that are `ours` to give are none of them."""
+    found = inspect.signature(kind).parameters.values()
+    return {
+        one.name: one for one in found if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD) and one.name not in ours
+    }
 
 
 def check_settings(spec: str, settings: Mapping[str, Any], known: Mapping[str, inspect.Parameter]) -> None:
@@ -197,15 +199,16 @@ def _seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def _explained(spec: str, seen: "_Seen") -> Iterator[None]:
-    """Say which attack broke off. What the user's model raised passes through as it is."""
+    """Say which attack broke off. What the user's model raised, and warnings made errors, pass through as they are."""
     try:
         yield
-    except GazeshiftError:
+    except (GazeshiftError, Warning):
         raise
     except Exception as cause:
         if cause is seen.failure:
             raise
-        raise SettingsError(f"{spec} broke off with these settings or this model: {cause or cause!r}.") from cause
+        why = str(cause).rstrip(".") or repr(cause)
+        raise SettingsError(f"{spec} broke off with these settings or this model: {why}.") from cause
 
 
 class _Seen(nn.Module):

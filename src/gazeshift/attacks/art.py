@@ -28,14 +28,15 @@ __all__ = ["Art"]
 
 INSTALL = "adversarial-robustness-toolbox"
 OURS = {"targeted": False, "verbose": False, "summary_writer": False}  # unless the user says otherwise
+OVERSHOOT = 0.02  # of DeepFool, as its paper has it: with ART's 1e-6 images stay on the boundary
 
 
 @dataclass(frozen=True, kw_only=True)
 class Art:
     """Any evasion attack of ART (Nicolae et al. 2018, arXiv:1807.01069): ``art:SquareAttack,max_iter=500``.
 
-    Attacks are untargeted, without progress bars, and `eps_step` is a quarter of epsilon, unless the settings say
-    otherwise. ART computes in NumPy's float32 and draws from the global random state: see
+    Attacks are untargeted, without progress bars, `eps_step` is a quarter of epsilon, and DeepFool oversteps by 0.02,
+    unless the settings say otherwise. ART computes in NumPy's float32 and draws from the global random state: see
     `gazeshift.attacks._adapter` for what is made of that.
 
     Args:
@@ -81,8 +82,8 @@ class Art:
         return chosen("art", kinds_in(evasion, opened("art.attacks", INSTALL).EvasionAttack), self.name)
 
     def _known(self) -> dict[str, Parameter]:
-        """Its settings and ART's `eps`; the first argument is the model."""
-        return parameters_of(self._kind(), given=1)
+        """Its settings and ART's `eps`."""
+        return parameters_of(self._kind(), "estimator", "classifier")
 
     def _norm(self, known: Mapping[str, Parameter]) -> str | None:
         if "norm" not in known:
@@ -94,6 +95,8 @@ class Art:
         usual: dict[str, Any] = OURS | {"batch_size": len(images)}
         if self.epsilon is not None:
             usual |= {"eps": self.epsilon, "eps_step": self.epsilon / 4}
+        if self.name == "DeepFool":
+            usual |= {"epsilon": OVERSHOOT}
         settings = {name: value for name, value in usual.items() if name in known} | dict(self.settings)
         attack = settled(spec, self._kind(), _estimator(seen, images), **settings)
         made = attack.generate(x=images.float().cpu().numpy(), y=labels.cpu().numpy())

@@ -1,6 +1,7 @@
 """Any attack of Foolbox."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +26,12 @@ from gazeshift.seeds import Generators
 
 __all__ = ["Foolbox"]
 
-NO_START = "init_attack failed"
+# What Foolbox says when an image cannot be started from, and when an attack only works towards a class.
+NO_START, NO_DRAW, TARGETED = (
+    "init_attack failed",
+    ".* failed to draw sufficient random inputs",
+    "unsupported criterion",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +96,15 @@ class Foolbox:
         attack, criterion = self._made(), package.criteria.Misclassification(labels)
         sizes = {"epsilons": self.epsilon} if isinstance(attack, package.attacks.base.AttackWithDistance) else {}
         try:
-            clipped: Tensor = attack(model, images, criterion, **sizes)[1]
+            with warnings.catch_warnings():  # an image without a start is nothing to warn of: it comes back
+                warnings.filterwarnings("ignore", NO_DRAW)
+                clipped: Tensor = attack(model, images, criterion, **sizes)[1]
         except ValueError as cause:
+            if str(cause) == TARGETED:
+                raise SettingsError(
+                    f"foolbox:{self.name} needs a class to reach, and here any class but the label will do. "
+                    "Use an untargeted one, such as foolbox:HopSkipJumpAttack."
+                ) from cause
             if not str(cause).startswith(NO_START):
                 raise
             if len(images) == 1:

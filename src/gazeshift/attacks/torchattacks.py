@@ -79,8 +79,8 @@ class TorchAttacks:
         return chosen("torchattacks", kinds_in(package, package.attack.Attack), self.name)
 
     def _known(self) -> dict[str, Parameter]:
-        """Its settings and, under torchattacks' name for it, epsilon; the first argument is the model."""
-        return parameters_of(self._kind(), given=1)
+        """Its settings and, under torchattacks' name for it, epsilon."""
+        return parameters_of(self._kind(), "model")
 
     def _norm(self, known: Mapping[str, Parameter]) -> str | None:
         if "norm" in known:

@@ -67,7 +67,7 @@ def slowly(attack: Universal, model: nn.Module, images: Tensor, labels: Tensor, 
     return found
 
 
-@pytest.mark.parametrize("most", [9.0, 1.2])
+@pytest.mark.parametrize("most", [9.0, 1.4])
 def test_slowly_from_the_paper(images: Tensor, most: float) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(2)
@@ -116,7 +116,7 @@ def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> Non
 
 
 def test_fools_a_real_model_on_images_that_it_has_not_seen(data_folder: Path) -> None:
-    """The VGG-16 of CIFAR-10: fitted on 100 test images, tried on 100 others, beside noise of the same size."""
+    """The VGG-16 of CIFAR-10: fitted on every other test image, tried on the rest, beside noise of the same size."""
     folder = data_folder / "vgg16_cifar10"
     sys.path.insert(0, str(folder))
     try:
@@ -130,11 +130,11 @@ def test_fools_a_real_model_on_images_that_it_has_not_seen(data_folder: Path) ->
     )
     images, labels = batch.images, batch.labels
     assert labels is not None
-    found = Universal(epochs=8).fit(model, images[:100], labels[:100], generator_for(0))
-    assert found.abs().max() <= 10 / 255 + 1e-7
-    noise = 10 / 255 * (uniform(found.shape, generator_for(1), torch.device("cpu")) - 0.5).sign()
+    found = Universal(epsilon=16 / 255, epochs=8, batch_size=20).fit(model, images[::2], labels[::2], generator_for(0))
+    assert found.abs().max() <= 16 / 255 + 1e-7
+    noise = 16 / 255 * (uniform(found.shape, generator_for(1), torch.device("cpu")) - 0.5).sign()
     clean, attacked, noisy = (
-        (model((images[100:] + change).clamp(0, 1)).argmax(1) != labels[100:]).float().mean()
+        (model((images[1::2] + change).clamp(0, 1)).argmax(1) != labels[1::2]).float().mean()
         for change in (torch.zeros_like(found), found, noise)
     )
     assert clean < 0.3

@@ -501,7 +501,7 @@ def damage_picture(folder):
         (damage_schema, "schema 2 .* later version"),
         (damage_study, "says 'scorecard'"),
         (damage_manifest, "cannot be read as JSON"),
-        (damage_list, "says None"),
+        (damage_list, "must hold an object, got list"),
         (damage_absent, "images.parquet is absent"),
         (damage_bytes, "rows.parquet is damaged"),
         (damage_column, "lacks the column cosine"),

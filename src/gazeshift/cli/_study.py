@@ -9,17 +9,11 @@ from gazeshift.cli._progress import progress_shown
 
 
 def run_study(settings: Any, out: Path) -> None:
-    """Do the study, write its report, print where it is and the findings that matter.
-
-    A study with a `summary` of its own has no report page: its lines are printed instead.
-    """
+    """Do the study, write its report, print where it is and the findings that matter."""
     command = "gazeshift " + shlex.join(argument for argument in sys.argv[1:] if argument != "--debug")
     with progress_shown() as progress:
         settings.run(out, command=command, progress=progress)
-    if hasattr(settings, "summary"):
-        print("\n".join(settings.summary(out)))  # noqa: T201
-    else:
-        show_report(out)
+    show_report(out)
 
 
 def show_report(folder: Path) -> None:
@@ -30,5 +24,6 @@ def show_report(folder: Path) -> None:
     page = report.save(folder, made)
     for finding in made.findings:
         print(f"* {finding}")  # noqa: T201
-    for name in (page.name, "rows.parquet", "manifest.json"):
+    tables = sorted(path.name for path in folder.glob("[!.]*.parquet"))
+    for name in (page.name, *tables, "manifest.json"):
         print(folder / name)  # noqa: T201

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gazeshift.errors import OutputError
-from gazeshift.registry import find
+from gazeshift.errors import DataError, OutputError, UnknownNameError, did_you_mean
+from gazeshift.registry import find, names
 from gazeshift.report._paper import page
 from gazeshift.report._read import ReportData, read
 from gazeshift.report._render import findings, render
@@ -37,7 +37,14 @@ def make(folder: Path) -> Report:
     if study.manifest.get("study") == "deviation" or "study" not in study.manifest:
         data = read(study.folder)
         return Report(html=render(data), findings=findings(data))
-    document = find("report", study.name)(study)
+    try:
+        draw = find("report", study.name)
+    except UnknownNameError as cause:
+        raise DataError(
+            f"{study.folder / 'manifest.json'} says '{study.name}', a study that has no report. "
+            f"{did_you_mean(study.name, ['deviation', *names('report')])}"
+        ) from cause
+    document = draw(study)
     return Report(html=page(document), findings=tuple(document.findings))
 
 

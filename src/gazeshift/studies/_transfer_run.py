@@ -10,7 +10,7 @@ from gazeshift.studies._cells import Cell, CellResult
 from gazeshift.studies._opening import check_first, open_attack
 from gazeshift.studies._running import Progress, Run, all_of
 from gazeshift.studies._transfer_cell import Show
-from gazeshift.studies._transfer_table import write_tables
+from gazeshift.studies._transfer_table import write_table
 from gazeshift.studies.transfer import Transfer
 
 
@@ -50,7 +50,7 @@ def run(settings: Transfer, out: Path, command: str, progress: Progress) -> Path
         "skipped": [*map(vars, work.source.skipped), *all_of(own, "skipped")],
     }
     manifest["preflight"] += [vars(finding) | {"model": name} for name, found in others.items() for finding in found]
-    write_tables(work.store.folder, manifest)
+    write_table(work.store.folder, manifest)
     work.store.write_manifest(manifest)
     return work.store.folder
 

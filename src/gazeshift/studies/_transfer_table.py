@@ -1,7 +1,7 @@
-"""The transfer study's rows summed up: how often each model errs, in a Parquet table and in one for people."""
+"""The transfer study's rows summed up: how often each model errs, with intervals."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +61,10 @@ def paired(here: int, first: int, n: int) -> tuple[float, float]:
     return max(-1.0, difference - reach), min(1.0, difference + reach)
 
 
-def write_tables(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Write ``table.parquet`` and ``table.md`` beside the rows."""
-    lines = _summed(folder, manifest)
-    table, text = pa.Table.from_pylist(lines), _text(lines, manifest)
+def write_table(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write ``table.parquet`` beside the rows."""
+    table = pa.Table.from_pylist(_summed(folder, manifest))
     replace_file(folder / "table.parquet", lambda path: pq.write_table(table, path, compression="zstd"))
-    replace_file(folder / "table.md", lambda path: path.write_text(text, "utf-8"))
-
-
-def page(folder: Path) -> str:
-    """What ``table.md`` says."""
-    return (folder / "table.md").read_text("utf-8")
 
 
 def _summed(folder: Path, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -101,56 +94,3 @@ def _with_intervals(line: dict[str, Any]) -> dict[str, Any]:
     low, high = paired(here, first, n)
     counts = {name: int(line[name]) for name in ("clean_right", "fooled", "only_here", "only_first")}
     return line | counts | {"against_first": (here - first) / n, "against_first_low": low, "against_first_high": high}
-
-
-def _text(lines: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any]) -> str:
-    models, settings = list(manifest["models"]), manifest["settings"]
-    way = "resized bilinearly" if settings["fit"] == "resize" else "padded with black, or cropped"
-    head = ["attack", "made on", "size", "RMS x 255", "L-inf x 255", *models]
-    cells = [head, ["---"] * len(head)]
-    for group in _groups(lines):
-        if group[0]["attack"] == manifest["attacks"][0]["name"] and group[0]["size"] == AS_MADE:
-            cells.append(["none (clean)", group[0]["source"], "", "0", "0", *_errors(group, models, "clean_error")])
-        first = group[0]
-        sizes = [f"{first['rms'] * 255:.2f}", f"{first['linf'] * 255:.1f}"]
-        cells.append([first["attack"], first["source"], first["size"], *sizes, *_errors(group, models, "error")])
-    table = "\n".join(f"| {' | '.join(row)} |" for row in cells)
-    return f"""# Transfer
-
-Error rate of each model on {lines[0]["n"]} images, with 95 % intervals (Wilson); images are {way} for models of another
-input size. The rate on a model that the attack was made on is not transfer.
-
-{table}
-
-{_differences(lines, manifest)}"""
-
-
-def _groups(lines: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """Lines that differ in the victim alone."""
-    found: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
-    for line in lines:
-        found.setdefault((line["source"], line["size"], line["attack"]), []).append(line)
-    return list(found.values())
-
-
-def _errors(group: Sequence[Mapping[str, Any]], models: Sequence[str], name: str) -> list[str]:
-    by_victim = {line["victim"]: line for line in group}
-    return [
-        f"{by_victim[model][name]:.3f} [{by_victim[model][f'{name}_low']:.3f}, {by_victim[model][f'{name}_high']:.3f}]"
-        for model in models
-    ]
-
-
-def _differences(lines: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any]) -> str:
-    """Every attack against the first on the same images, where neither was made on the victim."""
-    first = manifest["attacks"][0]["name"]
-    shown = [line for line in lines if line["attack"] != first and not line["white_box"]]
-    if not shown:
-        return ""
-    rows = [
-        f"| {line['attack']} | {line['source']} | {line['size']} | {line['victim']} | {line['against_first']:+.3f} "
-        f"[{line['against_first_low']:+.3f}, {line['against_first_high']:+.3f}] |"
-        for line in shown
-    ]
-    head = f"| attack | made on | size | victim | error rate minus that of {first} |\n| --- | --- | --- | --- | --- |"
-    return f"On the same images, with 95 % intervals of the paired difference:\n\n{head}\n" + "\n".join(rows) + "\n"

@@ -50,10 +50,3 @@ class Transfer(StudySettings):
         from gazeshift.studies._transfer_run import run  # torch is not needed to describe a study
 
         return run(self, Path(out), command, progress)
-
-    def summary(self, folder: Path) -> list[str]:
-        """The finished study's tables as lines of text, and where its files are."""
-        from gazeshift.studies._transfer_table import page
-
-        files = ("table.md", "table.parquet", "rows.parquet", "manifest.json")
-        return [*page(Path(folder)).splitlines(), "", *(str(Path(folder) / name) for name in files)]

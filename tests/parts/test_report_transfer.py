@@ -1,0 +1,156 @@
+"""The page of the transfer study: its sentences and numbers from a table made by hand."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from gazeshift import report
+from gazeshift.report._document import Chart, Document, Table
+from gazeshift.report._study import open_study
+from gazeshift.report.transfer import transfer
+from gazeshift.studies._transfer_table import paired, wilson
+
+MODELS = ["lite0", "module:/home/somebody/nets.py:other", "lite2"]
+ERRORS = {"aoa": [10, 8, 3], "pgd": [10, 4, 3]}  # of 10 images, per model
+ONLY = {"aoa": (0, 0), "pgd": (0, 4)}  # on the second model: images that only it, and only aoa got wrong
+
+
+def line(source: str, victim: int, attack: str, size: str) -> dict[str, Any]:
+    error = ERRORS[attack][victim] / 10
+    here, first = ONLY[attack] if victim == 1 else (0, 0)
+    low, high = paired(here, first, 10)
+    return {
+        "source": source,
+        "attack": attack,
+        "size": size,
+        "victim": MODELS[victim],
+        "white_box": source == MODELS[victim],
+        "n": 10,
+        "clean_error": 0.1,
+        "clean_error_low": wilson(0.1, 10)[0],
+        "clean_error_high": wilson(0.1, 10)[1],
+        "error": error,
+        "error_low": wilson(error, 10)[0],
+        "error_high": wilson(error, 10)[1],
+        "clean_right": 9,
+        "fooled": max(0, round(error * 10) - 1),
+        "rms": (7 if size != "as made" or attack == "aoa" else 5) / 255,
+        "linf": 16 / 255,
+        "l2": 10.0,
+        "only_here": here,
+        "only_first": first,
+        "against_first": (here - first) / 10,
+        "against_first_low": low,
+        "against_first_high": high,
+    }
+
+
+def write(folder: Path, *, sizes: tuple[str, ...] = ("as made", "rms 7/255"), sources: int = 1) -> Path:
+    folder.mkdir()
+    lines = [
+        line(source, victim, attack, size)
+        for source in MODELS[:sources]
+        for size in sizes
+        for attack in ERRORS
+        for victim in range(3)
+    ]
+    pq.write_table(pa.Table.from_pylist(lines), folder / "table.parquet")
+    manifest = {
+        "schema": 1,
+        "study": "transfer",
+        "status": "finished",
+        "models": {name: {} for name in MODELS},
+        "sources": MODELS[:sources],
+        "attacks": [{"name": name, "settings": {}} for name in ERRORS],
+        "settings": {"fit": "resize", "rms": 7 / 255},
+        "images": {"used": 10, "asked": 11, "source": "photos", "labels": "given", "skipped": []},
+        "preflight": [],
+        "seed": 0,
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def document(folder: Path) -> Document:
+    return transfer(open_study(folder))
+
+
+def items(found: Document) -> dict[str, Chart | Table]:
+    return {item.title: item for section in found.sections for item in section.items}  # type: ignore[misc]
+
+
+def test_the_findings_are_the_tables(tmp_path: Path) -> None:
+    said = document(write(tmp_path / "study")).findings
+    assert said[0] == (
+        "other is wrong on 10 % [2, 40] of 10 clean images, and attacked on lite0 (scaled to RMS 7/255) on "
+        "80 % [49, 94] by aoa, 40 % [17, 69] by pgd."
+    )
+    assert said[1].startswith("lite2 is wrong on 10 % [2, 40]")
+    assert said[2].startswith("aoa transfers better than pgd to 1 of 2 models, worse to 0, and at 1 the difference may")
+    assert said[3] == "On lite0 itself, of the images that it got right, as made: aoa 100 %, pgd 100 % fooled."
+    assert "standard error of up to 0.16" in said[4]
+    assert len(said) == 5
+
+
+def test_charts_and_tables_hold_every_number(tmp_path: Path) -> None:
+    found = items(document(write(tmp_path / "study")))
+    chart = found["Made on lite0, scaled to RMS 7/255"]
+    assert isinstance(chart, Chart)
+    assert [trace["name"] for trace in chart.traces] == ["clean", "aoa", "pgd"]
+    assert chart.traces[1]["y"] == [1.0, 0.8, 0.3]
+    assert chart.traces[1]["error_y"]["array"][1] == pytest.approx(wilson(0.8, 10)[1] - 0.8)
+    assert chart.rows[1] == ["other", "10 % [2, 40]", "80 % [49, 94]", "40 % [17, 69]"]
+    assert chart.rows[0][0] == "lite0 (attacked)"
+    differences = found["Difference of the error rates in percentage points"]
+    assert differences.rows[2][:5] == ["pgd", "lite0", "other", "scaled to RMS 7/255", "-40.0"]
+    low, high = paired(0, 4, 10)
+    assert differences.rows[2][5:] == [f"{100 * low:+.1f} to {100 * high:+.1f}", "0 / 4"]
+    assert len(differences.rows) == 4, "two sizes and two models that were not attacked"
+    changes = found["How much the attacks changed"]
+    assert [row[3] for row in changes.rows] == ["7.00", "5.00", "7.00", "7.00"]
+
+
+def test_several_sources_make_a_matrix(tmp_path: Path) -> None:
+    found = items(document(write(tmp_path / "study", sources=2)))
+    matrix = found["aoa, scaled to RMS 7/255: share wrong"]
+    assert isinstance(matrix, Chart)
+    assert matrix.rows == [["lite0", "1.00", "0.80", "0.30"], ["other", "1.00", "0.80", "0.30"]]
+
+
+def test_attacks_of_different_size_are_warned_of(tmp_path: Path) -> None:
+    assert not document(write(tmp_path / "scaled")).warnings
+    (warning,) = document(write(tmp_path / "unlike", sizes=("as made",))).warnings
+    assert "--rms" in warning
+
+
+def test_without_an_image_the_page_says_so(tmp_path: Path) -> None:
+    folder = write(tmp_path / "study")
+    pq.write_table(pa.Table.from_pylist([]), folder / "table.parquet")
+    found = document(folder)
+    assert "No image could be used" in found.warnings[0]
+    assert (list(found.findings), list(found.sections)) == ([], [])
+    assert "No image could be used" in report.make(folder).html
+
+
+def renamed(folder: Path, name: str) -> Path:
+    """The study with another name in place of lite2."""
+    manifest, table = folder / "manifest.json", folder / "table.parquet"
+    manifest.write_text(manifest.read_text().replace("lite2", name))
+    lines = [one | {"victim": one["victim"].replace("lite2", name)} for one in pq.read_table(table).to_pylist()]
+    pq.write_table(pa.Table.from_pylist(lines), table)
+    return folder
+
+
+def test_names_of_models_are_text(tmp_path: Path) -> None:
+    html = report.make(renamed(write(tmp_path / "study"), "<b>lite2")).html
+    assert "<b>lite2" not in html
+    assert "&lt;b&gt;lite2" in html
+
+
+def test_two_models_of_the_same_name_keep_their_paths(tmp_path: Path) -> None:
+    folder = renamed(write(tmp_path / "study"), "module:/elsewhere.py:other")
+    assert MODELS[1] in dict(document(folder).facts)["Shown to"]

@@ -112,7 +112,8 @@ def test_every_seed_is_recorded_and_those_that_were_wrong_are_told_apart(setting
 
 def test_coverage_curves_are_what_single_runs_cover(settings, tmp_path):
     """SPEC 4: every arm goes over the same seeds in the same order, each strength with tables of its own."""
-    out = Renkhoff2022(**settings | {"batch_size": 2}).run(tmp_path / "out")
+    lively = ATTACK.replace("step=0.001", "step=0.1")  # so that strengths cover different neurons
+    out = Renkhoff2022(**settings | {"batch_size": 2, "attack": lively}).run(tmp_path / "out")
     curves, (model, batch) = rows_of(out, "curves"), opened(settings, 3)
     assert {(row["arm"], row["strength"]) for row in curves} == {
         ("seeds", 0.0),
@@ -120,7 +121,7 @@ def test_coverage_curves_are_what_single_runs_cover(settings, tmp_path):
     }
     for arm, mutation in (("adversarial", "gradient"), ("random", "gaussian")):
         for strength in (0.5, 1.0):
-            own = gs.build("attacks", ATTACK, accept="all", mutation=mutation)
+            own = gs.build("attacks", lively, accept="all", mutation=mutation)
             own = type(own)(**{**vars(own), "step": own.step * strength})
             draws = [gs.generator_for(0, "coverage", arm, f"{strength:g}", name) for name in batch.ids]
             found = own.run(model, batch.images, generator=draws)
@@ -140,6 +141,8 @@ def test_coverage_curves_are_what_single_runs_cover(settings, tmp_path):
             np.testing.assert_allclose(seeds, alone, atol=1e-12)
             assert all(one >= other for one, other in zip(wanted, alone, strict=True))
             assert all(later >= earlier for earlier, later in pairwise(wanted))
+    ends = {row["coverage"] for row in curves if row["seed"] == 3 and row["arm"] == "adversarial"}
+    assert len(ends) == 2
 
 
 def test_released_arithmetic_is_the_last_step_scaled_cumulatively(settings, tmp_path):

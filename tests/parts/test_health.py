@@ -20,7 +20,9 @@ from gazeshift.records import Finding
 from gazeshift.studies._attack_cell import Attacker
 from gazeshift.studies._attack_run import AttackRun
 from gazeshift.studies._health import judge_rows, probe
+from gazeshift.studies._running import Run
 from gazeshift.studies._set_settings import SetSettings
+from gazeshift.studies._settings import PaperSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _quadrants import make_quadrant_images, make_quadrant_network
@@ -348,6 +350,14 @@ def test_a_flawed_attack_is_exposed_by_its_own_set(run, made, check):
         assert counts["success"] == 0
     if check == "second prediction":
         assert counts["claimed"] == counts["clean_correct"] > 0
+
+
+def test_a_study_of_a_set_hands_on_the_sets_health(run, tmp_path):
+    manifest = run(Exceeding(), health_images=0)
+    settings = PaperSettings(set=manifest["folder"], model=make_quadrant_network(tmp_path), device="cpu")
+    study = Run("some", 1, settings, tmp_path / "study")
+    study.open()
+    assert study.manifest([])["health"] == manifest["health"] != []
 
 
 @pytest.mark.parametrize(

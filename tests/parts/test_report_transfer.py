@@ -127,6 +127,12 @@ def test_attacks_of_different_size_are_warned_of(tmp_path: Path) -> None:
     assert "--rms" in warning
 
 
+def test_an_attack_that_does_better_elsewhere_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ERRORS, "pgd", [2, 9, 3])
+    (warning,) = document(write(tmp_path / "study")).warnings
+    assert warning.startswith("pgd made on lite0 does worse there than on other: gradients of lite0 may be masked")
+
+
 def test_without_an_image_the_page_says_so(tmp_path: Path) -> None:
     folder = write(tmp_path / "study")
     pq.write_table(pa.Table.from_pylist([]), folder / "table.parquet")

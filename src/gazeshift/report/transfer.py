@@ -95,6 +95,18 @@ def _warnings(found: Found) -> Iterator[str]:
             "The attacks changed the images by different amounts, so that a larger error may only mean a larger "
             "change. Add --rms 5/255 or so for a comparison at one size."
         )
+    own = {_key(line): line["error_high"] for line in found.lines if line["white_box"]}
+    for line in found.lines:
+        if line["size"] == AS_MADE and line["error_low"] > own[_key(line)]:
+            yield (
+                f"{line['attack']} made on {found.names[line['source']]} does worse there than on "
+                f"{found.names[line['victim']]}: gradients of {found.names[line['source']]} may be masked, or the "
+                "attack flawed. See to that before believing its robustness."
+            )
+
+
+def _key(line: Line) -> tuple[str, str, str]:
+    return line["source"], line["attack"], line["size"]
 
 
 def _findings(found: Found) -> Iterator[str]:

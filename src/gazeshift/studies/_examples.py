@@ -1,6 +1,6 @@
 """Clean and attacked images for a study: an attack made on the spot, or an adversarial set made before."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,12 @@ class SetSource:
     def name(self) -> str:
         """What reports call it."""
         return str(self.examples.path)
+
+    @property
+    def health(self) -> Sequence[Mapping[str, str]]:
+        """What was found when the set was made: see `gazeshift.studies._health`. Nothing is known of other folders."""
+        found: Sequence[Mapping[str, str]] = self.examples.manifest.get("health", ())
+        return found
 
     @property
     def has_labels(self) -> bool:

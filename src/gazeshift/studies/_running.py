@@ -188,6 +188,7 @@ class Run:
                 "skipped": [*map(vars, source.skipped), *all_of(notes, "skipped")],
             },
             "preflight": [vars(finding) for finding in (*self.findings, *checks)],
+            "health": list(source.health) if isinstance(source, SetSource) else [],
             "passes": {way: sum(note.get(way, 0) for note in notes) for way in ("forwards", "backwards")},
             "cost": self.cost(notes),
             "notes": [*source.notes, *said],

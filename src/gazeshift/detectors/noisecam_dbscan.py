@@ -52,8 +52,7 @@ class NoisecamDbscan:
         level: of ``absolute``, in the map's unit; learned as the smallest power of the square root of 2 from which on
             at most 5 % of benign images have more clusters than allowed. None until then.
         grid: ``input`` clusters the map at the image's size, ``native`` at its own; they give other numbers.
-        radius: of DBSCAN, in pixels.
-        min_samples: points within the radius of a core point, itself among them.
+        min_samples: points within 2 pixels of a core point of DBSCAN, itself among them.
         allowed: clusters that are no attack.
 
     Raises:
@@ -71,7 +70,6 @@ class NoisecamDbscan:
     gate: float = 0.0
     level: float | None = None
     grid: str = "input"
-    radius: float = 2.0
     min_samples: int = 3
     allowed: int = 3
 
@@ -83,10 +81,10 @@ class NoisecamDbscan:
                 given = str(getattr(self, name))
                 raise UnknownNameError(f"noisecam_dbscan has no {name} '{given}'. {did_you_mean(given, choices)}")
         build("cams", f"noise_cam:alpha_norm={self.alpha_norm}")
-        if not 0 <= self.tau < 1 or self.radius < 1 or self.min_samples < 1 or self.allowed < 0:
+        if not 0 <= self.tau < 1 or self.min_samples < 1 or self.allowed < 0:
             raise BoundsError(
-                "noisecam_dbscan wants tau from 0 to below 1, a radius and min_samples of at least 1, and allowed "
-                f"clusters of at least 0; got {self.tau:g}, {self.radius:g}, {self.min_samples} and {self.allowed}."
+                "noisecam_dbscan wants tau from 0 to below 1, min_samples of at least 1 and allowed clusters of at "
+                f"least 0; got {self.tau:g}, {self.min_samples} and {self.allowed}."
             )
 
     @property
@@ -184,7 +182,7 @@ class NoisecamDbscan:
         if not np.isfinite(found).all():
             return math.nan, math.nan
         marked = MARKS[self.binarise](found, level)
-        return float(marked.mean()), float(count_clusters(marked, self.radius, self.min_samples))
+        return float(marked.mean()), float(count_clusters(marked, self.min_samples))
 
     def _grid(self, evidence: Evidence, raw: Float[np.ndarray, "n hl wl"]) -> Float[np.ndarray, "n h w"]:
         if self.grid == "native":

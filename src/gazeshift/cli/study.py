@@ -11,8 +11,8 @@ from gazeshift.registry import find, names
 
 EPILOGUE = """Examples:
 
+  gazeshift study renkhoff2022 --quick --out quick
   gazeshift study deviation --images photos/ --labels labels.csv --attack pgd --epsilon 2/255 --out study
-  gazeshift study deviation --images val/ --model torchvision:vgg16 --layers convs --attack pgd:norm=l2,epsilon=3
 
 Killed at any moment, the same command goes on where it stopped."""
 
@@ -29,8 +29,14 @@ def _command(study: Any) -> Any:
     def run(*, settings: Annotated[study, Parameter(name="*", negative="")] = None, out: Path) -> None:
         run_study(study() if settings is None else settings, out)
 
-    run.__doc__ = f"{inspect.getdoc(study)}\n\nArgs:\n    out: folder for the tables, the manifest and report.html."
+    told = _unwrapped(inspect.getdoc(study) or "")
+    run.__doc__ = f"{told}\n\nArgs:\n    out: folder for the tables, the manifest and report.html."
     return run
+
+
+def _unwrapped(text: str) -> str:
+    """Each paragraph on one line, for a terminal to wrap."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 for _name in names("studies"):

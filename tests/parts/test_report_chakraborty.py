@@ -111,6 +111,9 @@ def test_numbers_by_hand(numbers):
     assert numbers.vid(vgg) == pytest.approx([0.05, 0.1])
     assert numbers.by_switch(inception, 0.1) == pytest.approx((0.25, 0.23, 0.45, 1, 1))
     assert numbers.success(inception, 0.1) == (1, 2)
+    assert numbers.without_blanks("black_box", 0.1) == pytest.approx((0, 4, 0.325))
+    numbers.columns["blank"] = 2 * numbers.at(image="1.png")
+    assert numbers.without_blanks("black_box", 0.1) == pytest.approx((2, 4, 0.225))
     assert numbers.psnr("black_box", vgg) == pytest.approx([40.0, 20.0])
 
 

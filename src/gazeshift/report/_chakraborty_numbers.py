@@ -146,6 +146,12 @@ class Numbers:
             for level in self.levels
         ]
 
+    def without_blanks(self, access: str, level: float) -> tuple[int, int, float]:
+        """Comparisons of all models with a blank map on one side or both, all of them, and MOD without the former."""
+        own = self.at(condition=self.shown, access=access, epsilon=level, target="predicted")
+        blank, values = self.columns["blank"][own] > 0, self.columns["nissim"][own]
+        return int(blank.sum()), len(blank), _mean(values[~blank])
+
     @cached_property
     def blanks(self) -> tuple[int, int]:
         """How many comparisons had a blank map on one side or both, and how many there are."""

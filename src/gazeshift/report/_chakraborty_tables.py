@@ -197,6 +197,23 @@ def switched(found: Numbers) -> Table:
     )
 
 
+def blanks(found: Numbers) -> Table:
+    """How many maps are blank, and what MOD is without them."""
+    rows = []
+    for access, name in ACCESS.items():
+        told = [found.without_blanks(access, level) for level in found.levels]
+        rows.append([f"{name}: blank", *(f"{blank} of {n}" for blank, n, _ in told)])
+        rows.append([f"{name}: MOD of the others", *(number(value, 3) for _, _, value in told)])
+    return Table(
+        title="Blank maps",
+        head=["", *(f"ε {level:g}" for level in found.levels)],
+        rows=rows,
+        about="Comparisons, of all models together, with a map that has no positive value on one side or both. In MOD "
+        "a blank map is compared as zero throughout, two are alike.",
+        name="blanks",
+    )
+
+
 def distributions(found: Numbers) -> list[Chart]:
     """Figure 4, whose axes the paper does not name: NISSIM and SSIM by size, and VID."""
     charts = []

@@ -100,7 +100,7 @@ def _moved(found: Numbers) -> Section:
     items += [tables.mod(found, target="reference"), tables.mod(found, "white_box"), tables.mod(found, "random")]
     return Section(
         title="How far does the gaze move?",
-        items=[*items, tables.switched(found)],
+        items=[*items, tables.switched(found), tables.blanks(found)],
         about=[
             "NISSIM is (1 - SSIM) / 2 of two heatmaps: 0 for the same map. Its scale is not what it seems: unrelated "
             "maps have about 0.3, and 1 is out of reach."

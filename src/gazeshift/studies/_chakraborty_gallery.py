@@ -112,7 +112,9 @@ class Pictures:
     def _all(self, rows: Rows, seen: Seen, images: Tensor, **keys: Any) -> None:
         """Maps of every layer in one picture, for the white-box attack."""
         size = (images.shape[2], images.shape[3])
-        names = [layer.name for layer in select(seen.classifier.layers(size), self.layers, seen.classifier.name)]
+        known = seen.classifier.layers(size)
+        end = next(at for at, layer in enumerate(known, 1) if layer.name == seen.last.name)  # what follows is unused
+        names = [layer.name for layer in select(known[:end], self.layers, seen.classifier.name)]
         evidence = look(seen.classifier, images, layers=names)
         order = names[::-1] if self.last_first else names
         sheet = montage([tile(evidence.maps(name)[0]) for name in order])

@@ -134,11 +134,13 @@ def _strengths(found: Numbers) -> Claim:
 
 def _probability(found: Numbers) -> Claim:
     levels = [mean(level.probability) for level in found.levels(PREDICTED)]
+    weak, strong = min(levels) < 0.5, min(levels[0], levels[-1]) >= 0.8
     return Claim(
         paper="The lowest strength compromises a layer with about 40 %, above 200 % or below 25 % with 80 % (Fig 6).",
         ours=f"{_list(levels)} at {percent(found.strengths[0])} to {percent(found.strengths[-1])}, mean over layers.",
-        held=UNTESTED if found.manifest["settings"]["arithmetic"] == "default" else _verdict(levels[0] < 0.5),
-        why="Chance is 0.50, so that 40 % is no compromise at all; the paper's strengths are not what they say.",
+        held=_verdict(weak and strong, partly=weak or strong),
+        why="Chance is 0.50, so that 40 % is no compromise at all. The paper's 50 and 100 % push away from "
+        "the attack. Held: some strength below 0.50, the lowest and the highest at least 0.80.",
     )
 
 

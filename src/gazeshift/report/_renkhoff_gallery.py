@@ -28,7 +28,7 @@ def gallery(study: Study, found: Numbers) -> Gallery:
         item="Fig 3",
         about=f"Each image's own class. Framed: the {FRAMED} layers whose map is least like the clean one, red under "
         "attack and green under noise. Below each map: its layer and its similarity to the clean one.",
-        paper="maps of VGG-16 in which 4-1 and 5-1 are framed as drifting.",
+        paper="maps of VGG-16; red and green frames mark layers that drift.",
         name="layer-maps",
         side=SIDE if len(found.layers) < 8 else NARROW,
     )

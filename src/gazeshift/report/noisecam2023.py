@@ -1,0 +1,110 @@
+"""The page of the noisecam2023 study: every figure of the paper, and which reading of it, if any, detects."""
+
+from gazeshift.report import _noisecam_charts as draw
+from gazeshift.report._document import Document, Section, Table, number, share
+from gazeshift.report._noisecam_gallery import galleries
+from gazeshift.report._noisecam_numbers import CLEAN, NOISE, WAYS, Found, read_found
+from gazeshift.report._noisecam_words import claims, findings, nothing
+from gazeshift.report._renkhoff_charts import outcomes
+from gazeshift.report._renkhoff_numbers import ATTACKED as ATTACKED_SIDE
+from gazeshift.report._renkhoff_numbers import NOISE as NOISE_SIDE
+from gazeshift.report._renkhoff_numbers import percent
+from gazeshift.report._study import Study
+
+__all__ = ["noisecam2023"]
+
+PAPER = (
+    "Tan, Renkhoff, Velasquez, Wang, Li, Wang, Niu, Yang, Liu, Song: NoiseCAM: Explainable AI for the Boundary Between "
+    "Noise and Adversarial Attacks (2023)"
+)
+
+
+def noisecam2023(study: Study) -> Document:
+    """Everything that the page says.
+
+    Raises:
+        DataError: a table is absent or damaged.
+    """
+    found = read_found(study)
+    return Document(
+        title="Whether clusters in NoiseCAM, or one layer's deviation, give an attack away",
+        paper=PAPER,
+        facts=_facts(study, found),
+        findings=findings(found),
+        claims=claims(found),
+        sections=_sections(study, found),
+        manifest=study.manifest,
+        warnings=_warnings(study, found),
+    )
+
+
+def _sections(study: Study, found: Found) -> list[Section]:
+    sections = [
+        Section(title="Examples", items=[outcomes(found.gaze), *([_fooled(found)] if found.gaze.images else [])])
+    ]
+    if found.gaze.found is None or not found.gaze.main.any():
+        return sections
+    kinds = (ATTACKED_SIDE, NOISE_SIDE)
+    deviation = [*(draw.similarity(found, kind) for kind in kinds), draw.compromise(found)]
+    together = [draw.accuracy(found), draw.rates(found), draw.receiver(found), draw.areas(found)]
+    readings = [draw.combinations(found, CLEAN), draw.combinations(found, NOISE), draw.best(found)]
+    return [
+        *sections,
+        Section(title="Pictures", items=galleries(study)),
+        Section(title="Behaviour of the layers", items=deviation),
+        Section(title="Both detectors", items=[*together, draw.strengths(found)]),
+        Section(title="Every reading of NoiseCAM", items=readings, about=(_learned(study),)),
+    ]
+
+
+def _facts(study: Study, found: Found) -> list[tuple[str, str]]:
+    manifest = study.manifest
+    settings, images, parts = manifest["settings"], manifest["images"], manifest["parts"]
+    return [
+        ("Model", str(manifest["model"]["name"]).rsplit("/", 1)[-1]),
+        ("Images", f"{images['used']} of {images['source']}: {parts['calibration']} calibrate, {parts['test']} test"),
+        ("Attack", f"examples of the set {settings['set']}" if settings["set"] else settings["attack"]),
+        ("NoiseCAM", f"{found.main.map}, {WAYS[found.main.binarise]}, DBSCAN within 2 pixels, 3 points"),
+        ("Deviation", f"{manifest['probe']}, {settings['noise_images']} noisy versions, {found.deviated} examples"),
+        ("Cost", f"{number(manifest['cost']['ratio'])} x its bare forward and backward passes"),
+    ]
+
+
+def _warnings(study: Study, found: Found) -> list[str]:
+    said = []
+    if not draw.detectors(found):
+        said.append(nothing(found))
+    elif found.tested < 30 or (found.deviated and found.deviated < 30):
+        said.append(
+            f"Small numbers: NoiseCAM was tested on {found.tested} examples, the deviation on {found.deviated}. A rate of "
+            f"{found.tested} has a standard error of up to {share(0.5 / max(1, found.tested) ** 0.5)}."
+        )
+    if study.has("fitted") and any(row["benign"] == 0 for row in study.table("fitted", ["benign"]).to_pylist()):
+        said.append("No calibration image has an example, so nothing was calibrated: gates are 0.")
+    return said
+
+
+def _learned(study: Study) -> str:
+    benign = study.table("fitted", ["benign"])["benign"].to_pylist() if study.has("fitted") else []
+    return (
+        f"Gates and levels were learned from {max(benign, default=0)} benign calibration images, clean and noisy, so that "
+        "at most 5 % of them are taken for attacks; everything shown is measured on other images."
+    )
+
+
+def _fooled(found: Found) -> Table:
+    """How many examples still change the class at each strength."""
+    rows = []
+    for strength in found.strengths:
+        some = {
+            kind: [row["switched"] for row in found.gaze.images if row["kind"] == kind and row["strength"] == strength]
+            for kind in ("attacked", "noise")
+        }
+        rows.append([percent(strength), *(f"{sum(values)} of {len(values)}" for values in some.values())])
+    return Table(
+        title="Images whose class is another one than the clean image's",
+        head=["strength", "adversarial", "Gaussian noise"],
+        rows=rows,
+        about="All of them count as attacked, or as benign, whether the class changes or not, as in the paper.",
+        name="fooled",
+    )

@@ -38,11 +38,11 @@ def _seen(one: OneSet) -> str:
     told = one.told
     fooled = f"{one.name}: {told['fooled']} of {told['clean_correct']} images that the model gets right are fooled"
     if not one.rows:
-        return f"{fooled}; nothing is painted or masked, as no example succeeds."
+        return f"{fooled}; nothing is painted or masked."
     inside, outside = (_sizes(one, place) for place in ("roi", "outside"))
     return (
-        f"{fooled}. Painting {points(inside[0])} points clean, {points(inside[1])} adversarial inside the region; "
-        f"{points(outside[0])} and {points(outside[1])} outside it."
+        f"{fooled}. Pixels painted in the region change the confidence by {points(inside[0])} points (clean) and "
+        f"{points(inside[1])} (adversarial), as many outside it by {points(outside[0])} and {points(outside[1])}."
     )
 
 

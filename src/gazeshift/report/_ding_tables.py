@@ -50,8 +50,18 @@ def points(value: float) -> str:
     return number(value) if math.isnan(value) else f"{value:+.2f}"
 
 
+def short(name: str) -> str:
+    """The first of a class's names, at most 24 letters of it.
+
+    >>> short("bald eagle, American eagle, Haliaeetus leucocephalus")
+    'bald eagle'
+    """
+    first = name.split(",", maxsplit=1)[0]
+    return first if len(first) <= 24 else f"{first[:23]}…"
+
+
 def _answer(row: Row, when: str) -> list[str]:
-    return [str(row[f"{when}_name"]), f"{100 * row[f'{when}_confidence']:.2f}"]
+    return [short(row[f"{when}_name"]), f"{100 * row[f'{when}_confidence']:.2f}"]
 
 
 def _pairs(one: OneSet, experiment: str, value: float | None = None, draw: int | None = None) -> list[tuple[Row, Row]]:
@@ -72,7 +82,7 @@ def painted(one: OneSet) -> Table:
         for value in one.values:
             clean, attacked = next(pair for pair in _pairs(one, "roi", value, 0) if pair[0]["image"] == image)
             for when in ("before", "after"):
-                first = str(clean["label_name"])
+                first = short(clean["label_name"])
                 rows.append([first, f"{value:g}", when, *_answer(clean, when), *_answer(attacked, when)])
     for value in one.values:
         found = [points(one.by_draw("roi", side, value)[0]) for side in ("clean", "attacked")]
@@ -147,7 +157,7 @@ def mended(one: OneSet, experiment: str) -> Table:
     rows = []
     for clean, attacked in _pairs(one, experiment)[:SHOWN]:
         for when in ("before", "after"):
-            first = str(clean["label_name"])
+            first = short(clean["label_name"])
             rows.append([first, "", when, *_answer(clean, when), *_answer(attacked, when)])
     both = [one.changes(experiment, side) for side in ("clean", "attacked")]
     if rows:
@@ -185,7 +195,9 @@ def ranked(one: OneSet, *, least: bool) -> Table:
     ]
     place = {(False, False): "Table 4", (True, False): "Table 5", (False, True): "Table 6", (True, True): "Table 7"}
     dead = sum(row["dead"] for row in one.maps)
-    silent = f" {dead} maps are zero in all images on both sides and are left out." if least else ""
+    still = sum(row["rmse"] == 0 and not row["dead"] for row in one.maps)
+    silent = f" {dead} maps are zero in all images on both sides and are left out; {still} others never change."
+    silent = silent if least else ""
     return Table(
         title=f"Feature maps that change {'least' if least else 'most'}, {one.name}",
         head=["rank", "feature map", "RMSE", "relative to its layer", "RMSE / layer's RMS"],
@@ -235,11 +247,12 @@ def histograms(one: OneSet) -> list[Chart]:
         shares[key] = [float(value) for value in counts / max(1, counts.sum())]
     names = (("luminance",), ("red", "green", "blue"))
     words: dict[str, Any] = {"item": "Fig 2", "paper": "the two histograms of an image differ little"}
-    charts = []
+    charts, colours = [], {"clean, luminance": "--ok", "attacked, luminance": "--attacked"}
     for channels in names:
         series = {f"{side}, {channel}": shares[side, channel] for channel in channels for side in ("clean", "attacked")}
-        title = f"Histogram of {' '.join(channels)}, {one.name}"
-        charts.append(lines(title, list(range(256)), series, x_title="level", y_title="share", digits=4, **words))
+        title = f"Histogram of {', '.join(channels)}, {one.name}"
+        axes: dict[str, Any] = {"x_title": "level", "y_title": "share", "digits": 4}
+        charts.append(lines(title, list(range(256)), series, colours=colours, **axes, **words))
     return charts
 
 
@@ -255,12 +268,10 @@ def overlap(one: OneSet) -> float:
 
 def structure(layers: Sequence[Row]) -> Table:
     """Table 1: the model's layers whose maps are ranked."""
-    rows = [
-        [str(row["shown"]), str(row["name"]), " x ".join(map(str, row["shape"])), str(row["kind"])] for row in layers
-    ]
+    rows = [[str(row["shown"]), str(row["name"]), " x ".join(map(str, row["shape"]))] for row in layers]
     return Table(
         title="Layers of the model",
-        head=["shown as", "name", "channels x height x width", "kind"],
+        head=["shown as", "in the model", "channels x height x width"],
         rows=rows,
         item="Table 1",
         paper="the structure of ResNet-50",

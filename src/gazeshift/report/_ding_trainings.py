@@ -6,15 +6,16 @@ import numpy as np
 
 from gazeshift.report._charts import curves, lines
 from gazeshift.report._ding_numbers import OneSet, Row, area, roc
+from gazeshift.report._ding_tables import short
 from gazeshift.report._document import Chart, Gallery, Picture, Table, number, share
 
 NOT_TRAINED = "This was left out (0 epochs were asked for)."
 NO_PICTURES = "No example of this set fools the model, or no pictures were asked for."
 KINDS = {
-    "attacked": "attacked images",
-    "gaussian": "clean images with Gaussian noise of the same size",
-    "resampled": "clean images, resized once more with another filter",
-    "clean": "clean images",
+    "attacked": "attacked",
+    "gaussian": "Gaussian noise",
+    "resampled": "resized again",
+    "clean": "clean",
 }
 
 
@@ -106,8 +107,9 @@ def suspected(one: OneSet) -> Table:
         title=f"What the detector takes for adversarial, {one.name}",
         head=["trained on: shown", "called not clean", "AUC against clean", "images"],
         rows=rows or [["–"] * 4],
-        about="A detector of attacks should let noise and resampled images pass. One that does not has learned what a "
-        "file went through, and not what an attack is.",
+        about="Noise has the size of each image's perturbation; resized again means once more, by another filter. A "
+        "detector of attacks should let both pass. One that does not has learned what a file went through, and not "
+        "what an attack is.",
     )
 
 
@@ -134,7 +136,7 @@ def roc_chart(one: OneSet) -> Chart:
 def _picture(one: OneSet, image: str, kind: str, *, caption: str = "", named: bool = True) -> Picture | None:
     for row in one.gallery:
         if row["image"] == image and row["kind"] == kind:
-            said = f"{row['name']}, {100 * row['confidence']:.0f} %" if named and row["name"] else ""
+            said = f"{short(row['name'])}, {100 * row['confidence']:.0f} %" if named and row["name"] else ""
             return Picture(webp=row["picture"], caption=": ".join(filter(None, (caption, said))))
     return None
 

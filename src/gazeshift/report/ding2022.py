@@ -46,9 +46,9 @@ def _facts(manifest: Mapping[str, Any], sets: Sequence[OneSet]) -> list[tuple[st
         right = f"{told['clean_correct']} classified right when clean, {told['fooled']} of these fooled"
         facts.append((f"Set {one.name}", f"{told['pairs']} pairs; {right}; {len(told['examples'])} painted and masked"))
     facts.append(("Pixels", f"{settings['pixels']}, {settings['draws']} draws, region from {settings['level']:g}"))
-    trained = f"{settings['epochs']} epochs adversarial; detector {settings['detector']}"
+    trained = f"adversarial, epochs: {settings['epochs']}; detector {called(settings['detector'])}"
     side, epochs = settings["detector_side"], settings["detector_epochs"]
-    facts.append(("Training", f"{trained}, {side} px, {epochs} epochs; Adam, {settings['learning_rate']:g}"))
+    facts.append(("Training", f"{trained}, {side} px, epochs: {epochs}; Adam, {settings['learning_rate']:g}"))
     if cost.get("ratio"):
         facts.append(("Cost", f"{cost['ratio']:.2f} times its forward and backward passes alone, training aside"))
     return facts
@@ -74,7 +74,6 @@ def _sections(manifest: Mapping[str, Any], sets: Sequence[OneSet]) -> list[Secti
     classes = manifest["model"].get("classes")
     named = f"{classes} classes" if classes else "the classifier"
     return [
-        _section("What is attacked?", [tables.structure(manifest["layers"])]),
         _section(
             "Do the pixels give it away?",
             [item for one in sets for item in (trainings.histogram_gallery(one), *tables.histograms(one))],
@@ -94,6 +93,7 @@ def _sections(manifest: Mapping[str, Any], sets: Sequence[OneSet]) -> list[Secti
             [item for one in sets for item in (trainings.adversarial(one), trainings.epochs(one))],
         ),
         _section("Can a network learn to tell?", [item for one in sets for item in _detector(one, named)]),
+        _section("Whose maps were ranked?", [tables.structure(manifest["layers"])]),
     ]
 
 

@@ -1,0 +1,316 @@
+"""The study of Ding et al. 2022: its numbers by hand, splits, resuming, its page, and what it refuses."""
+
+import json
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+import gazeshift as gs
+from gazeshift import report
+from gazeshift.errors import DataError, ModelError, SettingsError
+from gazeshift.interventions.scale_filters import ScaleFilters
+from gazeshift.report._ding_numbers import area, change_statistic, roc
+from gazeshift.studies._attack_run import AttackRun
+from gazeshift.studies._ding_maps import PADDED, averaged, map_rmse, padded, ranked_layers, ranking, summed
+from gazeshift.studies._ding_train import noisy, split
+from gazeshift.studies._examples import open_pairs
+from gazeshift.studies._set_settings import SetSettings
+from gazeshift.studies.ding2022 import Ding2022
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _small_study import make_images, make_network
+
+TABLE_8 = [  # clean before, after, adversarial before, after, and whether the adversarial label stayed
+    (95.10, 98.37, 90.42, 95.23, True),
+    (47.62, 62.43, 50.38, 61.63, True),
+    (78.84, 88.14, 77.28, 83.62, True),
+    (99.12, 99.10, 84.53, 82.68, True),
+    (61.83, 97.89, 20.44, 18.06, False),
+    (78.38, 79.32, 89.17, 90.63, True),
+    (80.22, 77.62, 99.86, 99.93, True),
+    (92.53, 92.45, 98.12, 96.83, True),
+]
+SMALL = {
+    "examples": 2,
+    "draws": 2,
+    "pixels": 20,
+    "values": "0,255",
+    "top": 3,
+    "epochs": 2,
+    "detector": "",
+    "detector_side": 64,
+    "detector_epochs": 1,
+    "train_batch": 4,
+    "gallery": 1,
+    "device": "cpu",
+    "batch_size": 4,
+}
+DETECTOR = """
+import sys
+
+sys.path.insert(0, FOLDER)
+import torch
+from torch import nn
+
+from tiny_network import tiny
+
+
+def small():
+    torch.manual_seed(0)
+    convs = nn.Conv2d(3, 4, 3, stride=2), nn.ReLU()
+    return nn.Sequential(*convs, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+
+
+def balanced():
+    network = tiny()
+    images = torch.rand((64, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        network.head.weight.mul_(20)
+        network.head.bias.zero_()
+        network.head.bias.sub_(network(images).mean(0))
+    return network
+"""
+HIDDEN = """
+import sys
+
+sys.path.insert(0, FOLDER)
+from _networks import Residual, seeded
+
+
+def made():
+    network = seeded(Residual)
+    network.input_size = 32
+    return network
+"""
+
+
+def row(before: float, after: float, *, stayed: bool = True) -> dict:
+    shares = {"before_confidence": before / 100, "after_confidence": after / 100}
+    return {"before_class": 1, "after_class": 1 if stayed else 2, **shares}
+
+
+def test_the_statistic_of_the_papers_table_8():
+    clean = [row(before, after) for before, after, *_ in TABLE_8]
+    adversarial = [row(before, after, stayed=stayed) for _, _, before, after, stayed in TABLE_8]
+    assert change_statistic(clean) == pytest.approx(7.710, abs=1e-3)
+    assert change_statistic(adversarial) == pytest.approx(2.970, abs=1e-3)
+    assert np.isnan(change_statistic([row(50, 60, stayed=False)]))
+
+
+def test_areas_are_those_of_scikit_learn_and_of_hard_labels_the_balanced_accuracy():
+    random_numbers = np.random.default_rng(0)
+    high, low = random_numbers.normal(1, 1, 40).round(1), random_numbers.normal(0, 1, 60).round(1)
+    truth = [1] * 40 + [0] * 60
+    assert area(high, low) == pytest.approx(roc_auc_score(truth, [*high, *low]))
+    assert area(high, low) == pytest.approx(area(np.exp(high), np.exp(low)))  # a monotone map changes nothing
+    hard = [(values > 0.5).astype(float) for values in (high, low)]
+    assert area(*hard) == pytest.approx(balanced_accuracy_score(truth, np.concatenate(hard)))
+    false, true = roc(high, low)
+    assert np.trapezoid(true, false) == pytest.approx(area(high, low))
+
+
+def test_no_id_is_on_both_sides_and_smaller_training_sets_lie_in_larger_ones():
+    ids = [f"{at}.png" for at in range(50)]
+    parts = split(ids, 3)
+    assert parts.sizes == (10, 20, 30, 40)
+    assert len(parts.held) == 10
+    assert set(parts.train).isdisjoint(parts.held)
+    assert sorted((*parts.train, *parts.held)) == sorted(ids)
+    assert split(list(reversed(ids)), 3) == parts
+    assert split(ids, 4).held != parts.held
+    with pytest.raises(SettingsError, match="takes 60, and the set has 50"):
+        split(ids, 0, [10, 50], 10)
+
+
+def test_differences_of_maps_against_numpy_and_the_padded_stem_of_a_resnet():
+    """A ring of zeros multiplies an RMSE by 112 / 114."""
+    model = gs.load("torchvision:resnet50", weights="random")
+    layers = ranked_layers(model, (64, 64), "auto")
+    assert list(layers)[:3] == [PADDED, "activation_1", "activation_2"]
+    assert len(layers) == 50
+    random_maps = [torch.rand((2, 3, 112, 112), generator=gs.generator_for(at)) for at in range(2)]
+    one, other = map_rmse(*random_maps), map_rmse(*map(padded, random_maps))
+    assert torch.allclose(other, one * 112 / 114, rtol=1e-12)
+    slow = [np.sqrt(np.mean((a - b).double().numpy() ** 2)) for a, b in zip(random_maps[0][0], random_maps[1][0])]  # noqa: B905
+    np.testing.assert_allclose(one[0], slow, rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def model_and_images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ding")
+    images = make_images(folder / "images", 10)
+    make_network(folder)
+    file = folder / "networks.py"
+    file.write_text(DETECTOR.replace("FOLDER", repr(str(folder))))
+    return {"model": f"module:{file}:balanced", "images": images, "detector": f"module:{file}:small"}
+
+
+@pytest.fixture(scope="module")
+def settings(model_and_images, tmp_path_factory):
+    """Settings of a study over a small set, strong enough to fool the tiny network."""
+    place = tmp_path_factory.mktemp("set") / "made"
+    wanted = {name: model_and_images[name] for name in ("model", "images")}
+    labels = place.parent / "labels.csv"
+    model = gs.load(wanted["model"])
+    batch = gs.open_source(wanted["images"]).read(0, 10, model.preprocessing)
+    own = model(batch.images).argmax(1).tolist()  # its own answers, so that it is right
+    rows = [f"{name},{label}" for name, label in zip(batch.ids, own, strict=True)]
+    labels.write_text("\n".join(["file,label", *rows]) + "\n")
+    made = SetSettings(**wanted, labels=labels, epsilon=0.5, health_images=0, device="cpu")
+    AttackRun("pgd", made, place).run()
+    return SMALL | {"model": wanted["model"], "detector": model_and_images["detector"], "sets": f"strong={place}"}
+
+
+@pytest.fixture(scope="module")
+def finished(settings, tmp_path_factory):
+    return Ding2022(**settings).run(tmp_path_factory.mktemp("study") / "out")
+
+
+def table(folder: Path, name: str = "rows") -> list[dict]:
+    return pq.read_table(folder / f"{name}.parquet").to_pylist()
+
+
+def test_the_ranking_is_that_of_maps_taken_by_hand(settings, finished):
+    model, source = gs.load(settings["model"]), open_pairs(Path(settings["sets"].split("=")[1]), Ding2022(**settings))
+    pairs = source.pairs(source.ids)
+    found = {(one["layer"], one["channel"]): one for one in table(finished, "maps")}
+    network, relu = model.module, torch.relu
+    sides = []
+    for images in (pairs.images, pairs.attacked):
+        first = relu(network.first(images - 0.5))
+        sides.append({"first": first.double(), "second": relu(network.second(first)).double()})
+    for layer in ("first", "second"):
+        clean, attacked = (side[layer] for side in sides)
+        wanted = (clean - attacked).square().mean((2, 3)).sqrt().mean(0)
+        for channel, value in enumerate(wanted.tolist()):
+            one = found[layer, channel]
+            assert one["rmse"] == pytest.approx(value, rel=1e-5)
+            assert one["relative"] == pytest.approx(value / clean.square().mean().sqrt().item(), rel=1e-5)
+            assert one["dead"] == bool((clean[:, channel] == 0).all() and (attacked[:, channel] == 0).all())
+    order = sorted(found.values(), key=lambda one: -one["rmse"])[:3]
+    (told,) = json.loads((finished / "manifest.json").read_text())["sets"]
+    assert told["most"] == [[one["layer"], one["channel"]] for one in order]
+    assert told["fooled"] >= 2
+
+
+def test_dead_maps_are_not_among_the_least_changed(settings):
+    model = gs.load(settings["model"])
+    images = torch.rand((3, 3, 32, 32), generator=gs.generator_for(0))
+    with torch.no_grad():
+        model.module.first.weight[0], model.module.first.bias[0] = 0, -1
+    maps = averaged(summed(model, images, images.flip(3), ranked_layers(model, (32, 32), "auto")), "x")
+    found = ranking(maps, 30)
+    assert ("first", 0) not in found.least
+    assert found.most[-1] == ("first", 0) or maps["dead"].to_pylist().count(True) > 1
+    assert len(found.most) == 20
+
+
+def test_rows_after_a_change_are_the_models_answers(settings, finished):
+    (told,) = json.loads((finished / "manifest.json").read_text())["sets"]
+    model, source = gs.load(settings["model"]), open_pairs(Path(settings["sets"].split("=")[1]), Ding2022(**settings))
+    pairs, rows = source.pairs(told["examples"]), table(finished)
+    per_image = 2 * 2 * 2 * 2 + 3 * 2  # places x draws x values x sides, and three changes of the model
+    assert len(rows) == 2 * per_image
+    with ScaleFilters(factor=1.8)(model, told["filters_most"]), torch.no_grad():
+        wanted = model(pairs.attacked).double().softmax(1).max(1)
+    found = [one for one in rows if one["experiment"] == "enlarge_sensitive" and one["side"] == "attacked"]
+    assert [one["image"] for one in found] == told["examples"]
+    np.testing.assert_allclose([one["after_confidence"] for one in found], wanted.values, rtol=1e-5)
+    assert [one["after_class"] for one in found] == wanted.indices.tolist()
+
+
+def test_trainings_say_what_was_before_and_detectors_judge_unseen_images_on_both_sides(finished):
+    epochs = table(finished, "training")
+    assert sorted({one["size"] for one in epochs}) == [2, 4, 6, 8]
+    assert {one["clean_accuracy"] for one in epochs if one["epoch"] == 0} == {1.0}
+    assert [one["epoch"] for one in epochs] == [0, 1, 2] * 4
+    scores = table(finished, "scores")
+    kinds = {kind: sorted({one["image"] for one in scores if one["kind"] == kind}) for kind in ("clean", "attacked")}
+    assert len(kinds["clean"]) == 5
+    assert kinds["clean"] == kinds["attacked"]
+    assert {one["trained_on"] for one in scores} == {"attacked", "gaussian"}
+
+
+def test_the_control_has_the_size_of_the_perturbation():
+    clean = torch.full((2, 3, 64, 64), 0.5)
+    attacked = clean + torch.tensor([0.02, 0.05])[:, None, None, None] * torch.sign(torch.randn(clean.shape))
+    made = noisy(clean, attacked, ["a", "b"], 0)
+    sizes = (made - clean).square().mean((1, 2, 3)).sqrt()
+    assert torch.allclose(sizes, torch.tensor([0.02, 0.05]), rtol=0.05)
+    assert torch.equal((made * 255).round() / 255, made)
+
+
+def test_a_killed_study_ends_with_the_same_bytes(settings, finished, tmp_path):
+    out = tmp_path / "killed"
+    code = (
+        "import sys, json, pathlib; from gazeshift.studies.ding2022 import Ding2022;"
+        "s = json.loads(sys.argv[1]); import torch; torch.set_num_threads(1);"
+        "Ding2022(**s).run(pathlib.Path(sys.argv[2]), progress=lambda *a: print(*a, flush=True))"
+    )
+    moments = random.Random(0)
+    for _ in range(2):
+        process = subprocess.Popen([sys.executable, "-c", code, json.dumps(settings), str(out)], stdout=subprocess.PIPE)
+        deadline = time.monotonic() + 60
+        while not (out / "parts").is_dir() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.02)
+        time.sleep(moments.uniform(0, 1.0))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    Ding2022(**settings).run(out)
+    for name in ("rows", "seen", "maps", "training", "detector", "scores", "gallery"):
+        assert (out / f"{name}.parquet").read_bytes() == (finished / f"{name}.parquet").read_bytes(), name
+    assert not list((out / "scratch").glob("*"))
+
+
+def test_the_page_has_every_figure_and_table_of_the_paper(finished):
+    made = report.make(finished)
+    shown = set(re.findall(r">\s*((?:Fig|Table) \d+)\s*<", made.html))
+    tables = (1, 3, 6, 7, 9, 12, 13, 15)  # those of the paper's PGD set
+    assert {*(f"Fig {at}" for at in (2, 3, 4, 5)), *(f"Table {at}" for at in tables)} <= shown
+    assert len(made.findings) == 3
+
+
+def test_no_adversarial_example_is_said_and_not_an_error(settings, model_and_images, tmp_path):
+    given = {name: model_and_images[name] for name in ("images", "model", "detector")}
+    weak = SMALL | given | {"attack": "gaussian", "epsilon": "0.0001", "epochs": 0, "detector_epochs": 0}
+    out = Ding2022(**weak).run(tmp_path / "out")
+    made = report.make(out)
+    assert "No adversarial example in gaussian" in made.html
+    assert not (out / "rows.parquet").exists() or not table(out)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"sets": "strong"}, "NAME=FOLDER"),
+        ({"values": "0,300"}, "between 0 and 255"),
+        ({"sizes": "2.5"}, "whole numbers"),
+    ],
+)
+def test_bad_settings_are_refused(settings, bad, message):
+    with pytest.raises(ValueError, match=message):
+        Ding2022(**settings | bad)
+
+
+def test_what_cannot_be_studied_ends_in_a_sentence(settings, tmp_path):
+    with pytest.raises(SettingsError, match=r"and the set has 10\. Lower --sizes"):
+        Ding2022(**settings | {"sizes": "9,20"}).run(tmp_path / "many")
+    with pytest.raises(DataError, match="at least 2 examples"):
+        Ding2022(**settings | {"limit": 1}).run(tmp_path / "one")
+    file = tmp_path / "hidden.py"
+    file.write_text(HIDDEN.replace("FOLDER", repr(str(Path(__file__).parent))))
+    images = make_images(tmp_path / "images", 3)
+    with pytest.raises(ModelError, match="average pooling and one linear layer"):
+        Ding2022(**SMALL | {"model": f"module:{file}:made", "images": images, "detector": settings["detector"]}).run(
+            tmp_path / "head"
+        )

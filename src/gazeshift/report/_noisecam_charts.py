@@ -24,13 +24,14 @@ from gazeshift.report._renkhoff_charts import mean_lines, probability
 from gazeshift.report._renkhoff_numbers import percent
 
 NAMES = {CLEAN: "clean", NOISE: "Gaussian"}
-COLOURS = {"NoiseCAM": "--attacked", "deviation": "--noise"}
+CLUSTERS, DEVIATION = "clusters", "deviation"  # a chart draws what is called noise as a control
+COLOURS = {CLUSTERS: "--attacked", DEVIATION: "--noise"}
 FIRST = 12
 
 
 def detectors(found: Found) -> dict[str, Scores]:
     """Both detectors' answers, by name; one that saw nothing is left out."""
-    both = {"NoiseCAM": found.noisecam, "deviation": found.deviation}
+    both = {CLUSTERS: found.noisecam, DEVIATION: found.deviation}
     return {name: said for name, said in both.items() if said is not None and said.at(CLEAN).any()}
 
 
@@ -62,7 +63,8 @@ def accuracy(found: Found) -> Chart:
         level=2 / 3,
         colours=COLOURS,
         item="Fig 8a",
-        about="Of attacked, noisy and clean test images, one of each per example. Dotted: what a detector that never "
+        about="Clusters in NoiseCAM, and deviation of one layer. Of attacked, noisy and clean test images, one of each "
+        "per example. Dotted: what a detector that never "
         "raises the alarm has, two thirds.",
         paper="NoiseCAM is the more accurate at every strength (bars without numbers).",
         name="accuracy",
@@ -115,7 +117,7 @@ def receiver(found: Found) -> Chart:
         y_title="attacks found",
         summary={name: f"AUC {area}" for name, area in areas.items()},
         diagonal=True,
-        about="The score of NoiseCAM is its number of clusters, that of the deviation how many standard deviations the "
+        about="Clusters are scored by their number, the deviation by how many standard deviations the "
         "similarity lies below those under noise. Dotted: chance.",
         name="roc",
         empty=_nothing(found),
@@ -162,7 +164,7 @@ def strengths(found: Found) -> Table:
         title="Both detectors at every strength",
         head=[*head, "examples"],
         rows=rows,
-        about=f"NoiseCAM at {found.main.map}, binarised by {WAYS[found.main.binarise]}.",
+        about=f"Clusters: NoiseCAM at {found.main.map}, binarised by {WAYS[found.main.binarise]}.",
         name="strengths",
     )
 
@@ -184,9 +186,8 @@ def combinations(found: Found, against: str) -> Chart:
         maps,
         values,
         x_title="binarised by",
-        y_title="layer, weights normalised by, factor",
-        about=f"Test images at {percent(found.shown)}; 0.5 is chance. The last column needs no clusters: it is the "
-        "maximum of the map.",
+        about=f"Test images at {percent(found.shown)}; 0.5 is chance. Rows are layer, normalisation of the weights and "
+        "factor. The last column needs no clusters: it is the maximum of the map.",
         name=f"combinations-{against}",
         wide=True,
         empty=_nothing(found),

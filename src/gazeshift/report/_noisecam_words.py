@@ -5,12 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from gazeshift.report._document import Claim, number, share
-from gazeshift.report._noisecam_charts import detectors
+from gazeshift.report._noisecam_charts import CLUSTERS, DEVIATION, detectors
 from gazeshift.report._noisecam_numbers import ATTACKED, CLEAN, NOISE, WAYS, Found, chance
 from gazeshift.report._renkhoff_numbers import PREDICTED, mean, percent
 
 HELD, NOT, PARTLY, UNTESTED = "held", "did not hold", "partly", "not tested"
 BOTH = (CLEAN, NOISE)
+ENOUGH = 20  # examples that both detectors saw
 OTHER = "Another model and other images. The paper does not say how its map becomes points."
 
 
@@ -43,7 +44,7 @@ def _each(found: Found) -> Iterator[str]:
 
 
 def _called(found: Found, name: str) -> str:
-    if name == "deviation":
+    if name == DEVIATION:
         return f"The deviation of {found.gaze.manifest['probe']}"
     return f"NoiseCAM with clusters ({found.main.map}, {WAYS[found.main.binarise]})"
 
@@ -92,11 +93,16 @@ def claims(found: Found) -> list[Claim]:
     if found.gaze.found is not None and found.gaze.main.any():
         made += [_compromise(found), _probe(found)]
     said = detectors(found)
-    if "NoiseCAM" in said:
+    if CLUSTERS in said:
         made.append(_blank(found))
     if len(said) == 2:
         made += [_accuracy(found), _rates(found), _strength(found)]
     return made
+
+
+def _held(found: Found, verdict: str) -> str:
+    """The verdict, unless too few images were tested for one."""
+    return verdict if min(found.tested, found.deviated) >= ENOUGH else f"{UNTESTED}: fewer than {ENOUGH} examples"
 
 
 def _success(found: Found) -> Claim:
@@ -159,12 +165,12 @@ def _none(found: Found, kind: str) -> float:
 
 def _accuracy(found: Found) -> Claim:
     said = detectors(found)
-    one, two = (mean([said[name].accuracy(s) for s in found.strengths]) for name in ("NoiseCAM", "deviation"))
+    one, two = (mean([said[name].accuracy(s) for s in found.strengths]) for name in (CLUSTERS, DEVIATION))
     return Claim(
         paper="NoiseCAM is the more accurate detector.",
         ours=f"Mean accuracy over strengths {share(one)} (NoiseCAM) and {share(two)} (deviation); no alarm at all has "
         "67 %.",
-        held=HELD if one > two else NOT,
+        held=_held(found, HELD if one > two else NOT),
         why=OTHER,
     )
 
@@ -177,7 +183,7 @@ def _rates(found: Found) -> Claim:
     return Claim(
         paper="The deviation has a lower TPR and a higher TNR than NoiseCAM.",
         ours=f"TPR {share(true[1])} against {share(true[0])}, TNR {share(1 - false[1])} against {share(1 - false[0])}.",
-        held=HELD if all(lower) else PARTLY if any(lower) else NOT,
+        held=_held(found, HELD if all(lower) else PARTLY if any(lower) else NOT),
         why="PCA takes texture out of an image and calls it noise: its size is many times that of an attack.",
     )
 
@@ -185,12 +191,12 @@ def _rates(found: Found) -> Claim:
 def _strength(found: Found) -> Claim:
     said, ends = detectors(found), (found.strengths[0], found.strengths[-1])
     moved = {name: said[name].rate(ATTACKED, ends[1]) - said[name].rate(ATTACKED, ends[0]) for name in said}
-    falls = -0.2 <= moved["deviation"] < 0
-    stays = abs(moved["NoiseCAM"]) < 0.05
+    falls = -0.2 <= moved[DEVIATION] < 0
+    stays = abs(moved[CLUSTERS]) < 0.05
     return Claim(
         paper="From 25 to 400 % the deviation's TPR falls slightly and NoiseCAM's does not change.",
         ours=f"TPR changes by {100 * moved['deviation']:+.0f} points (deviation) and {100 * moved['NoiseCAM']:+.0f} "
         "(NoiseCAM).",
-        held=HELD if falls and stays else PARTLY if falls or stays else NOT,
+        held=_held(found, HELD if falls and stays else PARTLY if falls or stays else NOT),
         why="In the released code 25, 200 and 400 % are nearly the same direction, and 50 and 100 % another.",
     )

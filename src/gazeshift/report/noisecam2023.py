@@ -1,7 +1,9 @@
 """The page of the noisecam2023 study: every figure of the paper, and which reading of it, if any, detects."""
 
+from dataclasses import replace
+
 from gazeshift.report import _noisecam_charts as draw
-from gazeshift.report._document import Document, Section, Table, number, share
+from gazeshift.report._document import Chart, Document, Section, Table, number, share
 from gazeshift.report._noisecam_gallery import galleries
 from gazeshift.report._noisecam_numbers import CLEAN, NOISE, WAYS, Found, read_found
 from gazeshift.report._noisecam_words import claims, findings, nothing
@@ -16,6 +18,11 @@ __all__ = ["noisecam2023"]
 PAPER = (
     "Tan, Renkhoff, Velasquez, Wang, Li, Wang, Niu, Yang, Liu, Song: NoiseCAM: Explainable AI for the Boundary Between "
     "Noise and Adversarial Attacks (2023)"
+)
+
+COUNTED = (
+    "An example is classified otherwise than its clean image. Both detectors are tested on all of them; "
+    "similarities of the layers are of those classified right before."
 )
 
 
@@ -39,20 +46,26 @@ def noisecam2023(study: Study) -> Document:
 
 
 def _sections(study: Study, found: Found) -> list[Section]:
-    sections = [
-        Section(title="Examples", items=[outcomes(found.gaze), *([_fooled(found)] if found.gaze.images else [])])
-    ]
+    seeds = replace(outcomes(found.gaze), about=COUNTED)
+    examples = [seeds, _fooled(found)] if found.gaze.images else [seeds]
+    sections = [Section(title="Examples", items=examples)]
     if found.gaze.found is None or not found.gaze.main.any():
         return sections
     kinds = (ATTACKED_SIDE, NOISE_SIDE)
-    deviation = [*(draw.similarity(found, kind) for kind in kinds), draw.compromise(found)]
-    together = [draw.accuracy(found), draw.rates(found), draw.receiver(found), draw.areas(found)]
-    readings = [draw.combinations(found, CLEAN), draw.combinations(found, NOISE), draw.best(found)]
+    deviation: list[Chart] = [*(draw.similarity(found, kind) for kind in kinds), draw.compromise(found)]
+    together: list[Chart | Table] = [
+        draw.accuracy(found),
+        draw.rates(found),
+        draw.receiver(found),
+        draw.areas(found),
+        draw.strengths(found),
+    ]
+    readings: list[Chart | Table] = [draw.combinations(found, CLEAN), draw.combinations(found, NOISE), draw.best(found)]
     return [
         *sections,
         Section(title="Pictures", items=galleries(study)),
         Section(title="Behaviour of the layers", items=deviation),
-        Section(title="Both detectors", items=[*together, draw.strengths(found)]),
+        Section(title="Both detectors", items=together),
         Section(title="Every reading of NoiseCAM", items=readings, about=(_learned(study),)),
     ]
 
@@ -65,7 +78,10 @@ def _facts(study: Study, found: Found) -> list[tuple[str, str]]:
         ("Images", f"{images['used']} of {images['source']}: {parts['calibration']} calibrate, {parts['test']} test"),
         ("Attack", f"examples of the set {settings['set']}" if settings["set"] else settings["attack"]),
         ("NoiseCAM", f"{found.main.map}, {WAYS[found.main.binarise]}, DBSCAN within 2 pixels, 3 points"),
-        ("Deviation", f"{manifest['probe']}, {settings['noise_images']} noisy versions, {found.deviated} examples"),
+        (
+            "Deviation",
+            f"{manifest['probe']}, {settings['noise_images']} noisy versions; {found.deviated} of the examples",
+        ),
         ("Cost", f"{number(manifest['cost']['ratio'])} x its bare forward and backward passes"),
     ]
 
@@ -76,8 +92,8 @@ def _warnings(study: Study, found: Found) -> list[str]:
         said.append(nothing(found))
     elif found.tested < 30 or (found.deviated and found.deviated < 30):
         said.append(
-            f"Small numbers: NoiseCAM was tested on {found.tested} examples, the deviation on {found.deviated}. A rate of "
-            f"{found.tested} has a standard error of up to {share(0.5 / max(1, found.tested) ** 0.5)}."
+            f"Small numbers: NoiseCAM was tested on {found.tested} examples, the deviation on {found.deviated}. A rate "
+            f"of {found.tested} has a standard error of up to {share(0.5 / max(1, found.tested) ** 0.5)}."
         )
     if study.has("fitted") and any(row["benign"] == 0 for row in study.table("fitted", ["benign"]).to_pylist()):
         said.append("No calibration image has an example, so nothing was calibrated: gates are 0.")
@@ -87,8 +103,8 @@ def _warnings(study: Study, found: Found) -> list[str]:
 def _learned(study: Study) -> str:
     benign = study.table("fitted", ["benign"])["benign"].to_pylist() if study.has("fitted") else []
     return (
-        f"Gates and levels were learned from {max(benign, default=0)} benign calibration images, clean and noisy, so that "
-        "at most 5 % of them are taken for attacks; everything shown is measured on other images."
+        f"Gates and levels were learned from {max(benign, default=0)} benign calibration images, clean and noisy, so "
+        "that at most 5 % of them are taken for attacks; everything shown is measured on other images."
     )
 
 

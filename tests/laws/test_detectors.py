@@ -1,0 +1,118 @@
+"""What every detector must do. A new file in detectors/ is tested here by itself."""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gazeshift import registry
+from gazeshift.detectors import calibrate
+from gazeshift.pipeline import rows_of, sight
+from gazeshift.records import Sighting
+from gazeshift.seeds import generator_for
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "parts"))
+from _networks import Plain, classifier_of, images_of, seeded
+
+# Settings that make a part quick or complete, and settings beside these under which the laws must hold too.
+NEEDED: dict[str, dict[str, Any]] = {"behaviour_deviation": {"noise_images": 20}}
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "behaviour_deviation": [{"rule": "median", "by": "z"}, {"cleaning": "joint_rows", "by": "p_value"}],
+    "noisecam_dbscan": [{"binarise": "absolute"}, {"factor": "logit", "binarise": "otsu"}, {"grid": "native"}],
+}
+CASES = [
+    pytest.param(registry.build("detectors", name, **NEEDED.get(name, {}), **more), id=f"{name} {more}")
+    for name in registry.names("detectors")
+    for more in [{}, *VARIANTS.get(name, [])]
+]
+
+
+@pytest.fixture(params=CASES)
+def detector(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Any:
+    return classifier_of(seeded(Plain))
+
+
+def generators(n: int, start: int = 0) -> list[torch.Generator]:
+    return [generator_for(0, "law", str(at)) for at in range(start, start + n)]
+
+
+def seen(classifier: Any, detector: Any, images: Any, start: int = 0) -> Sighting:
+    return sight(classifier, images, detector, generator=generators(len(images), start))
+
+
+def fitted(classifier: Any, detector: Any) -> Any:
+    return detector.fit([seen(classifier, detector, images_of(12, seed=5))])
+
+
+def test_is_frozen_settings(detector: Any) -> None:
+    assert dataclasses.is_dataclass(detector)
+    field = dataclasses.fields(detector)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(detector, field, None)
+
+
+def test_asks_for_layers_and_maps_that_there_are(detector: Any, classifier: Any) -> None:
+    known = classifier.layers((16, 16))
+    wanted = detector.layers(known)
+    assert wanted
+    assert set(wanted) <= {layer.name for layer in known}
+    assert all(callable(registry.build("cams", name)) for name in detector.cams)
+
+
+def test_views_are_images_and_repeat_themselves(detector: Any) -> None:
+    images = images_of()
+    before = images.clone()
+    first, again = (detector.views(images, generator=generators(4)) for _ in range(2))
+    assert len(first) == len(again)
+    for one, two in zip(first, again, strict=True):
+        assert one.shape == images.shape
+        assert one.min() >= 0
+        assert one.max() <= 1
+        assert torch.equal(one, two)
+    assert torch.equal(images, before)
+
+
+def test_one_score_for_each_image_whatever_its_company(detector: Any, classifier: Any) -> None:
+    images, learned = images_of(5), fitted(classifier, detector)
+    together = learned.score(seen(classifier, learned, images))
+    assert together.shape == (5,)
+    assert together.isfinite().all()
+    alone = [learned.score(seen(classifier, learned, images[at : at + 1], at)).item() for at in range(5)]
+    torch.testing.assert_close(together.double(), torch.tensor(alone).double(), atol=1e-3, rtol=1e-3)
+
+
+def test_fitting_leaves_the_detector_as_it_was(detector: Any, classifier: Any) -> None:
+    before, state = dataclasses.asdict(detector), torch.get_rng_state()
+    learned = fitted(classifier, detector)
+    assert type(learned) is type(detector)
+    assert dataclasses.asdict(detector) == before
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_fitting_reads_benign_images_one_by_one(detector: Any, classifier: Any) -> None:
+    whole = seen(classifier, detector, images_of(12, seed=5))
+
+    def part(at: int) -> Sighting:
+        own, *views = (rows_of(one, slice(at, at + 1)) for one in (whole.own, *whole.views))
+        return Sighting(own=own, views=tuple(views))
+
+    assert detector.fit(part(at) for at in range(12)) == detector.fit([whole])
+
+
+def test_false_alarms_on_fresh_clean_images_stay_under_the_rate(detector: Any, classifier: Any) -> None:
+    learned = fitted(classifier, detector)
+    scores = learned.score(seen(classifier, learned, images_of(80, seed=9)))
+    rates = []
+    for split in range(60):
+        order = torch.randperm(80, generator=generator_for(split, "split"))
+        line = calibrate(scores[order[:39]], 0.1)
+        rates.append(float((scores[order[39:]] > line).float().mean()))
+    assert sum(rates) / len(rates) <= 0.1 + 0.02

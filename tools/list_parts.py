@@ -10,6 +10,7 @@ FAMILIES = {
     "cams": "Maps of where a classifier looks, drawn at every layer in one pass.",
     "measures": "One number per image from two maps or images; two of them summarise NISSIM over images and levels.",
     "interventions": "Changes to pixels, filters or training.",
+    "detectors": "Ways to suspect a single image; `sight()` looks, the detector scores.",
     "models": "Sources of classifiers.",
     "studies": "Experiments: `gazeshift study NAME`.",
 }

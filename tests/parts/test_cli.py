@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from gazeshift import cli
+from gazeshift import cli, registry
+from gazeshift.cli import listing
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _small_study import make_images, make_network
@@ -104,6 +106,30 @@ def test_list_names_every_part_and_layer(run, model):
     code, printed, _ = run("list", "layers", "--model", model)
     assert code == 0
     assert "second" in printed
+
+
+def test_list_cuts_no_name_short(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    _, printed, _ = run("list", "layers", "--model", "timm:xception")
+    assert "block1.rep.0.conv1 " in printed
+    assert "\u2026" not in printed + run("list")[1]
+
+
+def test_list_tells_settings_as_people_write_them():
+    values = (8 / 255, 0.5 / 255, 0.1, 1.8, 9.0, 1e-12, 3, "grad_cam", None)
+    assert [listing._shown(value) for value in values] == [
+        *("8/255", "0.5/255", "0.1", "1.8", "9.0", "1e-12", "3", "grad_cam", "None")
+    ]
+
+
+def test_a_broken_part_of_another_package_is_listed_beside_the_others(run, monkeypatch):
+    broken = {"broken": EntryPoint("broken", "no_such_package_anywhere:Attack", "gazeshift.attacks")}
+    monkeypatch.setattr(registry, "_foreign", lambda family: broken if family == "attacks" else {})
+    code, printed, _ = run("list", "attacks")
+    assert code == 0
+    words = " ".join(printed.split())
+    assert "fgsm" in words
+    assert "cannot be used:" in words
 
 
 BAD = {

@@ -1,8 +1,14 @@
 """``gazeshift list``."""
 
-from typing import Literal
+from dataclasses import MISSING
+from typing import TYPE_CHECKING, Literal
+
+from rich.markup import escape
 
 from gazeshift.errors import SettingsError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 KINDS = ("attacks", "cams", "measures", "interventions", "models", "studies")
 
@@ -36,21 +42,31 @@ def _parts(kind: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from gazeshift.registry import accepted, find, names, summary
+    from gazeshift.registry import catalogue
 
-    table = Table("name", "settings", "what it is", title=kind, title_justify="left", box=None, pad_edge=False)
-    for name in names(kind):
-        part = find(kind, name)
-        settings = ", ".join(f"{key}={_shown(getattr(part, key, ''))}" for key in accepted(part))
-        shown = f"{name}:NAME" if name in ("torchvision", "timm", "module") else name
-        table.add_row(shown, settings, summary(kind, name))
+    table = Table(title=kind, title_justify="left", box=None, pad_edge=False)
+    _columns(table, "name", "settings", "what it is")
+    for entry in catalogue(kind):
+        settings = ", ".join(f"{key}={_shown(value)}" for key, value in entry.settings.items())
+        name = f"{entry.name}:NAME" if entry.name in ("torchvision", "timm", "module") else entry.name
+        table.add_row(escape(name), escape(settings), escape(entry.summary))
     Console().print(table, "")
 
 
+def _columns(table: "Table", first: str, *others: str) -> None:
+    """Nothing is cut short: the first column stays on one line, so that its names can be copied."""
+    table.add_column(first, no_wrap=True, overflow="ignore")
+    for other in others:
+        table.add_column(other, overflow="fold")
+
+
 def _shown(value: object) -> str:
-    """A default as people write it: 8/255 and not 0.0313725."""
+    """A default as people write it: 8/255 and not 0.0313725, 0.1 and not 25.5/255."""
+    if value is MISSING:
+        return "?"
     steps = value * 255 if isinstance(value, float) else 0.0
-    return f"{steps:.0f}/255" if steps >= 1 and abs(steps - round(steps)) < 1e-9 and steps != 255 else str(value)
+    in_levels = steps and len(str(value)) > len("0.0001") and abs(steps - round(steps, 2)) < 1e-9
+    return f"{round(steps, 2):g}/255" if in_levels else str(value)
 
 
 def _layers(model: str, selector: str, input_size: int | None) -> None:
@@ -64,9 +80,11 @@ def _layers(model: str, selector: str, input_size: int | None) -> None:
     size = (input_size, input_size) if input_size else None
     if size is None and classifier.input_size is None:
         raise SettingsError(f"{model} has no input size of its own, and its layers depend on it: --input-size 224.")
-    table = Table("layer", "kind", "channels", "map", "also called", "next", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    _columns(table, "layer", "kind", "channels", "map", "also called", "next")
     for layer in select(classifier.layers(size), selector, model):
         channels, height, width = layer.shape
         kinds = " ".join(sorted(layer.kinds))
-        table.add_row(layer.name, kinds, str(channels), f"{height}x{width}", " ".join(layer.aliases), layer.followed_by)
+        area, aliases = f"{height}x{width}", escape(" ".join(layer.aliases))
+        table.add_row(escape(layer.name), kinds, str(channels), area, aliases, layer.followed_by)
     Console().print(table)

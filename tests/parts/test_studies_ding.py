@@ -20,15 +20,14 @@ from gazeshift import report
 from gazeshift.errors import DataError, ModelError, SettingsError
 from gazeshift.interventions.scale_filters import ScaleFilters
 from gazeshift.report._ding_numbers import area, change_statistic, roc
-from gazeshift.studies._attack_run import AttackRun
 from gazeshift.studies._ding_maps import PADDED, averaged, map_rmse, padded, ranked_layers, ranking, summed
 from gazeshift.studies._ding_train import noisy, split
 from gazeshift.studies._examples import open_pairs
-from gazeshift.studies._set_settings import SetSettings
 from gazeshift.studies.ding2022 import Ding2022
 
 sys.path.insert(0, str(Path(__file__).parent))
-from _small_study import make_images, make_network
+from _ding_study import HIDDEN, SMALL, make_parts, make_settings
+from _small_study import make_images
 
 TABLE_8 = [  # clean before, after, adversarial before, after, and whether the adversarial label stayed
     (95.10, 98.37, 90.42, 95.23, True),
@@ -40,58 +39,6 @@ TABLE_8 = [  # clean before, after, adversarial before, after, and whether the a
     (80.22, 77.62, 99.86, 99.93, True),
     (92.53, 92.45, 98.12, 96.83, True),
 ]
-SMALL = {
-    "examples": 2,
-    "draws": 2,
-    "pixels": 20,
-    "values": "0,255",
-    "top": 3,
-    "epochs": 2,
-    "detector": "",
-    "detector_side": 64,
-    "detector_epochs": 1,
-    "train_batch": 4,
-    "gallery": 1,
-    "device": "cpu",
-    "batch_size": 4,
-}
-DETECTOR = """
-import sys
-
-sys.path.insert(0, FOLDER)
-import torch
-from torch import nn
-
-from tiny_network import tiny
-
-
-def small():
-    torch.manual_seed(0)
-    convs = nn.Conv2d(3, 4, 3, stride=2), nn.ReLU()
-    return nn.Sequential(*convs, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
-
-
-def balanced():
-    network = tiny()
-    images = torch.rand((64, 3, 32, 32), generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        network.head.weight.mul_(20)
-        network.head.bias.zero_()
-        network.head.bias.sub_(network(images).mean(0))
-    return network
-"""
-HIDDEN = """
-import sys
-
-sys.path.insert(0, FOLDER)
-from _networks import Residual, seeded
-
-
-def made():
-    network = seeded(Residual)
-    network.input_size = 32
-    return network
-"""
 
 
 def row(before: float, after: float, *, stayed: bool = True) -> dict:
@@ -146,29 +93,13 @@ def test_differences_of_maps_against_numpy_and_the_padded_stem_of_a_resnet():
 
 
 @pytest.fixture(scope="module")
-def model_and_images(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ding")
-    images = make_images(folder / "images", 10)
-    make_network(folder)
-    file = folder / "networks.py"
-    file.write_text(DETECTOR.replace("FOLDER", repr(str(folder))))
-    return {"model": f"module:{file}:balanced", "images": images, "detector": f"module:{file}:small"}
+def parts(tmp_path_factory):
+    return make_parts(tmp_path_factory.mktemp("ding"))
 
 
 @pytest.fixture(scope="module")
-def settings(model_and_images, tmp_path_factory):
-    """Settings of a study over a small set, strong enough to fool the tiny network."""
-    place = tmp_path_factory.mktemp("set") / "made"
-    wanted = {name: model_and_images[name] for name in ("model", "images")}
-    labels = place.parent / "labels.csv"
-    model = gs.load(wanted["model"])
-    batch = gs.open_source(wanted["images"]).read(0, 10, model.preprocessing)
-    own = model(batch.images).argmax(1).tolist()  # its own answers, so that it is right
-    rows = [f"{name},{label}" for name, label in zip(batch.ids, own, strict=True)]
-    labels.write_text("\n".join(["file,label", *rows]) + "\n")
-    made = SetSettings(**wanted, labels=labels, epsilon=0.5, health_images=0, device="cpu")
-    AttackRun("pgd", made, place).run()
-    return SMALL | {"model": wanted["model"], "detector": model_and_images["detector"], "sets": f"strong={place}"}
+def settings(parts, tmp_path_factory):
+    return make_settings(tmp_path_factory.mktemp("set"), parts)
 
 
 @pytest.fixture(scope="module")
@@ -280,8 +211,8 @@ def test_the_page_has_every_figure_and_table_of_the_paper(finished):
     assert len(made.findings) == 3
 
 
-def test_no_adversarial_example_is_said_and_not_an_error(settings, model_and_images, tmp_path):
-    given = {name: model_and_images[name] for name in ("images", "model", "detector")}
+def test_no_adversarial_example_is_said_and_not_an_error(settings, parts, tmp_path):
+    given = {name: parts[name] for name in ("images", "model", "detector")}
     weak = SMALL | given | {"attack": "gaussian", "epsilon": "0.0001", "epochs": 0, "detector_epochs": 0}
     out = Ding2022(**weak).run(tmp_path / "out")
     made = report.make(out)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gazeshift.attacks._balls import project, random_start, steepest
 from gazeshift.attacks.pgd import Pgd
-from gazeshift.seeds import generator_for
+from gazeshift.seeds import generator_for, uniform
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -187,3 +187,11 @@ def test_a_model_in_half_precision_is_attacked_through_its_small_probabilities()
     attack = Pgd(epsilon=0.25, steps=4, random_start=False)
     attacked = attack(softmax_regression(weights), images, torch.tensor([0]), generator=generator_for(0))
     assert (attacked == 0.25).all()
+
+
+def test_a_photograph_of_equal_changes_is_brought_to_the_exact_length() -> None:
+    """A float32 norm that adds one value after the other is 2e-5 too short here, and the ball would be left."""
+    images = torch.full((1, 3, 224, 224), 0.5)
+    signs = uniform(images.shape, generator_for(0), torch.device("cpu")).sub(0.5).sign()
+    change = (project(images + 8 / 255 * signs, images, 3.0, "l2") - images).double()
+    assert float(change.square().sum().sqrt()) == pytest.approx(3.0, rel=2e-6)

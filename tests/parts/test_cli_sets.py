@@ -83,7 +83,12 @@ def test_info_verify_and_export(run, home, tmp_path):
     assert f"0 of {success} examples that fool the model do not any more" in printed
     code, printed, _ = run("set", "info", tmp_path / "png")
     assert (code, printed) == (0, "folders: 14 of 14 attacked images can be used, with clean images, labels given\n")
-    assert run("set", "verify", tmp_path / "png")[0] == 0
+    assert run("set", "verify", tmp_path / "png")[:2] == (0, "14 images read\n")
+    model = make_quadrant_network(home)
+    code, printed, shown = run("set", "verify", tmp_path / "png", "--model", model, "--device", "cpu")
+    assert code == 0, shown
+    assert f"is wrong on {14 - right} clean images\n" in printed
+    assert f"is wrong on {counts['wrong_after']} attacked images\n" in printed
 
 
 def test_findings_are_shown(run, home, tmp_path):

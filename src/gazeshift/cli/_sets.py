@@ -58,6 +58,9 @@ def verified(found: AdversarialSet, classifier: Classifier | None, *, size: int,
     lines = [f"{seen.images} images read" + (f", {hashes} shards fit their hashes" if hashes else "")]
     if seen.predicted and seen.counts:
         lines.append(f"every prediction holds; confidences differ by {seen.largest:.1e} at most")
+    lines += [
+        f"{classifier.name} is wrong on {count} {kind} images" for kind, count in seen.wrong.items() if classifier
+    ]
     return lines + _outcome(found.manifest["counts"]) if seen.counts else lines
 
 

@@ -36,6 +36,6 @@ def attacked_levels(
         room = math.floor(epsilon * 255 + SLACK)
         levels = levels.clamp(before - room, before + room)
     elif norm == "l2" and epsilon is not None:
-        lengths = torch.linalg.vector_norm(levels - before, dim=(1, 2, 3), keepdim=True)
+        lengths = (levels - before).square().sum((1, 2, 3), keepdim=True).sqrt()
         levels = torch.where(lengths > epsilon * 255 + SLACK, before + (after - before).trunc(), levels)
     return levels.clamp(0, 255).to(torch.uint8)

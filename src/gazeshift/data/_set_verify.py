@@ -1,5 +1,6 @@
 """Checks a set from the disk up: bytes against hashes, numbers against pixels, predictions against the model."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,9 +25,10 @@ class Verified:
 
     Args:
         images: examples that were read.
-        predicted: whether a model predicted them again.
+        predicted: whether a model's answers were compared with the set's.
         largest: largest difference of a confidence from the set's; NaN if nothing was predicted.
         counts: what `counted` makes of the rows; empty for folders.
+        wrong: of folders with labels and a model, its errors on the ``clean`` and the ``attacked`` images; else empty.
         problems: one sentence for each thing that is wrong; empty if all is well.
     """
 
@@ -34,6 +36,7 @@ class Verified:
     predicted: bool
     largest: float
     counts: Mapping[str, int]
+    wrong: Mapping[str, int]
     problems: tuple[str, ...]
 
 
@@ -47,7 +50,7 @@ def verify_set(
     """Read the whole set again and compare: hashes, norms, counts; and with a classifier every prediction.
 
     A prediction holds if the class that the set names still has the confidence that it names, and no other class has
-    clearly more, both within `TOLERANCE`.
+    clearly more, both within `TOLERANCE`. Folders name no predictions: the model's errors on them are counted.
 
     Raises:
         ModelError: the set was made for another model.
@@ -55,7 +58,8 @@ def verify_set(
     if classifier is not None:
         found.check_model(classifier)
     problems: list[str] = []
-    total: dict[str, int] = {}
+    total: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
     images, largest = 0, 0.0
     for piece in found.pieces:
         try:
@@ -64,18 +68,20 @@ def verify_set(
                 worst, wrong = _check_predictions(pairs, classifier, found.manifest.get("attack", {}))
                 largest, images = max(largest, worst), images + len(pairs)
                 problems += [*wrong, *(f"{skip.id}: {skip.reason}" for skip in pairs.skipped)]
-                total = {name: total.get(name, 0) + value for name, value in counted(pairs.facts, pairs.labels).items()}
+                total.update(counted(pairs.facts, pairs.labels))
+                errors.update(_errors(pairs, classifier))
                 progress(images, len(found), "images")
         except DataError as cause:
             problems.append(str(cause))
     if not problems:
         problems += _check_counts(found, total)
-    done = classifier is not None
+    done = classifier is not None and bool(total)
     return Verified(
         images=images,
         predicted=done,
         largest=largest if done else float("nan"),
         counts=total,
+        wrong=errors,
         problems=tuple(problems),
     )
 
@@ -89,12 +95,23 @@ def counted(facts: Mapping[str, Any], labels: Any) -> dict[str, int]:
     return {"used": len(facts["success"]), **sums, "wrong_after": wrong}
 
 
+def _errors(pairs: Pairs, classifier: Classifier | None) -> dict[str, int]:
+    """How many images of folders the model gets wrong."""
+    if classifier is None or pairs.facts or pairs.labels is None:
+        return {}
+    shown = (
+        {"attacked": pairs.attacked} if pairs.images is None else {"clean": pairs.images, "attacked": pairs.attacked}
+    )
+    return {kind: int((_scores(classifier, images).argmax(1) != pairs.labels).sum()) for kind, images in shown.items()}
+
+
 def _check_rows(pairs: Pairs) -> Iterator[str]:
     """The stored norms and flags against the pixels."""
     if not pairs.facts or pairs.images is None or pairs.labels is None:
         return
     change = (pairs.attacked - pairs.images).flatten(1)
-    for name, measured in (("linf", change.abs().amax(1)), ("l2", torch.linalg.vector_norm(change, dim=1))):
+    lengths = change.double().square().sum(1).sqrt()  # float32 norms of photographs are off by more than the tolerance
+    for name, measured in (("linf", change.abs().amax(1)), ("l2", lengths)):
         stored = torch.from_numpy(pairs.facts[name].copy())
         away = (measured - stored).abs() > NORM_TOLERANCE * (1 + stored)
         yield from (

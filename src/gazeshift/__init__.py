@@ -11,22 +11,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gazeshift.data import demo_images, open_source, read_image
+    from gazeshift.data import demo_images, open_set, open_source, read_image
     from gazeshift.errors import GazeshiftError
     from gazeshift.models import Classifier, Preprocessing, load, preflight
-    from gazeshift.pipeline import attack, compare, gaze, look
-    from gazeshift.records import Attacked, Comparison, Evidence
+    from gazeshift.pipeline import attack, compare, gaze, look, sight
+    from gazeshift.records import Attacked, Comparison, Evidence, Sighting
     from gazeshift.registry import build, find, names
     from gazeshift.seeds import generator_for
 
 __version__ = "0.1.0"
 
 _PLACES = {
-    "data": ("demo_images", "open_source", "read_image"),
+    "data": ("demo_images", "open_set", "open_source", "read_image"),
     "errors": ("GazeshiftError",),
     "models": ("Classifier", "Preprocessing", "load", "preflight"),
-    "pipeline": ("attack", "compare", "gaze", "look"),
-    "records": ("Attacked", "Comparison", "Evidence"),
+    "pipeline": ("attack", "compare", "gaze", "look", "sight"),
+    "records": ("Attacked", "Comparison", "Evidence", "Sighting"),
     "registry": ("build", "find", "names"),
     "seeds": ("generator_for",),
 }
@@ -39,6 +39,7 @@ __all__ = [
     "Evidence",
     "GazeshiftError",
     "Preprocessing",
+    "Sighting",
     "attack",
     "build",
     "compare",
@@ -49,9 +50,11 @@ __all__ = [
     "load",
     "look",
     "names",
+    "open_set",
     "open_source",
     "preflight",
     "read_image",
+    "sight",
 ]
 
 

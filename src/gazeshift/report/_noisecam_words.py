@@ -195,7 +195,7 @@ def _strength(found: Found) -> Claim:
     stays = abs(moved[CLUSTERS]) < 0.05
     return Claim(
         paper="From 25 to 400 % the deviation's TPR falls slightly and NoiseCAM's does not change.",
-        ours=f"TPR changes by {100 * moved['deviation']:+.0f} points (deviation) and {100 * moved['NoiseCAM']:+.0f} "
+        ours=f"TPR changes by {100 * moved[DEVIATION]:+.0f} points (deviation) and {100 * moved[CLUSTERS]:+.0f} "
         "(NoiseCAM).",
         held=_held(found, HELD if falls and stays else PARTLY if falls or stays else NOT),
         why="In the released code 25, 200 and 400 % are nearly the same direction, and 50 and 100 % another.",

@@ -51,7 +51,7 @@ def test_everything_is_drawn_and_nothing_is_said(browser, path, width, scheme):
     page.goto(path.as_uri())
     page.wait_for_selector("html[data-ready]", state="attached", timeout=60_000)
     charts = page.locator("[data-chart]")
-    assert charts.count() == 6  # two histograms, painted pixels, layers, epochs, ROC
+    assert charts.count() == 7  # two histograms, painted pixels, layers, accuracy of both sides, ROC
     for at in range(charts.count()):
         assert charts.nth(at).locator("svg.main-svg").first.bounding_box()["height"] > 250
     items = set(page.locator(".item").all_inner_texts())

@@ -47,18 +47,17 @@ def adversarial(one: OneSet) -> Table:
     )
 
 
-def epochs(one: OneSet) -> Chart:
-    """Accuracy by epoch, for every size."""
+def epochs(one: OneSet, side: str) -> Chart:
+    """Accuracy on one side by epoch, for every size."""
     sizes = one.trained()
     longest = max((len(found["epochs"]) for found in sizes), default=0)
     series = {}
     for found in sizes:
-        for side in ("clean", "attacked"):
-            values: list[float | None] = [row[f"{side}_accuracy"] for row in found["epochs"]]
-            series[f"{found['size']}, {side}"] = values + [None] * (longest - len(values))
+        values: list[float | None] = [row[f"{side}_accuracy"] for row in found["epochs"]]
+        series[f"{found['size']} examples"] = values + [None] * (longest - len(values))
     return lines(
-        f"Accuracy during adversarial training, {one.name}",
-        list(range(longest)),
+        f"Accuracy on {'clean' if side == 'clean' else 'adversarial'} images during training, {one.name}",
+        [str(at) for at in range(longest)],
         series,
         x_title="epoch (0: before)",
         y_title="accuracy",

@@ -90,7 +90,7 @@ def _sections(manifest: Mapping[str, Any], sets: Sequence[OneSet]) -> list[Secti
         ),
         _section(
             "Does training on them help?",
-            [item for one in sets for item in (trainings.adversarial(one), trainings.epochs(one))],
+            [item for one in sets for item in _training(one)],
         ),
         _section("Can a network learn to tell?", [item for one in sets for item in _detector(one, named)]),
         _section("Whose maps were ranked?", [tables.structure(manifest["layers"])]),
@@ -104,6 +104,10 @@ def _section(title: str, items: Sequence[Table | Chart | Gallery]) -> Section:
 def _maps(one: OneSet) -> list[Table | Chart | Gallery]:
     most, least = (tables.ranked(one, least=least) for least in (False, True))
     return [tables.layers_chart(one), most, least, trainings.feature_gallery(one)]
+
+
+def _training(one: OneSet) -> list[Table | Chart | Gallery]:
+    return [trainings.adversarial(one), *(trainings.epochs(one, side) for side in ("clean", "attacked"))]
 
 
 def _detector(one: OneSet, classes: str) -> list[Table | Chart | Gallery]:

@@ -80,6 +80,11 @@ def test_views_are_images_and_repeat_themselves(detector: Any) -> None:
     assert torch.equal(images, before)
 
 
+def test_views_are_explained_for_the_class_of_the_image(detector: Any, classifier: Any) -> None:
+    found = seen(classifier, detector, images_of(4))
+    assert all(torch.equal(view.explained, found.own.predicted) for view in found.views)
+
+
 def test_one_score_for_each_image_whatever_its_company(detector: Any, classifier: Any) -> None:
     images, learned = images_of(5), fitted(classifier, detector)
     together = learned.score(seen(classifier, learned, images))

@@ -71,6 +71,16 @@ def test_the_five_steps():
         assert (float(detector.score(found)[at]) > 0) == decided
 
 
+def test_views_of_another_class_are_explained_for_the_images_own():
+    network, images = seeded(Plain), images_of(12, seed=3)
+    with torch.no_grad():
+        network.head.bias.sub_(network(images).mean(0))
+    detector = BehaviourDeviation(noise_images=20, variance=0.2)
+    found = sight(classifier_of(network), images, detector, generator=generators(12))
+    assert any(bool((view.predicted != found.own.predicted).any()) for view in found.views)
+    assert all(torch.equal(view.explained, found.own.predicted) for view in found.views)
+
+
 def read(similarity, null, **settings):
     detector = BehaviourDeviation(noise_images=5, alpha=0.2, **settings)
     values = torch.tensor([null], dtype=torch.float64)
@@ -86,6 +96,7 @@ def test_thresholds_by_hand():
     assert read(0.5, null, rule="absolute", level=0.4).threshold.item() == 0.4
     assert read(0.65, null).p_value.item() == pytest.approx(2 / 6)
     assert read(0.1, null).p_value.item() == pytest.approx(1 / 6)
+    assert read(0.7, null).p_value.item() == pytest.approx(3 / 6), "an equal one counts"
     assert read(0.5, null).z.item() == pytest.approx(0.3 / np.std(null))
     assert read(0.67, null).margin.item() > 0 > read(0.69, null).margin.item()
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from gazeshift.report._renkhoff_numbers import Numbers, numbers
+from gazeshift.report._renkhoff_numbers import Numbers, numbers, short
 from gazeshift.report._study import Study
 
 CLEAN, ATTACKED, NOISE = "clean", "attacked", "noise"
@@ -95,12 +95,14 @@ class Found:
         verdicts: by combination.
         deviation: of one layer.
         main: the combination that was followed through all strengths.
+        probe: the layer of the deviation.
     """
 
     gaze: Numbers
     verdicts: Mapping[Combination, Scores]
     deviation: Scores
     main: Combination
+    probe: str
 
     @property
     def strengths(self) -> tuple[float, ...]:
@@ -143,21 +145,29 @@ class Found:
 
 def read_found(study: Study) -> Found:
     """All numbers of a finished study."""
-    verdicts, deviation = study.table("verdicts"), None
-    if study.has("behaviour"):
-        deviation = study.table("behaviour")
-    names = Combination._fields
-    keys = list(zip(*(verdicts[name].to_pylist() for name in names), strict=True))
-    places: dict[tuple[str, ...], list[int]] = {}
-    for at, key in enumerate(keys):
-        places.setdefault(key, []).append(at)
+    verdicts, called = study.table("verdicts"), _names(study)
+    keys = zip(*(verdicts[name].to_pylist() for name in Combination._fields), strict=True)
+    places: dict[Combination, list[int]] = {}
+    for at, (layer, *rest) in enumerate(keys):
+        places.setdefault(Combination(called.get(layer, layer), *rest), []).append(at)
     columns = {name: verdicts[name].to_numpy(zero_copy_only=False) for name in verdicts.column_names}
     return Found(
         gaze=numbers(study),
-        verdicts={Combination(*key): _verdicts({n: c[at] for n, c in columns.items()}) for key, at in places.items()},
-        deviation=_deviation(deviation),
-        main=Combination(**study.manifest["main"]),
+        verdicts={key: _verdicts({name: column[at] for name, column in columns.items()}) for key, at in places.items()},
+        deviation=_deviation(study.table("behaviour") if study.has("behaviour") else None),
+        main=_main(study, called),
+        probe=called.get(study.manifest["probe"], study.manifest["probe"]),
     )
+
+
+def _main(study: Study, called: Mapping[str, str]) -> Combination:
+    main = Combination(**study.manifest["main"])
+    return main._replace(layer=called.get(main.layer, main.layer))
+
+
+def _names(study: Study) -> dict[str, str]:
+    """Layers as the papers' axes name them, where they do."""
+    return {layer["name"]: short((layer["name"], *layer["aliases"])) for layer in study.manifest["layers"]}
 
 
 def _verdicts(columns: Mapping[str, Any]) -> Scores:

@@ -11,6 +11,7 @@ from gazeshift.report._renkhoff_numbers import PREDICTED, mean, percent
 
 HELD, NOT, PARTLY, UNTESTED = "held", "did not hold", "partly", "not tested"
 BOTH = (CLEAN, NOISE)
+NEVER = 2 / 3  # accuracy without any alarm: two benign images for each attacked one
 ENOUGH = 20  # examples that both detectors saw
 OTHER = "Another model and other images. The paper does not say how its map becomes points."
 
@@ -45,7 +46,7 @@ def _each(found: Found) -> Iterator[str]:
 
 def _called(found: Found, name: str) -> str:
     if name == DEVIATION:
-        return f"The deviation of {found.gaze.manifest['probe']}"
+        return f"The deviation of {found.probe}"
     return f"NoiseCAM with clusters ({found.main.map}, {WAYS[found.main.binarise]})"
 
 
@@ -170,7 +171,7 @@ def _accuracy(found: Found) -> Claim:
         paper="NoiseCAM is the more accurate detector.",
         ours=f"Mean accuracy over strengths {share(one)} (NoiseCAM) and {share(two)} (deviation); no alarm at all has "
         "67 %.",
-        held=_held(found, HELD if one > two else NOT),
+        held=_held(found, NOT if one <= two else HELD if one > NEVER else PARTLY),
         why=OTHER,
     )
 

@@ -80,7 +80,7 @@ def _facts(study: Study, found: Found) -> list[tuple[str, str]]:
         ("NoiseCAM", f"{found.main.map}, {WAYS[found.main.binarise]}, DBSCAN within 2 pixels, 3 points"),
         (
             "Deviation",
-            f"{manifest['probe']}, {settings['noise_images']} noisy versions; {found.deviated} of the examples",
+            f"{found.probe}, {settings['noise_images']} noisy versions; {found.deviated} of the examples",
         ),
         ("Cost", f"{number(manifest['cost']['ratio'])} x its bare forward and backward passes"),
     ]

@@ -1,6 +1,8 @@
 """Looks at images and writes what was seen: overlays, raw arrays, a page."""
 
+import io
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from gazeshift.errors import DataError, OutputError
 from gazeshift.models import load, preflight
 from gazeshift.pipeline import look
 from gazeshift.records import Batch, Evidence, Skipped
+
+PAGE, MARK = "index.html", ".gazeshift-look"
 
 
 def look_at(
@@ -52,8 +56,9 @@ def look_at(
         first = f" The first: {skipped[0].id}: {skipped[0].reason}" if skipped else ""
         raise DataError(f"none of the {len(source) + len(source.skipped)} images can be used.{first}")
     page = _page(entries, skipped, classifier, [f"{finding.check}: {finding.detail}" for finding in findings])
-    _try_writing(out / "index.html", page.encode())
-    return [*lines, *(f"skipped {skip.id}: {skip.reason}" for skip in skipped), str(out / "index.html")]
+    _try_writing(out / PAGE, page.encode())
+    _forget_earlier(out, entries)
+    return [*lines, *(f"skipped {skip.id}: {skip.reason}" for skip in skipped), str(out / PAGE)]
 
 
 def _batches(source: ImageSource, size: int, classifier: Any) -> Iterator[Batch]:
@@ -62,6 +67,7 @@ def _batches(source: ImageSource, size: int, classifier: Any) -> Iterator[Batch]
 
 
 def _prepare(out: Path) -> None:
+    """A folder that is empty, or holds an earlier look, finished or not."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         present = sorted(path.name for path in out.iterdir())
@@ -69,8 +75,17 @@ def _prepare(out: Path) -> None:
         raise OutputError(
             f"{out} cannot be written ({cause.strerror}). Name a folder you may write to: --out."
         ) from cause
-    if present and "index.html" not in present:
+    if present and MARK not in present:
         raise OutputError(f"{out} is not empty and holds no earlier look ({present[0]}). Name another folder: --out.")
+    _try_writing(out / MARK, b"")
+
+
+def _forget_earlier(out: Path, entries: list[dict[str, Any]]) -> None:
+    """Remove the pictures of an earlier look that the page no longer shows."""
+    shown = {Path(entry["image"]).parent.name for entry in entries}
+    for image in out.glob("[0-9][0-9][0-9][0-9]*-*/image.png"):
+        if image.parent.name not in shown:
+            shutil.rmtree(image.parent, ignore_errors=True)
 
 
 def _write(evidence: Evidence, row: int, name: str, out: Path, number: int) -> dict[str, Any]:
@@ -89,7 +104,9 @@ def _write(evidence: Evidence, row: int, name: str, out: Path, number: int) -> d
             arrays[f"{layer}/{cam}"] = found
             shown = bool((found > 0).any())
             maps.append({"layer": layer, "cam": cam, "file": file.relative_to(out).as_posix(), "shown": shown})
-    np.savez_compressed(folder / "maps.npz", allow_pickle=False, **arrays)
+    stream = io.BytesIO()
+    np.savez_compressed(stream, allow_pickle=False, **arrays)
+    _try_writing(folder / "maps.npz", stream.getvalue())
     confidence, winner = evidence.logits[row].softmax(0).max(0)
     names = evidence.class_names
     answer = names[int(winner)] if int(winner) < len(names) else f"class {int(winner)}"

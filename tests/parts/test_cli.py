@@ -98,6 +98,47 @@ def test_look_writes_overlays_arrays_and_a_page(run, images, model, tmp_path):
     assert "bad.png" in page
 
 
+def test_look_replaces_an_earlier_look_and_nothing_else(run, images, model, tmp_path):
+    out = tmp_path / "looked"
+    asked = ("--model", model, "--out", out)
+    assert run("look", images / "000.png", images / "001.png", *asked)[0] == 0
+    assert run("look", images / "002.png", *asked, "--layers", "nonsense")[0] == 2
+    assert sorted(path.name for path in out.glob("[0-9]*")) == ["0000-000", "0001-001"]  # nothing lost
+    assert run("look", images / "002.png", *asked)[0] == 0
+    assert [path.name for path in out.glob("[0-9]*")] == ["0000-002"]
+    foreign = tmp_path / "2024-site"
+    (foreign / "2024-photos").mkdir(parents=True)
+    (foreign / "index.html").write_text("mine")
+    code, _, shown = run("look", images / "000.png", "--model", model, "--out", foreign)
+    assert code == 2
+    assert "holds no earlier look" in shown
+    assert (foreign / "index.html").read_text() == "mine"
+
+
+def test_a_full_disk_ends_a_look_with_one_sentence(run, images, model, tmp_path, monkeypatch):
+    def full(path: Path, content: bytes) -> None:
+        if path.suffix == ".npz":
+            raise OSError(28, "No space left on device")
+        path.touch()
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    code, _, shown = run("look", images / "000.png", "--model", model, "--out", tmp_path / "looked")
+    assert code == 2
+    assert "maps.npz cannot be written (No space left on device)" in shown
+
+
+def test_a_study_says_what_it_skipped(run, images, model, tmp_path):
+    (images / "001.png").write_bytes(b"")
+    (images / "004.png").write_bytes(b"no image")
+    out = tmp_path / "out"
+    code, printed, _ = run("study", "deviation", "--images", images, "--model", model, *STUDY, "--out", out)
+    assert code == 0
+    assert "skipped 2 images, all in the report; 001.png: 001.png is empty" in printed
+    page = (out / "report.html").read_text()
+    assert "001.png is empty" in page
+    assert "004.png is not an image" in page
+
+
 def test_list_names_every_part_and_layer(run, model):
     code, printed, _ = run("list")
     assert code == 0
@@ -144,6 +185,7 @@ BAD = {
     "epsilon 8": (["study", "deviation", "--epsilon", "8", "--out", "OUT"], "Did you mean 8/255"),
     "epsilon 0": (["study", "deviation", "--epsilon", "0", "--out", "OUT"], "above 0"),
     "epsilon negative": (["study", "deviation", "--epsilon", "-0.01", "--out", "OUT"], "above 0"),
+    "epsilon negative, as a fraction": (["study", "deviation", "--epsilon", "-2/255", "--out", "OUT"], "above 0"),
     "epsilon text": (
         ["study", "deviation", "--epsilon", "small", "--out", "OUT"],
         "--epsilon: input should be a valid number",

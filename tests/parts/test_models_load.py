@@ -16,6 +16,7 @@ from gazeshift.models import Classifier, Preprocessing, choose_device, load
     [
         ("efficientnet_lite9", "no models named 'efficientnet_lite9'. Did you mean 'efficientnet_lite2'?"),
         ("resnet50", "no models named 'resnet50'. Known: efficientnet_lite0,"),
+        ("resnet50", "Models of torchvision and timm are written torchvision:resnet50."),
         ("torchvision:resnet5", "torchvision has no classifier 'resnet5'. Did you mean 'resnet50'?"),
         ("torchvision:deeplabv3_resnet50", "torchvision has no classifier 'deeplabv3_resnet50'."),  # segmentation
         ("timm:resnet5", "timm has no model 'resnet5'. Did you mean 'resnet50'?"),

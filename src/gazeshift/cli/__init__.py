@@ -1,6 +1,7 @@
 """The command line: ``gazeshift demo``, ``look``, ``attack``, ``set``, ``study``... One file, one command."""
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -44,9 +45,20 @@ for place, name, what in (
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 2 bad input, 130 interrupted, 1 a fault of ours."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = _with_negatives(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     sys.exit(_run([argument for argument in given if argument != "--debug"], debug=debug))
+
+
+def _with_negatives(arguments: Sequence[str]) -> list[str]:
+    """``--epsilon -2/255`` as ``--epsilon=-2/255``: a value with a minus sign is a value, and no unknown flag."""
+    given: list[str] = []
+    for argument in arguments:
+        if given and re.fullmatch(r"--[a-z-]+", given[-1]) and re.match(r"-[.\d]", argument):
+            given[-1] += f"={argument}"
+        else:
+            given.append(argument)
+    return given
 
 
 def _run(arguments: list[str], *, debug: bool) -> int:

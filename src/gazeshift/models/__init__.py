@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
-from gazeshift.errors import DeviceError, SettingsError
+from gazeshift.errors import DeviceError, SettingsError, UnknownNameError
 from gazeshift.models._classifier import Classifier, Passes, Preprocessing
 from gazeshift.models._discovery import SELECTORS, select
 from gazeshift.models._neurons import Neurons, Reading, coverage_curve, find_neurons
@@ -64,7 +65,7 @@ def load(
     if isinstance(class_names, str):
         raise SettingsError(f"class_names must be a list with one name per class, got the text '{class_names}'.")
     name, _, rest = spec.partition(":")
-    make = find("models", name)
+    make = _source(name)
     if name in SOURCES and not rest:
         raise SettingsError(f"'{spec}' names a source of models and not a model. Write {spec}:NAME.")
     if rest and name not in SOURCES:
@@ -76,6 +77,13 @@ def load(
     if class_names:
         classifier.class_names = tuple(class_names)
     return classifier.to(place)
+
+
+def _source(name: str) -> Any:
+    try:
+        return find("models", name)
+    except UnknownNameError as cause:
+        raise UnknownNameError(f"{cause} Models of torchvision and timm are written torchvision:{name}.") from cause
 
 
 def choose_device(device: str) -> torch.device:

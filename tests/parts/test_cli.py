@@ -203,7 +203,8 @@ BAD = {
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD)
-def test_bad_input_ends_with_one_sentence_and_2(run, images, model, tmp_path, arguments, message):  # noqa: PLR0917
+def test_bad_input_ends_with_one_sentence_and_2(run, images, model, tmp_path, monkeypatch, arguments, message):  # noqa: PLR0917
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "EMPTY").mkdir()
     (tmp_path / "sizeless.py").write_text(
         "import torch\ndef make():\n    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))\n"

@@ -48,6 +48,7 @@ def look_at(
         if len(batch.ids):
             findings = preflight(classifier, batch.images.to(classifier.device))
             evidence = look(classifier, batch.images, layers=layers, cams=cams)
+            _try_writing(out / MARK, b"")
             for row, name in enumerate(batch.ids):
                 entries.append(_write(evidence, row, name, out, len(entries)))
                 lines.append(f"{name}: {entries[-1]['answer']}")
@@ -77,7 +78,6 @@ def _prepare(out: Path) -> None:
         ) from cause
     if present and MARK not in present:
         raise OutputError(f"{out} is not empty and holds no earlier look ({present[0]}). Name another folder: --out.")
-    _try_writing(out / MARK, b"")
 
 
 def _forget_earlier(out: Path, entries: list[dict[str, Any]]) -> None:

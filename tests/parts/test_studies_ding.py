@@ -245,3 +245,11 @@ def test_what_cannot_be_studied_ends_in_a_sentence(settings, tmp_path):
         Ding2022(**SMALL | {"model": f"module:{file}:made", "images": images, "detector": settings["detector"]}).run(
             tmp_path / "head"
         )
+
+
+def test_the_manifest_counts_pairs_once(finished):
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert (manifest["images"]["asked"], manifest["images"]["used"]) == (10, 10)
+    assert [check["detail"] for check in manifest["preflight"] if check["check"] == "baseline accuracy"] == [
+        "1.000 of 10 clean images of strong are classified as labelled, untrained"
+    ]

@@ -91,7 +91,12 @@ def padded(maps: Float[Tensor, "n k h w"]) -> Float[Tensor, "n k g v"]:
 
 def map_rmse(clean: Float[Tensor, "n k h w"], attacked: Float[Tensor, "n k h w"]) -> Float[Tensor, "n k"]:
     """Root mean square difference of each feature map over its pixels (eq. 4 with C = 1), in float64."""
-    return (clean - attacked).double().square().mean((2, 3)).sqrt()
+    return _squares(clean - attacked).sqrt()
+
+
+def _squares(maps: Float[Tensor, "n k h w"]) -> Float[Tensor, "n k"]:
+    """Mean square of each map in float64; one image at a time, so that the doubles stay in the cache."""
+    return torch.stack([one.double().square_().mean(1) for one in maps.flatten(2)])
 
 
 def summed(
@@ -109,15 +114,14 @@ def summed(
         first, second = one[layer.name], other[layer.name]
         if name == PADDED:
             first, second = padded(first), padded(second)
-        dead = (first.abs().amax((2, 3)) + second.abs().amax((2, 3)) == 0).sum(0)
-        square = first.double().square().mean((1, 2, 3)).sum()
+        squares, moved = _squares(first), map_rmse(first, second)
         rows.append(
             {
                 "layer": name,
                 "layer_index": at,
-                "rmse": map_rmse(first, second).sum(0).tolist(),
-                "dead": dead.tolist(),
-                "square": float(square),
+                "rmse": moved.sum(0).tolist(),
+                "dead": ((squares == 0) & (moved == 0)).sum(0).tolist(),
+                "square": float(squares.mean(1).sum()),
                 "pairs": len(clean),
             }
         )

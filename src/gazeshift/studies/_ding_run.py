@@ -85,6 +85,7 @@ def _one_set(work: Run, opened: Opened, done: Done) -> None:
     """Everything about one set."""
     about: dict[str, Any] = {"set": identity(opened)}
     cells = _cells(work, done, "seen", about)
+    done.asked += len(opened.source)
     done.seen += _batches(work, done, cells, partial(seen_cell, opened), main="seen", what=f"pairs, {opened.name}")
     maps = averaged(_joined(work, cells, "sums"), opened.name)
     done.maps.append(maps)
@@ -192,7 +193,7 @@ def _finished(work: Run, layers: Mapping[str, Any], done: Done) -> Path:
     place = work.store.folder / "maps.parquet"
     replace_file(place, lambda path: pq.write_table(pa.concat_tables(done.maps), path, compression="zstd"))
     right, used = sum(note["right"] for note in done.seen), sum(note["used"] for note in done.seen)
-    return work.finish(
+    manifest = work.manifest(
         done.notes,
         preflight=(*accuracy(work.source, [{"right": right, "used": used}]), *sound(done.sets)),
         layers=[{"shown": name, **layer_card(layer)} for name, layer in layers.items()],
@@ -200,3 +201,11 @@ def _finished(work: Run, layers: Mapping[str, Any], done: Done) -> Path:
         training_seconds=round(done.training_seconds, 3),
         notes=[*done.said, *unlabelled(done.sets)],
     )
+    manifest["images"] |= {
+        "source": ", ".join(one["source"] for one in done.sets),
+        "asked": done.asked,
+        "used": used,
+        "skipped": [skip for note in done.seen for skip in note["skipped"]],
+    }
+    work.store.write_manifest(manifest)
+    return work.store.folder

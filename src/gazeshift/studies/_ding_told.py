@@ -53,6 +53,7 @@ class Done:
     maps: list[pa.Table] = field(default_factory=list)
     sets: list[dict[str, Any]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    asked: int = 0
     training_seconds: float = 0.0
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,15 @@ def test_info_verify_and_export(run, home, tmp_path):
     assert code == 0, shown
     assert f"is wrong on {14 - right} clean images\n" in printed
     assert f"is wrong on {counts['wrong_after']} attacked images\n" in printed
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_a_line_without_our_code(run, home, monkeypatch):
+    monkeypatch.setattr("gazeshift.cli._sets.described", lambda _: warnings.warn("too far apart", stacklevel=1) or [])
+    before = warnings.showwarning
+    code, _, shown = run("set", "info", home / "set")
+    assert (code, shown) == (0, "gazeshift: warning: too far apart\n")
+    assert warnings.showwarning is before
 
 
 def test_findings_are_shown(run, home, tmp_path):

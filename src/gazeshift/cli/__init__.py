@@ -4,7 +4,9 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
@@ -61,6 +63,15 @@ def _with_negatives(arguments: Sequence[str]) -> list[str]:
     return given
 
 
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Warnings as one line each, without the place in the code that they came from."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: print(f"gazeshift: warning: {message}", file=sys.stderr)  # noqa: T201
+        yield
+
+
+@_plain_warnings()
 def _run(arguments: list[str], *, debug: bool) -> int:
     try:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_none")

@@ -142,7 +142,17 @@ def test_a_study_says_what_it_skipped(run, images, model, tmp_path):
 def test_list_names_every_part_and_layer(run, model):
     code, printed, _ = run("list")
     assert code == 0
-    for name in ("fgsm", "pgd", "grad_cam", "noise_cam", "cosine", "nissim", "efficientnet_lite0", "deviation"):
+    parts = (
+        "fgsm",
+        "grad_cam",
+        "noise_cam",
+        "behaviour_deviation",
+        "cosine",
+        "nissim",
+        "efficientnet_lite0",
+        "deviation",
+    )
+    for name in parts:
         assert name in printed
     code, printed, _ = run("list", "layers", "--model", model)
     assert code == 0

@@ -10,11 +10,13 @@ from gazeshift.errors import SettingsError
 if TYPE_CHECKING:
     from rich.table import Table
 
-KINDS = ("attacks", "cams", "measures", "interventions", "models", "studies")
+KINDS = ("attacks", "cams", "measures", "interventions", "detectors", "models", "studies")
 
 
 def list_(
-    what: Literal["all", "attacks", "cams", "measures", "interventions", "models", "studies", "layers"] = "all",
+    what: Literal[
+        "all", "attacks", "cams", "measures", "interventions", "detectors", "models", "studies", "layers"
+    ] = "all",
     /,
     *,
     model: str = "efficientnet_lite0",

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gazeshift.report._charts import bars, heat
+from gazeshift.report._charts import COLOURS, bars, heat
 from gazeshift.report._document import NONE, Chart, Document, Section, Table, number, share
 from gazeshift.report._findings import small
 from gazeshift.report._study import Study
@@ -165,7 +165,8 @@ def _errors(found: Found, source: str, size: str) -> Chart:
     series = {CLEAN: [line["clean_error"] for line in lines]}
     series |= {attack: [line["error"] for line in own] for attack, own in by_attack.items()}
     models = [found.names[line["victim"]] + (" (attacked)" if line["white_box"] else "") for line in lines]
-    several = {"y_title": "share wrong", "y_range": (0.0, 1.05), "colours": {CLEAN: "--quiet"}}
+    colours = {CLEAN: "--quiet", **dict(zip(found.attacks, COLOURS, strict=False))}
+    several = {"y_title": "share wrong", "y_range": (0.0, 1.05), "colours": colours}
     title = f"Made on {found.names[source]}, {_said(size)}"
     chart = bars(title, models, series, x_title="model", about=ABOUT, wide=True, **several)  # type: ignore[arg-type]
     whiskers = [_whiskers(lines, "clean_error"), *(_whiskers(own, "error") for own in by_attack.values())]

@@ -253,3 +253,14 @@ def test_the_manifest_counts_pairs_once(finished):
     assert [check["detail"] for check in manifest["preflight"] if check["check"] == "baseline accuracy"] == [
         "1.000 of 10 clean images of strong are classified as labelled, untrained"
     ]
+
+
+def test_a_detector_learns_what_is_plain_to_see(settings, tmp_path):
+    plain = {"epochs": 0, "detector_epochs": 60, "learning_rate": 0.02, "control": False}
+    out = Ding2022(**settings | plain).run(tmp_path / "out")
+    said = {
+        kind: [one["score"] for one in table(out, "scores") if one["kind"] == kind] for kind in ("clean", "attacked")
+    }
+    losses = [one["loss"] for one in table(out, "detector")]
+    assert losses[-1] < 0.5 * losses[0]
+    assert area(said["attacked"], said["clean"]) > 0.9

@@ -141,7 +141,7 @@ def _found(layers: Sequence[Layer], ask: str, what: str) -> list[Layer]:
     if not found:
         known = [name for layer in layers for name in layer.names]
         choices = [selector for selector in SELECTORS if any(_matches(layer, selector) for layer in layers)]
-        raise UnknownNameError(f"{what} has no layer '{ask}'. {did_you_mean(ask, [*choices, *known])}")
+        raise UnknownNameError(f"{what} has no layer '{ask}'. {did_you_mean(ask, dict.fromkeys([*choices, *known]))}")
     return found
 
 

@@ -3,6 +3,8 @@
 import os
 import runpy
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,20 @@ def test_everything_is_drawn_and_nothing_is_said(browser, path, width, scheme):
     assert said == []
     assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [path.as_uri()]
     context.close()
+
+
+def test_the_quick_form_ends_with_a_page(browser, tmp_path):
+    command = [sys.executable, "-m", "gazeshift", "study", "noisecam2023", "--quick", "--limit", "4"]
+    command += ["--strengths", "1", "--device", "cpu", "--out", str(tmp_path / "out")]
+    made = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    assert made.returncode == 0, made.stderr
+    assert "NoiseCAM with clusters (blocks.0.0, positive, E = 1" in made.stdout
+    page, said = browser.new_page(), []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto((tmp_path / "out" / "report.html").as_uri())
+    page.wait_for_selector("html[data-ready]", state="attached", timeout=60_000)
+    assert "Small numbers" in page.locator(".banner.warning").first.inner_text()
+    assert set(page.locator(".item").all_inner_texts()) == FIGURES
+    assert said == []
+    page.close()

@@ -138,10 +138,12 @@ def _compared(found: Found, lines: Sequence[Line]) -> Iterator[str]:
         others = [line for line in lines if line["attack"] == attack]
         wins = sum(line["against_first_high"] < 0 for line in others)
         losses = sum(line["against_first_low"] > 0 for line in others)
+        counts = {"better": wins, "worse": losses, "not told apart": len(others) - wins - losses}
+        said = ", ".join(f"{word} on {count}" for word, count in counts.items() if count)
         if others:
             yield (
-                f"{first} transfers better than {attack} to {wins} of {len(others)} models, worse to {losses}, and at "
-                f"{len(others) - wins - losses} the difference may be chance (95 % intervals on the same images)."
+                f"{first} against {attack}, on the {len(others)} other model{'s'[: len(others) > 1]}: {said} "
+                "(95 % intervals of the difference on the same images)."
             )
 
 

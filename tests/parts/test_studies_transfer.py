@@ -38,7 +38,7 @@ class Tiny(nn.Module):
         self.second = nn.Conv2d(8, 12, 3, padding=1, stride=2)
         self.head = nn.Linear(12, classes)
         with torch.no_grad():  # no class is far ahead of the others, so that an attack can turn the answer
-            self.head.bias -= self.head(self.seen(torch.rand(16, 3, size, size))).mean(0)
+            self.head.bias -= self.head(self.seen(torch.rand(16, 3, 32, 32))).mean(0)
 
     def seen(self, images):
         return torch.relu(self.second(torch.relu(self.first(images - 0.5)))).mean((2, 3))

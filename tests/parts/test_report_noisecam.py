@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
@@ -66,6 +67,11 @@ def test_the_page_says_what_the_tables_hold(tmp_path):
     out = Noisecam2023(**make_settings(tmp_path)).run(tmp_path / "out")
     made, found = report.make(out), read_found(open_study(out))
     assert len(made.findings) == 5
+    rows = pq.read_table(out / "images.parquet").to_pylist()
+    tests = {row["image"] for row in pq.read_table(out / "verdicts.parquet").to_pylist() if row["part"] == "test"}
+    own = [row for row in rows if row["image"] in tests and (row["kind"], row["strength"]) == ("attacked", 1.0)]
+    scores = [1 - row["changed_confidence"] for row in own] + [1 - row["clean_confidence"] for row in own]
+    assert found.doubt.auroc(1.0, ("clean",)) == pytest.approx(roc_auc_score([1] * len(own) + [0] * len(own), scores))
     assert f"NoiseCAM was tested on {found.tested} examples" in made.html
     assert {claim.held for claim in claims(found)} <= {"held", "did not hold", "partly", "not tested"} | {
         "not tested: fewer than 20 examples"

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from gazeshift.report._charts import curves, heat, lines
-from gazeshift.report._document import Chart, Table, number, share
+from gazeshift.report._document import NONE, Chart, Table, number, share
 from gazeshift.report._noisecam_numbers import (
     ATTACKED,
     CLEAN,
@@ -24,6 +24,7 @@ from gazeshift.report._renkhoff_charts import mean_lines, probability
 from gazeshift.report._renkhoff_numbers import percent
 
 NAMES = {CLEAN: "clean", NOISE: "Gaussian"}
+DOUBT = "low confidence"
 CLUSTERS, DEVIATION = "clusters", "deviation"  # a chart draws what is called noise as a control
 COLOURS = {CLUSTERS: "--attacked", DEVIATION: "--noise"}
 FIRST = 12
@@ -128,7 +129,7 @@ def areas(found: Found) -> Chart:
     """AUC per strength against each kind of benign image."""
     series = {
         f"{name}, {what}": [said.auroc(s, (kind,)) for s in found.strengths]
-        for name, said in detectors(found).items()
+        for name, said in (detectors(found) | {DOUBT: found.doubt}).items()
         for kind, what in NAMES.items()
     }
     return lines(
@@ -139,7 +140,8 @@ def areas(found: Found) -> Chart:
         y_title="AUC",
         y_range=(0.0, 1.02),
         level=0.5,
-        about="Against clean images and against Gaussian noise apart. Dotted: chance.",
+        about="Against clean images and against Gaussian noise apart; low confidence is what the class probabilities "
+        "alone say, without any map. Dotted: chance.",
         name="auc",
         empty=_nothing(found),
     )
@@ -159,12 +161,22 @@ def strengths(found: Found) -> Table:
         for name, said in detectors(found).items()
         for s in found.strengths
     ]
+    rows += [
+        [
+            f"{DOUBT}, {percent(s)}",
+            *([NONE] * 4),
+            *(number(found.doubt.auroc(s, kinds), 3) for kinds in ((CLEAN,), (NOISE,), (CLEAN, NOISE))),
+            str(int(found.doubt.at(CLEAN).sum())),
+        ]
+        for s in found.strengths
+    ]
     head = ["detector", "accuracy", "TPR", "TNR clean", "TNR Gaussian", "AUC clean", "AUC Gaussian", "AUC both"]
     return Table(
         title="Both detectors at every strength",
         head=[*head, "examples"],
         rows=rows,
-        about=f"Clusters: NoiseCAM at {found.main.map}, binarised by {WAYS[found.main.binarise]}.",
+        about=f"Clusters: NoiseCAM at {found.main.map}, binarised by {WAYS[found.main.binarise]}. "
+        "Low confidence: one minus the probability of the class predicted, without any map and without a threshold.",
         name="strengths",
     )
 

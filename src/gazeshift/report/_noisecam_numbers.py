@@ -94,6 +94,7 @@ class Found:
         gaze: similarities of the maps, as a renkhoff2022 study has them.
         verdicts: by combination.
         deviation: of one layer.
+        doubt: one minus the model's confidence in its class, as a score; it raises no alarm.
         main: the combination that was followed through all strengths.
         probe: the layer of the deviation.
     """
@@ -101,6 +102,7 @@ class Found:
     gaze: Numbers
     verdicts: Mapping[Combination, Scores]
     deviation: Scores
+    doubt: Scores
     main: Combination
     probe: str
 
@@ -155,6 +157,7 @@ def read_found(study: Study) -> Found:
         gaze=numbers(study),
         verdicts={key: _verdicts({name: column[at] for name, column in columns.items()}) for key, at in places.items()},
         deviation=_deviation(study.table("behaviour") if study.has("behaviour") else None),
+        doubt=_doubt(study),
         main=_main(study, called),
         probe=called.get(study.manifest["probe"], study.manifest["probe"]),
     )
@@ -196,6 +199,31 @@ def _deviation(table: Any) -> Scores:
         share=undefined,
         peak=undefined,
     )
+
+
+def _doubt(study: Study) -> Scores:
+    """What a reader of the class probabilities alone would suspect."""
+    tests = {image for image, part in _columns(study, "verdicts", "image", "part") if part == "test"}
+    found: dict[tuple[str, str, float], float] = {}
+    names = ("image", "kind", "strength", "clean_confidence", "changed_confidence")
+    for image, kind, strength, clean, changed in _columns(study, "images", *names):
+        found[image, CLEAN, 0.0] = 1 - clean
+        found[image, kind, strength] = 1 - changed
+    score = np.array(list(found.values()), dtype=float)
+    return Scores(
+        kind=np.array([kind for _, kind, _ in found]),
+        strength=np.array([strength for *_, strength in found], dtype=float),
+        is_test=np.array([image in tests for image, *_ in found], dtype=bool),
+        score=score,
+        alarm=np.zeros(score.shape, dtype=bool),
+        share=np.full(score.shape, np.nan),
+        peak=np.full(score.shape, np.nan),
+    )
+
+
+def _columns(study: Study, table: str, *names: str) -> Iterator[tuple[Any, ...]]:
+    found = study.table(table, names)
+    return zip(*(found[name].to_pylist() for name in names), strict=True)
 
 
 def auroc(positive: Float[np.ndarray, " p"], negative: Float[np.ndarray, " n"]) -> float:

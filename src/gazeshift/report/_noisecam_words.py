@@ -82,9 +82,10 @@ def _peak(found: Found) -> Iterator[str]:
     said = found.noisecam
     if said is not None:
         values = [number(said.auroc(found.shown, (kind,), peak=True), 3) for kind in BOTH]
+        doubt = number(found.doubt.auroc(found.shown, BOTH), 3)
         yield (
-            f"The plain maximum of that map, without any clusters, has AUC {values[0]} against clean and {values[1]} "
-            "against Gaussian images."
+            f"The plain maximum of the map without clusters has AUC {values[0]} against clean and {values[1]} against "
+            f"Gaussian images; low confidence of the model, without any map, {doubt} against both."
         )
 
 

@@ -275,6 +275,7 @@ def test_what_a_call_gives_back(network: nn.Sequential) -> None:
     for at, seed in enumerate(seeds):
         if seed.adversarials:
             assert torch.equal(first[at], seed.adversarials[0].image)
+            assert seed.adversarials[0].image.is_contiguous()
             sizes = [found.l2 for found in seed.adversarials]
             assert (smallest[at] - seed.clean).norm().item() == pytest.approx(min(sizes))
             assert seed.picked("all") == seed.adversarials

@@ -1,8 +1,6 @@
 """The page of the study of Chakraborty et al. 2022 in a real browser: nothing on the console, all of it drawn."""
 
-import os
 import runpy
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +12,6 @@ from gazeshift.studies.chakraborty2022 import Chakraborty2022
 
 pytestmark = pytest.mark.browser
 FACES = runpy.run_path(str(Path(__file__).parent.parent / "parts" / "_faces.py"))
-SWITCHES = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-SWITCHES += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 
 @pytest.fixture(scope="module")
@@ -23,21 +19,6 @@ def path(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     settings = FACES["small_settings"](folder, FACES["make_vggface2"](folder / "faces", images=8))
     return report.write(Chakraborty2022(**settings).run(folder / "out"))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if not found:
-        message = "no browser: install Chromium (apt-get install chromium)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    sync = pytest.importorskip("playwright.sync_api")
-    with sync.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=SWITCHES)
-        yield opened
-        opened.close()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])

@@ -1,8 +1,6 @@
 """The page of the study of Ding et al. 2022 in a real browser: nothing on the console, all of it drawn."""
 
-import os
 import runpy
-import shutil
 import sys
 from pathlib import Path
 
@@ -13,8 +11,6 @@ from gazeshift.studies.ding2022 import Ding2022
 
 pytestmark = pytest.mark.browser
 PARTS = Path(__file__).parent.parent / "parts"
-SWITCHES = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-SWITCHES += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 
 @pytest.fixture(scope="module")
@@ -24,21 +20,6 @@ def path(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("ding")
     settings = made["make_settings"](folder, made["make_parts"](folder / "parts"))
     return report.write(Ding2022(**settings).run(folder / "out"))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if not found:
-        message = "no browser: install Chromium (apt-get install chromium)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    sync = pytest.importorskip("playwright.sync_api")
-    with sync.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=SWITCHES)
-        yield opened
-        opened.close()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])

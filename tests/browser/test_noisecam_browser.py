@@ -1,8 +1,6 @@
 """The page of the noisecam2023 study in a real browser: nothing on the console, all of it drawn."""
 
-import os
 import runpy
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +12,6 @@ from gazeshift.studies.noisecam2023 import Noisecam2023
 
 pytestmark = pytest.mark.browser
 SMALL = runpy.run_path(str(Path(__file__).parent.parent / "parts" / "_noisecam_study.py"))
-SWITCHES = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-SWITCHES += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 FIGURES = {"Fig 1", "Fig 5", "Fig 6a", "Fig 6b", "Fig 7", "Fig 8a", "Fig 8b", "Fig 9a-f"}
 
 
@@ -23,21 +19,6 @@ FIGURES = {"Fig 1", "Fig 5", "Fig 6a", "Fig 6b", "Fig 7", "Fig 8a", "Fig 8b", "F
 def path(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     return report.write(Noisecam2023(**SMALL["make_settings"](folder)).run(folder / "out"))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if not found:
-        message = "no browser: install Chromium (apt-get install chromium)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    sync = pytest.importorskip("playwright.sync_api")
-    with sync.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=SWITCHES)
-        yield opened
-        opened.close()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])

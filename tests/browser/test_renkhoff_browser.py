@@ -1,8 +1,6 @@
 """The renkhoff2022 report in a real browser: all figures drawn, nothing on the console, nothing from the network."""
 
-import os
 import runpy
-import shutil
 import sys
 from pathlib import Path
 
@@ -13,23 +11,6 @@ from gazeshift.studies.renkhoff2022 import Renkhoff2022
 
 pytestmark = pytest.mark.browser
 PARTS = Path(__file__).parent.parent / "parts"
-SWITCHES = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-SWITCHES += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if not found:
-        message = "no browser: install Chromium (apt-get install chromium)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    sync = pytest.importorskip("playwright.sync_api")
-    with sync.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=SWITCHES)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

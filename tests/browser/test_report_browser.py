@@ -1,8 +1,6 @@
 """The report in a real browser: nothing asked of the network, nothing on the console, all of it drawn and usable."""
 
-import os
 import runpy
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,16 +11,6 @@ from gazeshift import report
 pytestmark = pytest.mark.browser
 SYNTHETIC = Path(__file__).parent.parent / "parts" / "_synthetic_study.py"
 write_study = runpy.run_path(str(SYNTHETIC))["write_study"]
-SWITCHES = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 CHARTS = ["layers", "compromise", "histogram", "split", "strengths_attacked", "strengths_noise", "strengths"]
 CHARTS += ["mod", "vid", "structure"]
 
@@ -54,21 +42,6 @@ class Watched:
             ".map(row => [...row.cells].map(cell => cell.textContent))",
             table,
         )
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if not found:
-        message = "no browser: install Chromium (apt-get install chromium)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    sync = pytest.importorskip("playwright.sync_api")
-    with sync.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=SWITCHES)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ def page(document: Document) -> str:
     names = dict(_named(document))
     charts = {names[id(item)]: _drawing(item) for item in _items(document) if isinstance(item, Chart)}
     return (
-        environment("document.js")
+        environment("offline.js", "document.js")
         .get_template("document.html")
         .render(
             document=document,

@@ -1,6 +1,5 @@
 """A finished study's folder, checked once and read whole."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gazeshift.errors import DataError
+from gazeshift.report._study import REPAIR, open_study
 
-SCHEMA = 1
 _TEXT, _NUMBER, _INDEX, _CLAIM = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 _CONDITION = {"image": _TEXT, "attack": _TEXT, "kind": _TEXT}
 _ROWS = _CONDITION | {
@@ -55,7 +54,6 @@ _GALLERY = _CONDITION | {
 }
 _TABLES: Mapping[str, Mapping[str, Any]] = {"rows": _ROWS, "images": _IMAGES, "gallery": _GALLERY}
 _KEYS = ("image", "attack", "kind", "strength", "target", "layer", "layer_index", "cam")
-_REPAIR = "Run the study again into a new folder."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,40 +79,16 @@ def read(folder: Path) -> ReportData:
     Raises:
         DataError: not the folder of a finished deviation study, a damaged file, or one of a later gazeshift.
     """
-    manifest = _manifest(Path(folder))
+    manifest = open_study(Path(folder)).manifest
+    if manifest.get("study") != "deviation":
+        raise DataError(
+            f"this page is of 'deviation' studies, and {folder} holds one of {manifest.get('study')!r}. "
+            "Name another folder."
+        )
     tables = {name: _table(Path(folder) / f"{name}.parquet", columns) for name, columns in _TABLES.items()}
     if not tables["rows"].num_rows or not tables["images"].num_rows:
-        raise DataError(f"a report needs results, and the tables in {folder} have no rows. {_REPAIR}")
+        raise DataError(f"a report needs results, and the tables in {folder} have no rows. {REPAIR}")
     return ReportData(manifest=manifest, **tables)
-
-
-def _manifest(folder: Path) -> Mapping[str, Any]:
-    path = folder / "manifest.json"
-    if not path.is_file():
-        raise DataError(
-            f"a report is made from a finished study, and {folder} has no manifest.json. "
-            "Name the folder that 'gazeshift study' wrote, or run the study to its end."
-        )
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as cause:
-        raise DataError(f"{path} cannot be read as JSON ({cause}). {_REPAIR}") from cause
-    return _supported(manifest, path)
-
-
-def _supported(manifest: Any, path: Path) -> Mapping[str, Any]:
-    study = manifest.get("study") if isinstance(manifest, dict) else None
-    if study != "deviation":
-        raise DataError(f"reports are made of 'deviation' studies, and {path} says {study!r}. Name another folder.")
-    schema = manifest.get("schema")
-    if not isinstance(schema, int):
-        raise DataError(f"{path} must say its schema as a number, got {schema!r}. {_REPAIR}")
-    if schema > SCHEMA:
-        raise DataError(
-            f"{path} has schema {schema} and this gazeshift knows up to {SCHEMA}: it comes from a later version. "
-            "Upgrade with 'pip install -U gazeshift'."
-        )
-    return manifest  # type: ignore[no-any-return]
 
 
 def _table(path: Path, columns: Mapping[str, Any]) -> Any:
@@ -125,12 +99,12 @@ def _table(path: Path, columns: Mapping[str, Any]) -> Any:
         present = pq.read_schema(path).names
         missing = [name for name in columns if name not in present]
         if missing:
-            raise DataError(f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}. {_REPAIR}")
+            raise DataError(f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}. {REPAIR}")
         table = pq.read_table(path, columns=list(columns)).select(list(columns))
         table = table.cast(pa.schema(list(columns.items())))
     except (pa.ArrowException, OSError) as cause:
-        raise DataError(f"{path} is damaged: {str(cause).splitlines()[0]}. {_REPAIR}") from cause
+        raise DataError(f"{path} is damaged: {str(cause).splitlines()[0]}. {REPAIR}") from cause
     empty = [name for name in _KEYS if name in columns and table[name].null_count]
     if empty:
-        raise DataError(f"{path} has rows without {', '.join(empty)}. {_REPAIR}")
+        raise DataError(f"{path} has rows without {', '.join(empty)}. {REPAIR}")
     return table

@@ -13,10 +13,9 @@ from torch import Tensor
 from gazeshift.attacks.fgsm import Fgsm
 from gazeshift.measures.psnr import Psnr
 from gazeshift.models import Classifier
-from gazeshift.pipeline import compare, look
+from gazeshift.pipeline import compare, look, rows_of
 from gazeshift.records import Batch, Evidence, Layer
 from gazeshift.seeds import generator_for
-from gazeshift.studies._deviation_cell import _rows_of
 from gazeshift.studies._tables import Rows
 from gazeshift.studies._transfer_cell import fitted
 
@@ -166,7 +165,7 @@ def targets(seen: Seen, clean: Evidence, changed: Evidence) -> Iterator[tuple[st
     yield "predicted", nissim, blank
     at = comparison.switched.nonzero()[:, 0]
     if len(at):
-        part = _rows_of(clean, at)
+        part = rows_of(clean, at)
         again = compare(part, seen.look(changed.images[at], target=part.predicted), measures="nissim")
         nissim = nissim.index_copy(0, at, again.values[key]["nissim"])
         blank = blank.index_copy(0, at, again.blank[key])

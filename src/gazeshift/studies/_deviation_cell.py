@@ -14,7 +14,7 @@ from gazeshift.interventions.strength import Strengths
 from gazeshift.measures.cosine import Cosine
 from gazeshift.measures.psnr import Psnr
 from gazeshift.models import Classifier
-from gazeshift.pipeline import attack, compare, look
+from gazeshift.pipeline import attack, compare, look, rows_of
 from gazeshift.records import Attacked, Batch, Comparison, Evidence, Layer
 from gazeshift.seeds import generator_for
 from gazeshift.studies._tables import GALLERY, IMAGES, ROWS, Rows, add_comparison, add_images, add_maps, add_picture
@@ -121,7 +121,7 @@ class DeviationCell:
                 conditions.append(keys)
                 pictures.append(picture)
         seen = self._look(torch.cat(pictures))
-        evidences = [_rows_of(seen, place) for place in _pieces(seen.images, len(origin))]
+        evidences = [rows_of(seen, place) for place in _pieces(seen.images, len(origin))]
         predicted = [self._compare(self.clean, evidence) for evidence in evidences]
         reference = self._references(evidences, predicted)
         for keys, evidence, *comparisons in zip(conditions, evidences, predicted, reference, strict=True):
@@ -157,7 +157,7 @@ class DeviationCell:
         if not len(at):
             return list(predicted)
         images = torch.cat([one.images[part] for one, part in zip(evidences, switched, strict=True)])
-        part = _rows_of(self.clean, at)
+        part = rows_of(self.clean, at)
         again = self._compare(part, self._look(images, target=part.predicted))
         ends = torch.tensor([len(one) for one in switched]).cumsum(0).tolist()
         found = []
@@ -225,21 +225,6 @@ class DeviationCell:
 
     def _generators(self, *names: str) -> list[torch.Generator]:
         return [generator_for(self.run.settings.seed, *names, image) for image in self.batch.ids]
-
-
-def _rows_of(evidence: Evidence, at: Tensor) -> Evidence:
-    """The same evidence for some of its images."""
-    traces = {
-        name: replace(trace, maps={cam: maps[at] for cam, maps in trace.maps.items()}, poles=trace.poles[at])
-        for name, trace in evidence.traces.items()
-    }
-    return replace(
-        evidence,
-        images=evidence.images[at],
-        logits=evidence.logits[at],
-        explained=evidence.explained[at],
-        traces=traces,
-    )
 
 
 def _joined(evidences: Sequence[Evidence]) -> Evidence:

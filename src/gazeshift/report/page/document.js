@@ -1,10 +1,4 @@
 // A study's page: charts are unpacked and drawn here in the page's colours; nothing is loaded from elsewhere.
-async function unpacked(id) {
-  const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (letter) => letter.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).text();
-}
-
 // Plotly reads a few HTML tags in its texts, and names of layers, files and classes are not ours.
 function plain(text) {
   return text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
@@ -43,23 +37,12 @@ function draw(charts) {
   }
 }
 
-async function copy(event) {
-  const command = document.getElementById("command");
-  getSelection().selectAllChildren(command);
-  try {
-    await navigator.clipboard.writeText(command.textContent);
-    event.target.textContent = "Copied";
-  } catch {
-    event.target.textContent = "Selected";
-  }
-}
-
 async function start() {
   document.getElementById("copy").addEventListener("click", copy);
   if (!("DecompressionStream" in globalThis)) return;
-  const charts = JSON.parse(await unpacked("numbers"));
+  const charts = JSON.parse(new TextDecoder().decode(await unpacked("numbers")));
   const script = document.createElement("script");
-  script.textContent = await unpacked("plotly");
+  script.textContent = new TextDecoder().decode(await unpacked("plotly"));
   document.head.append(script);
   draw(charts);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw(charts));

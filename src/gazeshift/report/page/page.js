@@ -6,19 +6,6 @@ let charts = false;
 
 const TARGETS = { predicted: "each image’s own class", reference: "the clean image’s class" };
 
-function bytesOf(text) {
-  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-}
-
-async function unpacked(id) {
-  return unpack(document.getElementById(id).textContent);
-}
-
-async function unpack(text) {
-  const stream = new Blob([bytesOf(text)]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
-}
-
 function selectionText(found) {
   const kind = choice.images === "fooled" ? "fooled " : "";
   const { undefined: missing, blank } = found.compare;
@@ -105,17 +92,6 @@ function listen() {
     update();
   });
   document.getElementById("copy").addEventListener("click", copy);
-}
-
-async function copy(event) {
-  const command = document.getElementById("command");
-  getSelection().selectAllChildren(command);
-  try {
-    await navigator.clipboard.writeText(command.textContent);
-    event.target.textContent = "Copied";
-  } catch {
-    event.target.textContent = "Selected";
-  }
 }
 
 async function start() {

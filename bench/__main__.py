@@ -1,10 +1,10 @@
-"""``python -m bench look|memory|pgd|study|dlfuzz|sets|renkhoff|all``: measure, and print tables of ratios."""
+"""``python -m bench look|memory|pgd|study|dlfuzz|sets|renkhoff|allocator|all``: measure, and print tables of ratios."""
 
 import argparse
 import os
 import warnings
 
-TOPICS = ("look", "memory", "pgd", "study", "dlfuzz", "sets", "renkhoff")
+TOPICS = ("look", "memory", "pgd", "study", "dlfuzz", "sets", "renkhoff", "allocator")
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
 
 def run(asked: argparse.Namespace) -> None:
     """One topic after the other."""
-    from bench import dlfuzz, look, memory, pgd, renkhoff, sets, study
+    from bench import allocator, dlfuzz, look, memory, pgd, renkhoff, sets, study
 
     topics = {
         "look": lambda: look.main(asked.model, asked.batch, asked.rounds),
@@ -41,6 +41,7 @@ def run(asked: argparse.Namespace) -> None:
         "dlfuzz": lambda: dlfuzz.main(asked.rounds),
         "sets": sets.main,
         "renkhoff": lambda: renkhoff.main(asked.images),
+        "allocator": lambda: allocator.main(asked.model, asked.rounds),
     }
     for topic, measure in topics.items():
         if asked.topic in (topic, "all"):

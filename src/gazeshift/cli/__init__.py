@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
 from gazeshift import __version__
+from gazeshift.cli._memory import keep_freed_memory
 from gazeshift.errors import GazeshiftError
 
 EPILOGUE = """Examples:
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 2 bad input, 130 interrupted, 1 a fault of ours."""
     given = _with_negatives(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
+    keep_freed_memory()
     sys.exit(_run([argument for argument in given if argument != "--debug"], debug=debug))
 
 

@@ -110,6 +110,20 @@ def test_every_seed_is_recorded_and_those_that_were_wrong_are_told_apart(setting
     assert manifest["cost"]["ratio"] > 0
 
 
+def test_cost_is_what_the_cells_took_to_the_passes_timed_between_them(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr("gazeshift.studies._running.TIMING_SHARE", 1e9)  # after every cell
+    timed = iter([(1.0, 2.0), (3.0, 4.0), (5.0, 6.0)])
+    monkeypatch.setattr("gazeshift.studies._running.pass_seconds", lambda *_: next(timed))
+    settings |= {"batch_size": 3, "coverage_seeds": 0}
+    first = json.loads((Renkhoff2022(**settings).run(tmp_path / "out") / "manifest.json").read_text())
+    cost, passes = first["cost"], first["passes"]
+    assert (cost["forward_seconds"], cost["backward_seconds"]) == (3, 4)
+    assert cost["needed_seconds"] == 3 * passes["forwards"] + 4 * passes["backwards"]
+    assert cost["ratio"] == pytest.approx(cost["seconds"] / cost["needed_seconds"], abs=1e-4)
+    again = json.loads((Renkhoff2022(**settings).run(tmp_path / "out") / "manifest.json").read_text())
+    assert again["cost"] == cost  # a resumed study times nothing it has timed
+
+
 def test_coverage_curves_are_what_single_runs_cover(settings, tmp_path):
     """SPEC 4: every arm goes over the same seeds in the same order, each strength with tables of its own."""
     lively = ATTACK.replace("step=0.001", "step=0.1")  # so that strengths cover different neurons

@@ -25,6 +25,7 @@ from gazeshift.studies._settings import StudySettings
 Progress = Callable[[int, int, str], None]
 Fill = Callable[[Batch], tuple[Mapping[str, Any], Mapping[str, Any]]]
 REPEATS = 3
+TIMING_SHARE = 0.03  # of the work's seconds, spent on timing bare passes beside it
 
 
 class Run:
@@ -63,7 +64,7 @@ class Run:
             source.examples.check_model(self.classifier)
         self.source = source
         self.store = Store(Path(out))
-        self.started = time.monotonic()
+        self.started, self.worked, self.timed = time.monotonic(), 0.0, 0.0
 
     def open(self) -> Batch:
         """Check the model on the first images, then make the folder or accept what an earlier run left there.
@@ -100,12 +101,13 @@ class Run:
 
     @cached_property
     def _inputs(self) -> dict[str, Any]:
-        """What every cell's rows depend on. Where the images lie is not among it: their ids and labels are."""
+        """What every cell's rows depend on: not where images or sets lie, but their ids, labels and a set's content."""
         return {
             "study": f"{self.study} {self.version}",
             "settings": self.settings.identity() | {"images": None, "labels": None, "limit": None, "set": None},
             "model": self.classifier.card(),
             "labels": fingerprint(self.source.labels),
+            "examples": self.source.examples.identity if isinstance(self.source, SetSource) else None,
         }
 
     def do(
@@ -140,7 +142,7 @@ class Run:
         wall, busy = time.monotonic(), time.process_time()
         with seen.counting() as passes:
             tables, notes = fill(batch)
-        common = {
+        common: dict[str, Any] = {
             "skipped": [vars(skip) for skip in batch.skipped],
             "used": len(batch.ids),
             "seconds": time.monotonic() - wall,
@@ -148,7 +150,18 @@ class Run:
             "forwards": passes.forwards,
             "backwards": passes.backwards,
         }
+        common |= self._beside(seen, common["seconds"])
         return CellResult(tables=tables, notes={**common, **notes})
+
+    def _beside(self, seen: Classifier, seconds: float) -> dict[str, Any]:
+        """A note of what a bare pass takes right now, so that `cost` compares like with like on a changing machine."""
+        self.worked += seconds
+        if seen is not self.classifier or self.timed > TIMING_SHARE * self.worked:
+            return {}
+        started = time.monotonic()
+        found = pass_seconds(seen, self.first.images, 1)
+        self.timed += time.monotonic() - started
+        return {"pass_seconds": found}
 
     def table(self, cells: Sequence[Cell], name: str = "rows") -> Path | None:
         """Join a stage's parts into ``NAME.parquet``; None if there is nothing to join."""
@@ -196,13 +209,15 @@ class Run:
         }
 
     def cost(self, notes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """What the study took, against its forward and backward passes alone, timed now on the first images.
+        """What the study took, against its forward and backward passes alone, timed on the first images between cells.
 
         CPU time where the model runs on a CPU, which another process's load changes little; wall time elsewhere.
         """
         on_cpu = self.classifier.device.type == "cpu"
         took = sum(note.get("cpu_seconds" if on_cpu else "seconds", 0) for note in notes)
-        forward, backward = pass_seconds(self.classifier, self.first.images, REPEATS)
+        beside = [note["pass_seconds"] for note in notes if "pass_seconds" in note]
+        beside = beside or [pass_seconds(self.classifier, self.first.images)]
+        forward, backward = (sum(times) / len(beside) for times in zip(*beside, strict=True))
         forwards, backwards = (sum(note.get(way, 0) for note in notes) for way in ("forwards", "backwards"))
         needed = forwards * forward + backwards * backward
         return {

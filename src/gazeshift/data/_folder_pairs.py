@@ -1,5 +1,6 @@
 """Two folders of pictures, clean and attacked, as a set."""
 
+import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -47,6 +48,15 @@ class FolderPairs:
     read_clean: Reader
     size: int | None
     where: str
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 over the ids and the sizes of their files: other pictures are other numbers of bytes."""
+        sizes = [
+            (own, *(file.stat().st_size if file and file.is_file() else None for file in files))
+            for own, *files in zip(self.ids, self.attacked, self.clean, strict=True)
+        ]
+        return hashlib.sha256(repr((self.size, sizes)).encode()).hexdigest()
 
     def __len__(self) -> int:
         """Number of examples, among them those that will turn out unreadable."""

@@ -1,5 +1,6 @@
 """Adversarial sets: clean and attacked images side by side, opened without being read."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -45,6 +46,10 @@ class Pairs:
 class Piece(Protocol):
     """A part of a set that is read on its own: a shard, or folders."""
 
+    @property
+    def identity(self) -> str:
+        """Another one if the piece holds other examples; no pixels are read."""
+
     def __len__(self) -> int:
         """Number of examples."""
 
@@ -75,6 +80,11 @@ class AdversarialSet:
     def __len__(self) -> int:
         """Number of examples."""
         return sum(len(piece) for piece in self.pieces)
+
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 over what the pieces hold, wherever the set lies; no pixels are read."""
+        return hashlib.sha256("\n".join(piece.identity for piece in self.pieces).encode()).hexdigest()
 
     @cached_property
     def ids(self) -> tuple[str, ...]:

@@ -38,6 +38,11 @@ class Shard:
     size: int
     sha256: str
 
+    @property
+    def identity(self) -> str:
+        """The hash that the manifest promises, and that every reading compares."""
+        return self.sha256
+
     def __len__(self) -> int:
         """Number of examples."""
         return self.count

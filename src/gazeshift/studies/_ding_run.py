@@ -123,7 +123,7 @@ def _train(work: Run, opened: Opened, done: Done, plan: Plan) -> None:
     """Adversarial training at every size, and the detector with its control."""
     settings, parts, name = opened.settings, plan.parts, opened.name
     scratch = work.store.folder / "scratch"
-    file = scratch / f"{slug(name)}.npy"
+    file = scratch / f"{slug(name)}-{opened.source.examples.identity[:20]}.npy"
     trainings = Trainings(
         settings=settings,
         name=name,

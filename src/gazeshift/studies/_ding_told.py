@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from gazeshift.records import Finding
-from gazeshift.studies._cells import Cell, fingerprint
+from gazeshift.studies._cells import Cell
 from gazeshift.studies._ding_cell import Opened, filters
 from gazeshift.studies._ding_maps import Ranking
 from gazeshift.studies._ding_train import Split
@@ -63,10 +63,9 @@ def slug(name: str) -> str:
 
 
 def identity(opened: Opened) -> dict[str, Any]:
-    """What decides a set's pixels: its attack, and the shards that hold it."""
-    manifest = opened.source.examples.manifest
-    shards = [shard.get("sha256") for shard in manifest.get("shards", ()) if isinstance(shard, dict)]
-    return {"name": opened.name, "attack": manifest.get("attack"), "shards": fingerprint(shards)}
+    """What decides a set's pixels: its attack, and the files that hold it."""
+    examples = opened.source.examples
+    return {"name": opened.name, "attack": examples.manifest.get("attack"), "examples": examples.identity}
 
 
 def told(opened: Opened, plan: Plan) -> dict[str, Any]:

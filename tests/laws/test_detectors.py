@@ -49,7 +49,11 @@ def seen(classifier: Any, detector: Any, images: Any, start: int = 0) -> Sightin
 
 
 def fitted(classifier: Any, detector: Any) -> Any:
-    return detector.fit([seen(classifier, detector, images_of(12, seed=5))])
+    return detector.fit(detector.measure(seen(classifier, detector, images_of(12, seed=5))))
+
+
+def scored(classifier: Any, detector: Any, images: Any, start: int = 0) -> Any:
+    return detector.score(detector.measure(seen(classifier, detector, images, start)))
 
 
 def test_is_frozen_settings(detector: Any) -> None:
@@ -87,10 +91,10 @@ def test_views_are_explained_for_the_class_of_the_image(detector: Any, classifie
 
 def test_one_score_for_each_image_whatever_its_company(detector: Any, classifier: Any) -> None:
     images, learned = images_of(5), fitted(classifier, detector)
-    together = learned.score(seen(classifier, learned, images))
+    together = scored(classifier, learned, images)
     assert together.shape == (5,)
     assert together.isfinite().all()
-    alone = [learned.score(seen(classifier, learned, images[at : at + 1], at)).item() for at in range(5)]
+    alone = [scored(classifier, learned, images[at : at + 1], at).item() for at in range(5)]
     torch.testing.assert_close(together.double(), torch.tensor(alone).double(), atol=1e-3, rtol=1e-3)
 
 
@@ -102,19 +106,20 @@ def test_fitting_leaves_the_detector_as_it_was(detector: Any, classifier: Any) -
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_fitting_reads_benign_images_one_by_one(detector: Any, classifier: Any) -> None:
+def test_what_is_measured_of_an_image_is_its_own(detector: Any, classifier: Any) -> None:
     whole = seen(classifier, detector, images_of(12, seed=5))
-
-    def part(at: int) -> Sighting:
-        own, *views = (rows_of(one, slice(at, at + 1)) for one in (whole.own, *whole.views))
-        return Sighting(own=own, views=tuple(views))
-
-    assert detector.fit(part(at) for at in range(12)) == detector.fit([whole])
+    parts = [
+        Sighting(own=own, views=tuple(views))
+        for own, *views in ((rows_of(one, slice(at, at + 1)) for one in (whole.own, *whole.views)) for at in range(12))
+    ]
+    together = detector.measure(whole)
+    assert together.dtype == torch.float64
+    torch.testing.assert_close(torch.cat([detector.measure(part) for part in parts]), together, atol=1e-6, rtol=1e-6)
 
 
 def test_false_alarms_on_fresh_clean_images_stay_under_the_rate(detector: Any, classifier: Any) -> None:
     learned = fitted(classifier, detector)
-    scores = learned.score(seen(classifier, learned, images_of(80, seed=9)))
+    scores = scored(classifier, learned, images_of(80, seed=9))
     rates = []
     for split in range(60):
         order = torch.randperm(80, generator=generator_for(split, "split"))

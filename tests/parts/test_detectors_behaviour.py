@@ -68,7 +68,7 @@ def test_the_five_steps():
         np.testing.assert_allclose(reading.null[at], null, atol=1e-4)
         decided = similarity < np.quantile(null, 0.05)
         assert bool(detector.decide(found)[at]) == decided
-        assert (float(detector.score(found)[at]) > 0) == decided
+        assert (float(detector.score(detector.measure(found))[at]) > 0) == decided
 
 
 def test_views_of_another_class_are_explained_for_the_images_own():
@@ -149,4 +149,4 @@ def test_what_it_refuses():
         classifier_of(seeded(Plain)), images_of(), BehaviourDeviation(noise_images=20), generator=generators()
     )
     with pytest.raises(SettingsError, match="compares with 51 views, got 21"):
-        detector.score(found)
+        detector.score(detector.measure(found))

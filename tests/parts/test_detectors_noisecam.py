@@ -60,6 +60,14 @@ def noise(maps, **words):
     return seen({"noise_cam:alpha_norm=positive": maps}, **words)
 
 
+def score(detector, found):
+    return detector.score(detector.measure(found))
+
+
+def fitted(detector, benign):
+    return detector.fit(torch.cat([detector.measure(found) for found in benign]))
+
+
 def test_three_pixels_are_a_cluster_and_two_are_none():
     for row, clusters in (([1, 1, 1, 0], 1), ([1, 0, 1, 1], 1), ([1, 1, 0, 0], 0), ([0, 0, 0, 0], 0)):
         assert count_clusters(np.array([row], dtype=bool)) == clusters
@@ -68,21 +76,21 @@ def test_three_pixels_are_a_cluster_and_two_are_none():
 @pytest.mark.parametrize(("triples", "is_attack"), [(0, False), (3, False), (4, True)])
 def test_more_than_three_clusters_are_an_attack(triples, is_attack):
     detector = NoisecamDbscan()
-    clusters = detector.score(noise(spots(triples)))
+    clusters = score(detector, noise(spots(triples)))
     assert clusters.tolist() == [triples]
     assert detector.judge(clusters.numpy()).tolist() == [is_attack]
 
 
 def test_a_saturated_map_is_one_cluster_and_a_constant_one_has_no_range():
     full = torch.ones(1, 12, 12)
-    assert NoisecamDbscan(binarise="positive").score(noise(full)).tolist() == [1]
-    assert NoisecamDbscan().score(noise(full)).tolist() == [0]
+    assert score(NoisecamDbscan(binarise="positive"), noise(full)).tolist() == [1]
+    assert score(NoisecamDbscan(), noise(full)).tolist() == [0]
 
 
 def test_single_pixels_become_clusters_at_the_images_size():
     found = torch.zeros(1, 20, 20)
     found[0, 5::10, 5::10] = 1.0
-    native, wide = (NoisecamDbscan(grid=grid).score(noise(found, size=(40, 40))) for grid in ("native", "input"))
+    native, wide = (score(NoisecamDbscan(grid=grid), noise(found, size=(40, 40))) for grid in ("native", "input"))
     assert native.tolist() == [0]
     assert wide.tolist() == [4]
 
@@ -124,7 +132,7 @@ def test_gradients_below_zero_and_constant_gradients_give_a_blank_map():
             detector = NoisecamDbscan(alpha_norm=norm)
             found = sight(constant(gradient), images, detector, generator=torch.Generator())
             assert not detector.raw(found.own).any()
-            assert detector.score(found).tolist() == [0] * 4
+            assert score(detector, found).tolist() == [0] * 4
     literal = NoisecamDbscan(alpha_norm="none")
     found = sight(constant(1.0), images, literal, generator=torch.Generator())
     assert found.own.maps(*found.own.layers, *literal.cams).any()
@@ -144,19 +152,19 @@ def test_shares_and_spreads_by_hand():
 
 def test_the_gate_is_learned_from_maxima_and_shuts_out_what_is_below():
     benign = [noise(peak * spots(4)) for peak in np.linspace(0.1, 1.0, 20)]
-    detector = NoisecamDbscan().fit(benign)
+    detector = fitted(NoisecamDbscan(), benign)
     assert detector.gate == pytest.approx(np.quantile(np.linspace(0.1, 1.0, 20), 0.95))
-    assert detector.score(noise(0.9 * spots(5))).tolist() == [0]
-    assert detector.score(noise(1.1 * spots(5))).tolist() == [5]
+    assert score(detector, noise(0.9 * spots(5))).tolist() == [0]
+    assert score(detector, noise(1.1 * spots(5))).tolist() == [5]
     assert NoisecamDbscan().gate == 0, "fitting makes a new detector"
 
 
 def test_the_level_is_the_smallest_from_which_on_few_benign_images_alarm():
     benign = [noise(peak * spots(4)) for peak in np.linspace(0.3, 1.0, 20)]
-    detector = NoisecamDbscan(binarise="absolute").fit(benign)
+    detector = fitted(NoisecamDbscan(binarise="absolute"), benign)
     assert detector.level == 1.0  # at 0.71, nine of twenty have four clusters above it
-    assert detector.score(noise(0.9 * spots(5))).tolist() == [0]
-    assert detector.score(noise(1.5 * spots(5))).tolist() == [5]
+    assert score(detector, noise(0.9 * spots(5))).tolist() == [0]
+    assert score(detector, noise(1.5 * spots(5))).tolist() == [5]
 
 
 @pytest.mark.parametrize("binarise", ["gate", "otsu", "mean_plus_k_std", "positive", "absolute"])
@@ -164,9 +172,9 @@ def test_a_score_is_what_was_measured(binarise):
     generator = torch.Generator().manual_seed(1)
     maps = torch.nn.functional.avg_pool2d(torch.rand(6, 30, 30, generator=generator), 5, 1) ** 3
     found = noise(maps * torch.logspace(-1, 1, 6)[:, None, None])
-    detector = NoisecamDbscan(binarise=binarise).fit([found])
-    share, clusters = detector.counted(detector.measure(found))
-    assert detector.score(found).tolist() == clusters.tolist()
+    detector = fitted(NoisecamDbscan(binarise=binarise), [found])
+    share, clusters = detector.counted(detector.measure(found).numpy())
+    assert score(detector, found).tolist() == clusters.tolist()
     assert ((share >= 0) & (share <= 1)).all()
     assert clusters.sum() > 0 or binarise == "absolute"
 
@@ -174,8 +182,8 @@ def test_a_score_is_what_was_measured(binarise):
 def test_an_undefined_map_has_no_score():
     maps = spots(4)
     maps[0, 0, 0] = float("nan")
-    assert NoisecamDbscan().score(noise(maps)).isnan().all()
-    assert NoisecamDbscan().fit([noise(maps), noise(spots(1))]).gate == 1.0
+    assert score(NoisecamDbscan(), noise(maps)).isnan().all()
+    assert fitted(NoisecamDbscan(), [noise(maps), noise(spots(1))]).gate == 1.0
 
 
 def test_it_looks_at_the_third_convolution():
@@ -193,4 +201,4 @@ def test_what_it_refuses():
     with pytest.raises(BoundsError, match="tau from 0 to below 1"):
         NoisecamDbscan(tau=1.0)
     with pytest.raises(SettingsError, match="needs a level above 0: fit it"):
-        NoisecamDbscan(binarise="absolute").score(noise(spots(1)))
+        score(NoisecamDbscan(binarise="absolute"), noise(spots(1)))

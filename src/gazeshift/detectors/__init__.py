@@ -1,9 +1,10 @@
 """Ways to suspect an image, one file each, and the threshold that keeps a promised rate of false alarms.
 
-A detector sees an image and views of it, never its clean twin: `pipeline.sight` looks, the detector scores.
+A detector sees an image and views of it, never its clean twin: `pipeline.sight` looks, the detector measures what was
+seen, and from then on only these few numbers per image count: it learns from those of benign images, and scores others.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol, Self
 
 from jaxtyping import Float
@@ -17,7 +18,7 @@ __all__ = ["Detector", "calibrate"]
 
 
 class Detector(Protocol):
-    """What every detector is: frozen settings that say what must be seen, and a score of what was seen."""
+    """What every detector is: frozen settings that say what must be seen, and a score of what was measured there."""
 
     @property
     def cams(self) -> Sequence[str]:
@@ -29,8 +30,16 @@ class Detector(Protocol):
     def views(self, images: Float[Tensor, "n 3 h w"], *, generator: Generators) -> Sequence[Float[Tensor, "n 3 h w"]]:
         """Changed copies of the images to look at beside them, in [0, 1]; may be none."""
 
-    def fit(self, sightings: Iterable[Sighting]) -> Self:
-        """A new detector that learned from benign images, read one by one; itself if there is nothing to learn."""
+    def measure(self, seen: Sighting) -> Float[Tensor, "n f"]:
+        """All that `fit` and `score` ask of an image, in float64; one image's numbers do not depend on the others."""
 
-    def score(self, seen: Sighting) -> Float[Tensor, " n"]:
-        """Suspicion per image; larger is more suspicious."""
+    def fit(self, benign: Float[Tensor, "n f"], attacked: Float[Tensor, "m f"] | None = None) -> Self:
+        """A new detector that learned from what was measured of images; itself if there is nothing to learn.
+
+        Args:
+            benign: of clean images.
+            attacked: of adversarial ones; left alone by detectors that learn from benign images only.
+        """
+
+    def score(self, measured: Float[Tensor, "n f"]) -> Float[Tensor, " n"]:
+        """Suspicion per image, from what was measured; larger is more suspicious."""

@@ -1,6 +1,6 @@
 """Behaviour deviation of one layer against benign noise (Tan et al. 2023, section III-D, five steps)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -96,14 +96,18 @@ class BehaviourDeviation:
         draws = (MatchedNoise()(residual, generator=generator) for _ in range(self.noise_images))
         return (cleaned.clamp(0, 1), *((cleaned + noise).clamp(0, 1) for noise in draws))
 
-    def fit(self, sightings: Iterable[Sighting]) -> Self:  # noqa: ARG002
+    def measure(self, seen: Sighting) -> Float[Tensor, "n 3"]:
+        """The three scores of `by`, each larger for a more suspicious image."""
+        reading = self.read(seen)
+        return torch.stack([reading.margin, reading.z, 1 - reading.p_value], 1)
+
+    def fit(self, benign: Float[Tensor, "n 3"], attacked: Float[Tensor, "m 3"] | None = None) -> Self:  # noqa: ARG002
         """Itself: each image brings its own noise."""
         return self
 
-    def score(self, seen: Sighting) -> Float[Tensor, " n"]:
+    def score(self, measured: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         """Suspicion per image, as `by` says."""
-        reading = self.read(seen)
-        return {"margin": reading.margin, "z": reading.z, "p_value": 1 - reading.p_value}[self.by]
+        return measured[:, SCORES.index(self.by)]
 
     def decide(self, seen: Sighting) -> Tensor:
         """The paper's decision per image: the similarity is below its threshold."""

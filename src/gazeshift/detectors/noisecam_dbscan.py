@@ -1,7 +1,7 @@
 """Clusters in NoiseCAM's map (Tan et al. 2023, section III-E)."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Self
@@ -102,21 +102,13 @@ class NoisecamDbscan:
         """None: the image alone is looked at."""
         return ()
 
-    def fit(self, sightings: Iterable[Sighting]) -> Self:
-        """With the gate or level that benign images ask for; itself for other ways to binarise, and without images."""
-        if self.binarise not in {"gate", "absolute"}:
-            return self
-        found = [self.measure(seen) for seen in sightings]
-        return self.learned(np.concatenate(found)) if found else self
+    def score(self, measured: Float[Tensor, "n f"]) -> Float[Tensor, " n"]:
+        """Number of clusters per image.
 
-    def score(self, seen: Sighting) -> Float[Tensor, " n"]:
-        """Number of clusters per image."""
-        if self.binarise == "absolute":
-            level = self._known_level()
-            counts = [self._counted(found, level)[1] for found in self._grid(seen.own, self.raw(seen.own))]
-        else:
-            counts = list(self.counted(self.measure(seen))[1])
-        return torch.tensor(counts, dtype=torch.float64)
+        Raises:
+            SettingsError: ``absolute`` without a level.
+        """
+        return torch.from_numpy(self.counted(measured.cpu().numpy())[1])
 
     def judge(self, clusters: Float[np.ndarray, " n"]) -> np.ndarray:
         """The paper's decision: more clusters than allowed."""
@@ -133,8 +125,8 @@ class NoisecamDbscan:
             first = weight * first - evidence.maps(layer, "layer_cam").double()
         return np.asarray(first.clamp_min(0).cpu().numpy())
 
-    def measure(self, seen: Sighting) -> Float[np.ndarray, "n f"]:
-        """Everything that `learned` and `counted` ask of an image: maximum, then shares of points, then clusters.
+    def measure(self, seen: Sighting) -> Float[Tensor, "n f"]:
+        """Everything that `fit` and `counted` ask of an image: maximum, then shares of points, then clusters.
 
         One share and one number of clusters; for ``absolute``, one for each of twelve levels below the maximum.
         """
@@ -146,10 +138,11 @@ class NoisecamDbscan:
             tried = _ladder(peak) if self.binarise == "absolute" else [usual]
             pairs = [self._counted(found, level) for level in tried]
             rows.append([peak, *map(itemgetter(0), pairs), *map(itemgetter(1), pairs)])
-        return np.array(rows, dtype=np.float64).reshape(len(raw), -1)
+        return torch.tensor(rows, dtype=torch.float64).reshape(len(raw), -1)
 
-    def learned(self, measured: Float[np.ndarray, "n f"]) -> Self:
-        """What `fit` gives, from what was measured of benign images."""
+    def fit(self, benign: Float[Tensor, "n f"], attacked: Float[Tensor, "m f"] | None = None) -> Self:  # noqa: ARG002
+        """With the gate or level that benign images ask for; itself for other ways to binarise, and without images."""
+        measured = benign.cpu().numpy()
         measured = measured[np.isfinite(measured[:, 0])]
         if self.binarise == "gate" and len(measured):
             return replace(self, gate=float(np.quantile(measured[:, 0], 1 - FALSE_ALARMS)))

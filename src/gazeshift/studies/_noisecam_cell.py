@@ -67,7 +67,7 @@ def _measure(plan: Plan, some: Batch, conditions: Any, rows: Rows) -> dict[str, 
 
 
 def _values(detector: NoisecamDbscan, evidence: Evidence) -> list[Any]:
-    return list(detector.measure(Sighting(own=evidence)))
+    return list(detector.measure(Sighting(own=evidence)).numpy())
 
 
 def combination(detector: NoisecamDbscan) -> dict[str, str]:

@@ -63,7 +63,7 @@ def _judge(
     measured = np.array(rows["measured"].to_pylist(), dtype=np.float64)
     kind, size = np.array(rows["kind"].to_pylist()), rows["strength"].to_numpy()
     benign = (part == "calibration") & (kind != "attacked") & ((kind == "clean") | (size == np.float32(strength)))
-    learned = detector.learned(measured[benign])
+    learned = detector.fit(torch.from_numpy(measured[benign]))
     if learned.binarise == "absolute" and learned.level is None:
         return  # nothing to learn a level from
     share, clusters = learned.counted(measured)

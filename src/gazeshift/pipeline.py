@@ -117,13 +117,14 @@ def sight(
         at_once: views looked at side by side, in images.
     """
     layers = detector.layers(classifier.layers((images.shape[2], images.shape[3])))
-    own = look(classifier, images, layers=layers, cams=detector.cams)
+    cams = {name: build("cams", name) for name in detector.cams}  # may be none: channels' means are always there
+    own = look(classifier, images, layers=layers, cams=cams)
     views = detector.views(own.images, generator=generator)
     step, seen = max(1, at_once // max(1, len(images))), list[Evidence]()
     for at in range(0, len(views), step):
         some = views[at : at + step]
         target = own.predicted.repeat(len(some))
-        together = look(classifier, torch.cat(list(some)), layers=layers, cams=detector.cams, target=target)
+        together = look(classifier, torch.cat(list(some)), layers=layers, cams=cams, target=target)
         seen += [rows_of(together, slice(n * len(images), (n + 1) * len(images))) for n in range(len(some))]
     return Sighting(own=own, views=tuple(seen))
 
@@ -176,7 +177,13 @@ def gaze(maps: Float[Tensor, "n hl wl"], size: tuple[int, int]) -> Float[Tensor,
 def rows_of(evidence: Evidence, at: Int[Tensor, " m"] | slice) -> Evidence:
     """The same evidence for some of its images."""
     traces = {
-        name: replace(trace, maps={cam: maps[at] for cam, maps in trace.maps.items()}, poles=trace.poles[at])
+        name: replace(
+            trace,
+            maps={cam: maps[at] for cam, maps in trace.maps.items()},
+            poles=trace.poles[at],
+            activation=trace.activation[at],
+            gradient=trace.gradient[at],
+        )
         for name, trace in evidence.traces.items()
     }
     return replace(

@@ -53,11 +53,15 @@ class LayerTrace:
         maps: CAM name to raw signed maps (n, layer height, layer width). A map that the CAM does not define
             here (``cam`` at a layer that is not pooled into the linear head) is NaN throughout.
         poles: activations left out of Grad-CAM++'s sums because their denominator was below 1e-3, per image (n).
+        activation: each channel's mean activation (n, k).
+        gradient: each channel's mean gradient (n, k), which is Grad-CAM's weight.
     """
 
     layer: Layer
     maps: Mapping[str, Float[Tensor, "n hl wl"]]
     poles: Int[Tensor, " n"]
+    activation: Float[Tensor, "n k"]
+    gradient: Float[Tensor, "n k"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from gazeshift.data import open_source
 from gazeshift.errors import BoundsError, SettingsError, UnknownNameError
 from gazeshift.models import load
 from gazeshift.pipeline import compare, gaze, look
-from gazeshift.records import Evidence, LayerTrace
+from gazeshift.records import Evidence
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _networks import CLASSES, Plain, Residual, classifier_of, images_of, raw, seeded
@@ -153,9 +153,21 @@ def made_of(maps: Tensor, **changes) -> Evidence:
     """Evidence whose only layer has the given maps."""
     evidence = look(classifier_of(seeded(Plain)), images_of(len(maps)), layers="relus.2")
     (trace,) = evidence.traces.values()
-    return replace(
-        evidence, traces={"only": LayerTrace(layer=trace.layer, maps={"grad_cam": maps}, poles=trace.poles)}, **changes
-    )
+    return replace(evidence, traces={"only": replace(trace, maps={"grad_cam": maps})}, **changes)
+
+
+def test_channel_means_are_those_of_the_layers_own_tensors():
+    classifier, images = classifier_of(seeded(Plain)), images_of(3)
+    found = look(classifier, images, layers="relus.2", cams={}).traces["relus.2"]
+    kept = []
+    handle = classifier.module.relus[2].register_forward_hook(lambda *seen: kept.append(seen[2]))
+    images.requires_grad_()
+    logits = classifier(images)
+    handle.remove()
+    (gradient,) = torch.autograd.grad(logits.amax(1).sum(), kept)
+    torch.testing.assert_close(found.activation, kept[0].detach().mean((2, 3)))
+    torch.testing.assert_close(found.gradient, gradient.mean((2, 3)))
+    assert found.maps == {}
 
 
 def test_blank_and_undefined_maps_are_flagged():

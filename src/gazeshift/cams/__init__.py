@@ -21,11 +21,14 @@ def draw(cams: Mapping[str, DrawsMap], layer: Layer, activations: Tensor, gradie
     values = max(1, activations[:1].numel())
     size = max(1, PIECE.get(activations.device.type, PIECE["cuda"]) // values)
     maps: dict[str, list[Tensor]] = {name: [] for name in cams}
-    poles = []
+    poles, means = [], []
     for start in range(0, max(1, len(activations)), size):  # an empty batch is one empty piece
         seen = Seen(activations[start : start + size], gradients[start : start + size])
         for name, cam in cams.items():
             maps[name].append(cam(seen))
         poles.append(seen.poles if "plus_plus" in vars(seen) else torch.zeros(len(seen.activations), dtype=torch.long))
+        means.append((seen.activation, seen.gradient))
     joined = {name: torch.cat(pieces) for name, pieces in maps.items()}
-    return LayerTrace(layer=layer, maps=joined, poles=torch.cat([count.to(activations.device) for count in poles]))
+    activation, gradient = (torch.cat(pieces) for pieces in zip(*means, strict=True))
+    counted = torch.cat([count.to(activations.device) for count in poles])
+    return LayerTrace(layer=layer, maps=joined, poles=counted, activation=activation, gradient=gradient)

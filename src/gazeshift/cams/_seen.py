@@ -46,6 +46,16 @@ class Seen:
         return flat.reshape(len(flat), *self.size)
 
     @cached_property
+    def activation(self) -> Float[Tensor, "n k"]:
+        """Mean over the pixels of each channel's activations."""
+        return self.activations.mean(2)
+
+    @cached_property
+    def gradient(self) -> Float[Tensor, "n k"]:
+        """Mean over the pixels of each channel's gradients: Grad-CAM's weights."""
+        return self.gradients.mean(2)
+
+    @cached_property
     def positive_product(self) -> Float[Tensor, "n h w"]:
         """Sum over channels of relu(g) A: LayerCAM before its ReLU."""
         return self._total(g.clamp_min(0).mul_(a) for a, g in self._blocks(self.activations, self.gradients))

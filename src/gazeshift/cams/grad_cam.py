@@ -19,4 +19,4 @@ class GradCam:
 
     def __call__(self, seen: Seen) -> Float[Tensor, "n h w"]:
         """Map (n, h, w) at the layer's own resolution."""
-        return seen.weigh(seen.gradients.mean(2))
+        return seen.weigh(seen.gradient)

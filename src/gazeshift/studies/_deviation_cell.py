@@ -237,6 +237,8 @@ def _joined(evidences: Sequence[Evidence]) -> Evidence:
             trace,
             maps={cam: torch.cat([one.traces[name].maps[cam] for one in evidences]) for cam in trace.maps},
             poles=torch.cat([one.traces[name].poles for one in evidences]),
+            activation=torch.cat([one.traces[name].activation for one in evidences]),
+            gradient=torch.cat([one.traces[name].gradient for one in evidences]),
         )
         for name, trace in first.traces.items()
     }

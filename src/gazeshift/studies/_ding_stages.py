@@ -66,17 +66,6 @@ class Trainings:
     checkpoints: Path
     progress: Progress
 
-    @property
-    def schedule(self) -> dict[str, Any]:
-        """Of both trainings, but for the number of epochs."""
-        settings = self.settings
-        return {
-            "learning_rate": settings.learning_rate,
-            "patience": settings.patience,
-            "keep": "last",
-            "seed": settings.seed,
-        }
-
     def adversarial(self, cell: Cell, parts: Split) -> CellResult:
         """The classifier trained on the adversarial examples of the cell; epoch 0 is what it was before."""
         started = time.monotonic()
@@ -94,7 +83,7 @@ class Trainings:
         history = self._train(
             network,
             examples,
-            settings.epochs,
+            Schedule(epochs=settings.epochs, learning_rate=settings.learning_rate, **self._shared),
             lambda made: accuracies(made, pixels, parts.held, place),
             cell,
         )
@@ -131,7 +120,9 @@ class Trainings:
             return {"clean": right[0], "other": right[1], "score": (right[0] + right[1]) / 2}
 
         examples = Shuffled(count=2 * len(learn), batch_size=settings.train_batch, load=read)
-        history = self._train(network, examples, settings.detector_epochs, evaluate, cell)
+        rate = settings.detector_learning_rate or settings.learning_rate
+        schedule = Schedule(epochs=settings.detector_epochs, learning_rate=rate, **self._shared)
+        history = self._train(network, examples, schedule, evaluate, cell)
         return CellResult(
             tables={
                 "detector": self._epochs(history, kind, len(learn), len(judge)),
@@ -145,11 +136,20 @@ class Trainings:
         """Where a cell's training keeps its state while it is not finished."""
         return self.checkpoints / f"{cell.key}.safetensors"
 
+    @property
+    def _shared(self) -> dict[str, Any]:
+        """What both schedules have in common."""
+        return {"patience": self.settings.patience, "keep": "last", "seed": self.settings.seed}
+
     def _train(
-        self, network: nn.Module, examples: Shuffled, epochs: int, evaluate: Callable[[nn.Module], Any], cell: Cell
+        self,
+        network: nn.Module,
+        examples: Shuffled,
+        schedule: Schedule,
+        evaluate: Callable[[nn.Module], Any],
+        cell: Cell,
     ) -> History:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        schedule = Schedule(epochs=epochs, **self.schedule)
         return train(
             network,
             examples,

@@ -256,7 +256,7 @@ def test_the_manifest_counts_pairs_once(finished):
 
 
 def test_a_detector_learns_what_is_plain_to_see(settings, tmp_path):
-    plain = {"epochs": 0, "detector_epochs": 60, "learning_rate": 0.02, "control": False}
+    plain = {"epochs": 0, "detector_epochs": 60, "detector_learning_rate": 0.02, "control": False}
     out = Ding2022(**settings | plain).run(tmp_path / "out")
     said = {
         kind: [one["score"] for one in table(out, "scores") if one["kind"] == kind] for kind in ("clean", "attacked")

@@ -70,10 +70,12 @@ class OneSet:
 
     Args:
         told: what the manifest says of it.
+        classes: of the classifier; at least so many if it has no names for them.
         rows, seen, histograms, gallery, maps, training, detector, scores: its rows of the study's tables.
     """
 
     told: Row
+    classes: int
     rows: Sequence[Row]
     seen: Sequence[Row]
     histograms: Sequence[Row]
@@ -164,9 +166,12 @@ def read_sets(study: Study) -> list[OneSet]:
     for name in ("rows", "gallery", "training", "detector", "scores", "maps2"):
         tables[name] = study.table(name).to_pylist() if study.has(name) else []
     tables["gallery"] += tables.pop("maps2")
+    classes = study.manifest["model"].get("classes") or 1 + max((row["label"] for row in tables["seen"]), default=0)
     return [
         OneSet(
-            told=told, **{name: [row for row in rows if row["set"] == told["name"]] for name, rows in tables.items()}
+            told=told,
+            classes=classes,
+            **{name: [row for row in rows if row["set"] == told["name"]] for name, rows in tables.items()},
         )
         for told in study.manifest["sets"]
     ]

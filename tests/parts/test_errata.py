@@ -17,6 +17,7 @@ SHOWN = {
     "jet": ["cosine 0.00, of the jet pictures 0.94", "cosine 0.00, of the jet pictures 0.74"],
     "noisecam": ["none: ", "correlation with Grad-CAM++ 1.0000; 0 % of the map is blank", "all: ", "77 %"],
     "nissim": ["a map with itself: 0.000", "unrelated maps of 7 x 7 pixels: 0.32"],
+    "mean-shift": ["epsilon 0.01: MOD 0.12", "13 % of it; classified right: 18 clean, 2 and 17", "57 % of it"],
     "vid": ["by the formula 0.10 (deviation), by the text 0.01"],
     "test-sets": ["Table 1: 296 images", "Table 2: 257 images"],
     "feature-maps": ["0.08838; 1/sqrt(128) = 0.08839", "0.08835 and 0.08835"],

@@ -1,6 +1,7 @@
 """The report as a whole: numbers against SQL, hostile names, degenerate studies, damaged folders, purity, size."""
 
 import base64
+import errno
 import gzip
 import json
 import re
@@ -416,6 +417,22 @@ def test_write_into_a_folder_that_refuses_says_so(folder, monkeypatch):
     monkeypatch.setattr("os.replace", refuse)
     with pytest.raises(OutputError, match=r"cannot be written to .*report.html \(.*Permission denied"):
         report.write(folder)
+
+
+def test_a_disk_that_is_full_leaves_the_page_before_and_nothing_beside_it(tmp_path, monkeypatch):
+    made = report.Report(html="<p>second</p>" * 100, findings=())
+    path = report.save(tmp_path, report.Report(html="<p>first</p>", findings=()))
+
+    def fill(file: Path, content: bytes) -> None:
+        with file.open("wb") as opened:
+            opened.write(content[:200])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    with pytest.raises(OutputError, match="No space left on device"):
+        report.save(tmp_path, made)
+    assert [one.name for one in tmp_path.iterdir()] == ["report.html"]
+    assert path.read_text("utf-8") == "<p>first</p>"
 
 
 def test_lone_surrogates_do_not_stop_the_page(tmp_path):

@@ -6,6 +6,7 @@ study has a page of its own kind, with choices for the reader.
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,9 @@ def save(folder: Path, made: Report) -> Path:
         os.replace(beside, path)  # noqa: PTH105
     except OSError as cause:
         raise OutputError(f"the report cannot be written to {path} ({cause}). Check rights and free space.") from cause
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
     return path
 
 

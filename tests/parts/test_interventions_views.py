@@ -91,6 +91,18 @@ def test_bad_settings(part, settings, message):
         part(**settings)
 
 
+def test_a_least_shift_leaves_no_axis_in_place():
+    image = torch.zeros(1, 3, 9, 9)
+    image[..., 4, 4] = 1.0
+    found = set()
+    for at in range(200):
+        moved = Shift(most=2, least=1)(image, generator=generator_for(at, "shift"))[0, 0]
+        found.add(tuple(place - 4 for place in moved.nonzero()[0].tolist()))
+    assert found == {(down, right) for down in (-2, -1, 1, 2) for right in (-2, -1, 1, 2)}
+    with pytest.raises(BoundsError, match="least shift from 0 to most=2"):
+        Shift(least=3)
+
+
 def test_impossible_shifts():
     with pytest.raises(BoundsError, match="leaves nothing of images of 90 x 61"):
         Shift(right=61)(photo())

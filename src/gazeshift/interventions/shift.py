@@ -19,20 +19,24 @@ class Shift:
 
     Args:
         most: largest shift along each axis, in pixels, at least 1. Drawn evenly from ``-most ... most`` for each axis.
+        least: smallest one; 1 leaves no axis where it was.
         right: with `down`, a shift that is always the same; `most` is not used.
         down: likewise.
 
     Raises:
-        BoundsError: `most` is below 1.
+        BoundsError: `most` is below 1, or `least` not from 0 to `most`.
     """
 
     most: int = 2
+    least: int = 0
     right: int | None = None
     down: int | None = None
 
     def __post_init__(self) -> None:
         if self.most < 1:
             raise BoundsError(f"shift wants at least 1 pixel, got {self.most}.")
+        if not 0 <= self.least <= self.most:
+            raise BoundsError(f"shift wants a least shift from 0 to most={self.most} pixels, got {self.least}.")
 
     def __call__(
         self, images: Float[Tensor, "n 3 h w"], *, generator: Generators | None = None
@@ -59,5 +63,6 @@ class Shift:
             return [(self.right or 0, self.down or 0)] * n
         if generator is None:
             raise BoundsError("shift draws at random and needs a generator; or give right= and down=.")
-        drawn = uniform((n, 2), generator, torch.device("cpu"))
-        return [(int(right), int(down)) for right, down in (drawn * (2 * self.most + 1)).floor() - self.most]
+        steps = [step for step in range(-self.most, self.most + 1) if abs(step) >= self.least]
+        drawn = (uniform((n, 2), generator, torch.device("cpu")) * len(steps)).long()
+        return [(steps[right], steps[down]) for right, down in drawn.tolist()]

@@ -1,5 +1,6 @@
-"""The whole toolkit on one screen: images -> attack -> look -> compare -> rows."""
+"""The whole toolkit on one screen: images -> attack -> look -> compare -> rows, and a suspect -> sight -> judge."""
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -8,11 +9,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gazeshift.cams import draw
-from gazeshift.detectors import Detector
+from gazeshift.detectors import Detector, SaysWhy
+from gazeshift.detectors._deployed import Deployed
 from gazeshift.errors import BoundsError, SettingsError
+from gazeshift.interventions.bit_depth import BitDepth
 from gazeshift.measures.cosine import Cosine
 from gazeshift.models import SCORES, Classifier, select, trace
-from gazeshift.records import Attacked, Comparison, Evidence, Sighting
+from gazeshift.records import Attacked, Comparison, Evidence, Sighting, Verdict
 from gazeshift.registry import build
 from gazeshift.seeds import Generators
 
@@ -129,6 +132,40 @@ def sight(
     return Sighting(own=own, views=tuple(seen))
 
 
+def judge(
+    classifier: Classifier,
+    images: Float[Tensor, "n 3 h w"],
+    deployed: Deployed,
+    *,
+    generator: Generators | None = None,
+) -> Verdict:
+    """Whether images are adversarial, with a promised rate of false alarms.
+
+    Args:
+        classifier: the one that the detector was fitted for.
+        images: in [0, 1], of unknown origin; judged as 8-bit files of this size would hold them.
+        deployed: a fitted and calibrated detector, such as ``Deployed.load(folder)``.
+        generator: where random views come from; None draws them anew each time, which an attacker cannot foresee.
+
+    Raises:
+        SettingsError: the detector was fitted for another model.
+    """
+    deployed.check(classifier)
+    detector, chance = deployed.detector, generator or torch.Generator().manual_seed(secrets.randbits(63))
+    seen = sight(classifier, BitDepth(bits=8)(images), detector, generator=chance)
+    measured = detector.measure(seen)
+    suspicion = detector.score(measured)
+    return Verdict(
+        seen=seen,
+        suspicion=suspicion,
+        p_value=deployed.p_value(suspicion),
+        is_attack=~(suspicion <= deployed.threshold),
+        threshold=deployed.threshold,
+        false_alarms=deployed.false_alarms,
+        reasons=_reasons(detector, measured, seen) if isinstance(detector, SaysWhy) else {},
+    )
+
+
 def compare(
     clean: Evidence,
     changed: Evidence,
@@ -193,6 +230,15 @@ def rows_of(evidence: Evidence, at: Int[Tensor, " m"] | slice) -> Evidence:
         explained=evidence.explained[at],
         traces=traces,
     )
+
+
+def _reasons(detector: SaysWhy, measured: Tensor, seen: Sighting) -> dict[tuple[str, str], Tensor]:
+    parts = detector.reasons(measured)
+    return {
+        (view, layer): parts[:, at, place]
+        for at, view in enumerate(detector.names)
+        for place, layer in enumerate(seen.own.layers)
+    }
 
 
 def _measured(measure: Measure, first: Tensor, second: Tensor, size: tuple[int, int]) -> Tensor:

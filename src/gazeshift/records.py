@@ -4,7 +4,7 @@ Shapes: n images of 3 x h x w in [0, 1]; c classes; a layer has k channels of it
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -124,6 +124,40 @@ class Sighting:
 
     own: Evidence
     views: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a detector says of a batch of images.
+
+    Args:
+        seen: what it was shown.
+        suspicion: per image (n); larger is more suspicious. NaN if the image cannot be judged, which is an alarm.
+        p_value: share of clean images at least as suspicious (n), with the image itself counted.
+        is_attack: whether the suspicion is above the threshold (n).
+        threshold: that keeps the promised rate of false alarms.
+        false_alarms: that rate.
+        reasons: (view, layer) to its part in the suspicion, per image (n), in a detector's own unit; empty if the
+            detector does not say.
+    """
+
+    seen: Sighting
+    suspicion: Float[Tensor, " n"]
+    p_value: Float[Tensor, " n"]
+    is_attack: Bool[Tensor, " n"]
+    threshold: float
+    false_alarms: float
+    reasons: Mapping[tuple[str, str], Float[Tensor, " n"]] = field(default_factory=dict)
+
+    @property
+    def predicted(self) -> Int[Tensor, " n"]:
+        """Top class of each image."""
+        return self.seen.own.predicted
+
+    @property
+    def confidence(self) -> Float[Tensor, " n"]:
+        """Softmax probability of it."""
+        return self.seen.own.logits.softmax(1).amax(1)
 
 
 @dataclass(frozen=True, kw_only=True)

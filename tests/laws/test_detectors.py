@@ -21,6 +21,12 @@ from _networks import Plain, classifier_of, images_of, seeded
 NEEDED: dict[str, dict[str, Any]] = {"behaviour_deviation": {"noise_images": 20}}
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "behaviour_deviation": [{"rule": "median", "by": "z"}, {"cleaning": "joint_rows", "by": "p_value"}],
+    "stability": [
+        {"side": "both"},
+        {"features": ("grad_cam", "layer_cam", "grad_cam_norm", "layer_cam_norm", "logits"), "changes": ("blur",)},
+    ],
+    "confidence": [{"by": "energy"}, {"by": "entropy"}, {"by": "margin"}],
+    "feature_squeezing": [{"squeezers": ("shift", "jpeg")}],
     "noisecam_dbscan": [{"binarise": "absolute"}, {"factor": "logit", "binarise": "otsu"}, {"grid": "native"}],
 }
 CASES = [
@@ -49,7 +55,7 @@ def seen(classifier: Any, detector: Any, images: Any, start: int = 0) -> Sightin
 
 
 def fitted(classifier: Any, detector: Any) -> Any:
-    return detector.fit(detector.measure(seen(classifier, detector, images_of(12, seed=5))))
+    return detector.fit(detector.measure(seen(classifier, detector, images_of(24, seed=5))))
 
 
 def scored(classifier: Any, detector: Any, images: Any, start: int = 0) -> Any:

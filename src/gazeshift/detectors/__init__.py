@@ -5,16 +5,16 @@ seen, and from then on only these few numbers per image count: it learns from th
 """
 
 from collections.abc import Sequence
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
-from gazeshift.detectors._calibration import calibrate
+from gazeshift.detectors._calibration import calibrate, p_values
 from gazeshift.records import Layer, Sighting
 from gazeshift.seeds import Generators
 
-__all__ = ["Detector", "calibrate"]
+__all__ = ["Detector", "SaysWhy", "calibrate", "p_values"]
 
 
 class Detector(Protocol):
@@ -43,3 +43,15 @@ class Detector(Protocol):
 
     def score(self, measured: Float[Tensor, "n f"]) -> Float[Tensor, " n"]:
         """Suspicion per image, from what was measured; larger is more suspicious."""
+
+
+@runtime_checkable
+class SaysWhy(Protocol):
+    """A detector that can tell which views and layers raised its suspicion."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What its views are called, in their order."""
+
+    def reasons(self, measured: Float[Tensor, "n f"]) -> Float[Tensor, "n views layers"]:
+        """Each view's and layer's part in the suspicion, per image; above 0 raises it."""

@@ -37,3 +37,17 @@ def calibrate(scores: Float[Tensor, " n"], false_alarm_rate: float) -> float:
             f"a false-alarm rate of {false_alarm_rate:g} needs the scores of at least {needed} clean images, got {n}."
         )
     return float(torch.sort(scores).values[rank - 1])
+
+
+def p_values(scores: Float[Tensor, " n"], clean: Float[Tensor, " m"]) -> Float[Tensor, " n"]:
+    """Chance of a clean image to be as suspicious, from scores of fresh clean images: (1 + those >= it) / (m + 1).
+
+    At most `rate` exactly where the score is above ``calibrate(clean, rate)``. Between 1 / (m + 1) and 1; a score that
+    is NaN, of an image that cannot be judged, has the smallest.
+
+    >>> p_values(torch.tensor([19.5, 19.0, 0.0]), torch.arange(1.0, 20.0)).tolist()
+    [0.05, 0.1, 1.0]
+    """
+    ordered = torch.sort(clean.double()).values
+    below = torch.searchsorted(ordered, scores.double().nan_to_num(nan=math.inf).contiguous())
+    return (1 + len(ordered) - below).double() / (len(ordered) + 1)

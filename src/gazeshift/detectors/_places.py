@@ -13,6 +13,12 @@ def named(known: Sequence[Layer], wanted: str, pick: Callable[[Sequence[Layer]],
     return (pick([layer for layer in known if "conv" in layer.kinds]).name if wanted == AUTO else wanted,)
 
 
+def last(known: Sequence[Layer]) -> tuple[str, ...]:
+    """The last layer of the trunk: the features that the classes are read from, and the one that costs least."""
+    trunk = [layer for layer in known if "trunk" in layer.kinds]
+    return ((trunk or list(known))[-1].name,)
+
+
 def shown(evidence: Evidence, wanted: str) -> str:
     """The name under which evidence has a layer: the only one there is, or the one that is called `wanted`.
 

@@ -1,0 +1,72 @@
+"""What the answer alone tells: confidence, energy, entropy or margin of the logits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gazeshift.detectors._places import last
+from gazeshift.errors import UnknownNameError, did_you_mean
+from gazeshift.records import Layer, Sighting
+from gazeshift.seeds import Generators
+
+__all__ = ["Confidence"]
+
+WAYS = ("msp", "energy", "entropy", "margin")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confidence:
+    """Suspicion = how unsure the classifier is of its answer, from the logits alone. Nothing is learned.
+
+    Strong attacks make a classifier surer than clean images do; then they are the less suspicious ones here.
+
+    Args:
+        by: ``msp``, one minus the largest softmax probability (Hendrycks & Gimpel 2017, arXiv:1610.02136), 0 to 1;
+            ``energy``, minus log-sum-exp of the logits (Liu et al. 2020, arXiv:2010.03759); ``entropy`` of the softmax
+            in nats, 0 to log of the number of classes; ``margin``, minus the lead of the largest logit over the
+            second, at most 0.
+
+    Raises:
+        UnknownNameError: no such way.
+    """
+
+    by: str = "msp"
+
+    def __post_init__(self) -> None:
+        if self.by not in WAYS:
+            raise UnknownNameError(f"confidence has no by '{self.by}'. {did_you_mean(str(self.by), WAYS)}")
+
+    @property
+    def cams(self) -> tuple[str, ...]:
+        """None: only the answers count."""
+        return ()
+
+    def layers(self, known: Sequence[Layer]) -> tuple[str, ...]:
+        """The last of the trunk, because there must be one."""
+        return last(known)
+
+    def views(self, images: Float[Tensor, "n 3 h w"], *, generator: Generators) -> tuple[Tensor, ...]:  # noqa: ARG002
+        """None: the image alone is looked at."""
+        return ()
+
+    def measure(self, seen: Sighting) -> Float[Tensor, "n 4"]:
+        """The suspicion by each of the four ways."""
+        logits = seen.own.logits.cpu().double()
+        top, total = logits.amax(1), logits.logsumexp(1)
+        others = logits.scatter(1, logits.argmax(1, keepdim=True), -torch.inf)
+        # The rest of the probabilities, and not one minus the largest: that is exactly 0 for many a sure answer.
+        rest = (others.logsumexp(1) - total).exp()
+        entropy = torch.special.entr(logits.softmax(1)).sum(1)
+        return torch.stack([rest, -total, entropy, others.amax(1) - top], 1)
+
+    def fit(self, benign: Float[Tensor, "n 4"], attacked: Float[Tensor, "m 4"] | None = None) -> Self:  # noqa: ARG002
+        """Itself: the threshold is all there is to learn, and calibration sets it."""
+        return self
+
+    def score(self, measured: Float[Tensor, "n 4"]) -> Float[Tensor, " n"]:
+        """Suspicion per image, as `by` says."""
+        return measured[:, WAYS.index(self.by)]

@@ -1,0 +1,219 @@
+"""Whether the gaze holds still, at every layer, when an image is changed in ways that keep its content."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gazeshift.errors import BoundsError, SettingsError, UnknownNameError, did_you_mean
+from gazeshift.models import select
+from gazeshift.records import Layer, LayerTrace, Sighting
+from gazeshift.registry import build, parse
+from gazeshift.seeds import Generators
+
+__all__ = ["Stability"]
+
+FLOOR = 1e-6  # of 1 - cosine: what float32 sums cannot tell from 0
+TINY = 1e-30
+LEAST = 20  # clean images from which a spread can be learned
+SIDES = ("high", "both")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stability:
+    """Suspicion = how much more an image's gaze moves under small changes of the image than clean images' gaze does.
+
+    A perturbation is tuned to the very pixels it lies on, and to the grid of strides behind them: a shift by a pixel or
+    two takes much of its effect. Then the channels' mean activations and mean gradients (what Grad-CAM weighs by) move,
+    at all layers, while a clean image's hardly do. Each number is taken for each view, layer and feature, in units of
+    its spread over clean images; the suspicion is their mean. Random views are drawn anew for each request.
+
+    Learned from clean images alone it knows no attack; with adversarial images too, a logistic regression weighs the
+    numbers.
+
+    Args:
+        changes: what makes the views, as specs of interventions; one that stands there twice is drawn twice.
+        features: any of ``activation`` and ``gradient`` (log of 1 - cosine of the channels' means), ``grad_cam`` and
+            ``layer_cam`` (likewise of the rectified maps), ``grad_cam_norm`` and ``layer_cam_norm`` (logarithm of the
+            ratio of their sizes, view to image), and ``logits`` (distance of the softmax outputs, once for each view).
+        at: layers; ``convs``, ``blocks``, ``trunk``, a name, alias or glob.
+        side: ``high``: a gaze that moves is suspicious; ``both``: one that holds too still is, too.
+        penalty: of the logistic regression: the variance of the weights' prior, scikit-learn's C.
+        centre: learned: each number's mean over clean images.
+        spread: learned: its standard deviation.
+        weights: learned from adversarial images: each number's weight.
+        range: learned for ``both``: 5 %, 50 % and 95 % points of the clean images' mean.
+
+    Raises:
+        UnknownNameError: no such feature, side or intervention.
+        BoundsError: no change or no feature.
+    """
+
+    changes: tuple[str, ...] = ("shift:most=3,least=1",) * 3 + ("jpeg:quality=60",)
+    features: tuple[str, ...] = ("activation", "gradient")
+    at: str = "trunk"
+    side: str = "high"
+    penalty: float = 0.01
+    centre: Tensor | None = field(default=None, repr=False, compare=False)
+    spread: Tensor | None = field(default=None, repr=False, compare=False)
+    weights: Tensor | None = field(default=None, repr=False, compare=False)
+    range: Tensor | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("changes", "features"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
+            if not getattr(self, name):
+                raise BoundsError(f"stability wants at least one of {name}, got none.")
+        for feature in self.features:
+            if feature not in (*FEATURES, "logits"):
+                raise UnknownNameError(f"stability has no feature '{feature}'. {did_you_mean(feature, FEATURES)}")
+        if self.side not in SIDES:
+            raise UnknownNameError(f"stability has no side '{self.side}'. {did_you_mean(self.side, SIDES)}")
+        _ = self._changes
+
+    @cached_property
+    def _changes(self) -> tuple[Callable[..., Tensor], ...]:
+        return tuple(build("interventions", spec) for spec in self.changes)
+
+    @property
+    def cams(self) -> tuple[str, ...]:
+        """The maps that the features compare; none for channels' means."""
+        return tuple(dict.fromkeys(one.removesuffix("_norm") for one in self.features if "cam" in one))
+
+    def layers(self, known: Sequence[Layer]) -> tuple[str, ...]:
+        """All that `at` names."""
+        return tuple(layer.name for layer in select(known, self.at, "the classifier"))
+
+    def views(self, images: Float[Tensor, "n 3 h w"], *, generator: Generators) -> tuple[Tensor, ...]:
+        """One changed copy for each of `changes`."""
+        return tuple(change(images, generator=generator).clamp(0, 1) for change in self._changes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the views are called: the interventions' names, numbered where one stands there twice."""
+        given, at = [parse(spec)[0] for spec in self.changes], Counter[str]()
+        for place, name in enumerate(given):
+            at[name] += 1
+            if given.count(name) > 1:
+                given[place] = f"{name} {at[name]}"
+        return tuple(given)
+
+    def measure(self, seen: Sighting) -> Float[Tensor, "n f"]:
+        """Every feature at every layer for every view, views first, layers next; then the logits' for every view.
+
+        Raises:
+            SettingsError: other views than the detector asks for.
+        """
+        if len(seen.views) != len(self.changes):
+            raise SettingsError(
+                f"stability compares with {len(self.changes)} views, got {len(seen.views)}. Let pipeline.sight look "
+                "with the same detector."
+            )
+        chosen = [FEATURES[name] for name in self.features if name != "logits"]
+        moved = [
+            feature(seen.own.traces[layer], view.traces[layer])
+            for view in seen.views
+            for layer in seen.own.layers
+            for feature in chosen
+        ]
+        if "logits" in self.features:
+            own = seen.own.logits.double().softmax(1)
+            moved += [(view.logits.double().softmax(1) - own).abs().sum(1) for view in seen.views]
+        return torch.stack(moved, 1).cpu()
+
+    def fit(self, benign: Float[Tensor, "n f"], attacked: Float[Tensor, "m f"] | None = None) -> Self:
+        """With the clean images' centre and spread, and weights if there are adversarial images.
+
+        Raises:
+            BoundsError: fewer than 20 clean images.
+        """
+        if len(benign) < LEAST:
+            raise BoundsError(f"stability learns from at least {LEAST} clean images, got {len(benign)}.")
+        spread = benign.std(0).clamp_min(FLOOR)
+        learned = replace(self, centre=benign.mean(0), spread=spread, weights=None, range=None)
+        if attacked is not None:
+            learned = replace(
+                learned, weights=_regressed(learned.scaled(benign), learned.scaled(attacked), self.penalty)
+            )
+        means = learned.mean(benign)
+        return replace(learned, range=torch.quantile(means, torch.tensor([0.05, 0.5, 0.95], dtype=means.dtype)))
+
+    def scaled(self, measured: Float[Tensor, "n f"]) -> Float[Tensor, "n f"]:
+        """What was measured, in standard deviations of clean images from their mean.
+
+        Raises:
+            SettingsError: nothing was learned.
+        """
+        if self.centre is None or self.spread is None:
+            raise SettingsError("stability knows no clean images yet: fit it first.")
+        return (measured - self.centre.to(measured)) / self.spread.to(measured)
+
+    def score(self, measured: Float[Tensor, "n f"]) -> Float[Tensor, " n"]:
+        """Suspicion per image: the weighted mean, or for ``both`` its distance from clean images' median.
+
+        That distance is counted in steps from the median to the 95 % point above it, and to the 5 % point below it.
+        """
+        means = self.mean(measured)
+        if self.side == "high" or self.range is None:
+            return means
+        low, middle, high = self.range.to(means)
+        return torch.maximum((means - middle) / (high - middle), (middle - means) / (middle - low))
+
+    def reasons(self, measured: Float[Tensor, "n f"]) -> Float[Tensor, "n views layers"]:
+        """Each view's and layer's part in the mean; what the logits add is left out."""
+        parts = self.scaled(measured) * self._weights(measured.shape[1]).to(measured)
+        views, features = len(self.changes), sum(name != "logits" for name in self.features)
+        layered = parts[:, : parts.shape[1] - views * ("logits" in self.features)]
+        return layered.reshape(len(measured), views, -1, max(1, features)).sum(3)
+
+    def mean(self, measured: Float[Tensor, "n f"]) -> Float[Tensor, " n"]:
+        """The weighted mean of what was measured, in clean images' standard deviations."""
+        return self.scaled(measured) @ self._weights(measured.shape[1]).to(measured)
+
+    def _weights(self, count: int) -> Float[Tensor, " f"]:
+        return torch.full((count,), 1 / count, dtype=torch.float64) if self.weights is None else self.weights
+
+
+def _moved(first: Float[Tensor, "n ..."], second: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+    """The logarithm of 1 - cosine, from below log(1e-6); two zeros are alike, one is not like the other."""
+    one, two = first.double().flatten(1), second.double().flatten(1)
+    sizes = one.square().sum(1) * two.square().sum(1)
+    cosine = (one * two).sum(1) / sizes.clamp_min(TINY).sqrt()
+    cosine = cosine + ((one == 0).all(1) & (two == 0).all(1)).to(cosine)
+    return (1 - cosine).clamp_min(FLOOR).log()
+
+
+def _grown(first: Float[Tensor, "n h w"], second: Float[Tensor, "n h w"]) -> Float[Tensor, " n"]:
+    """Logarithm of the ratio of sizes, second to first; sizes below 1e-15 count as that."""
+    one, two = (maps.double().flatten(1).square().sum(1).clamp_min(TINY) for maps in (first, second))
+    return 0.5 * (two.log() - one.log())
+
+
+def _of_maps(cam: str, compared: Callable[[Tensor, Tensor], Tensor]) -> Callable[[LayerTrace, LayerTrace], Tensor]:
+    return lambda own, view: compared(own.maps[cam].clamp_min(0), view.maps[cam].clamp_min(0))
+
+
+FEATURES: Mapping[str, Callable[[LayerTrace, LayerTrace], Tensor]] = {
+    "activation": lambda own, view: _moved(own.activation, view.activation),
+    "gradient": lambda own, view: _moved(own.gradient, view.gradient),
+    "grad_cam": _of_maps("grad_cam", _moved),
+    "layer_cam": _of_maps("layer_cam", _moved),
+    "grad_cam_norm": _of_maps("grad_cam", _grown),
+    "layer_cam_norm": _of_maps("layer_cam", _grown),
+}
+
+
+def _regressed(benign: Float[Tensor, "n f"], attacked: Float[Tensor, "m f"], penalty: float) -> Float[Tensor, " f"]:
+    """Weights of a logistic regression in which both classes count the same."""
+    from sklearn.linear_model import LogisticRegression  # takes seconds to load
+
+    values = torch.cat([benign, attacked]).numpy()
+    labels = [0] * len(benign) + [1] * len(attacked)
+    found = LogisticRegression(C=penalty, class_weight="balanced", max_iter=2000).fit(values, labels)
+    return torch.from_numpy(found.coef_[0].copy()).double()

@@ -25,3 +25,8 @@ def evidence(maps, *, size=None, logits=None, layer="conv"):
         traces={layer: trace},
         model="made up",
     )
+
+
+def answers(logits):
+    """Evidence of which only the answers matter."""
+    return evidence({"grad_cam": torch.zeros(len(logits), 2, 2)}, logits=logits)

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
@@ -39,8 +39,9 @@ class FeatureSqueezing:
     squeezers: tuple[str, ...] = ("bit_depth:bits=5", "median:size=3")
 
     def __post_init__(self) -> None:
-        given = self.squeezers.split("+") if isinstance(self.squeezers, str) else self.squeezers
-        object.__setattr__(self, "squeezers", tuple(one.strip() for one in given if one and one.strip()))
+        given: Any = self.squeezers  # a text as the command line hands it on
+        parts = given.split("+") if isinstance(given, str) else given or ()
+        object.__setattr__(self, "squeezers", tuple(part.strip() for part in parts if part.strip()))
         if not self.squeezers:
             raise BoundsError("feature_squeezing wants at least one squeezer, such as median:size=3, got none.")
         self._built()

@@ -27,6 +27,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "confidence": [{"by": "energy"}, {"by": "entropy"}, {"by": "margin"}],
     "feature_squeezing": [{"squeezers": ("shift", "jpeg")}],
+    "mahalanobis": [{"at": "trunk"}, {"at": "convs", "per_class": 3}],
     "noisecam_dbscan": [{"binarise": "absolute"}, {"factor": "logit", "binarise": "otsu"}, {"grid": "native"}],
 }
 CASES = [

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Num, UInt8
+from jaxtyping import Bool, Float, Num, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 _ANCHORS = ("#0d0a26", "#4a1079", "#b3325f", "#f0792b", "#f9c932", "#fcfbd0")
@@ -97,6 +97,22 @@ def overlay(image: Any, map: Any, opacity: float = 0.5) -> Image.Image:  # noqa:
 def photograph(image: Any) -> Image.Image:
     """An image (3, h, w) in [0, 1] as an 8-bit picture, rounded; for viewing only."""
     return Image.fromarray(np.round(np.clip(as_array(image), 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0))
+
+
+def outlined(picture: Image.Image, region: Any) -> Image.Image:
+    """The picture with a white line, edged in black, around the pixels where `region` (h, w) is true."""
+    inside, values = as_array(region).astype(bool), np.asarray(picture).copy()
+    for width, shade in ((2, 0), (1, 255)):
+        values[_grown(inside, width) & ~inside] = shade
+    return Image.fromarray(values)
+
+
+def _grown(region: Bool[np.ndarray, "h w"], pixels: int) -> Bool[np.ndarray, "h w"]:
+    """The region and what lies within so many pixels of it, along rows and columns."""
+    for _ in range(pixels):
+        wide = np.pad(region, 1)
+        region = region | wide[:-2, 1:-1] | wide[2:, 1:-1] | wide[1:-1, :-2] | wide[1:-1, 2:]
+    return region
 
 
 def perturbation_picture(delta: Any) -> Image.Image:

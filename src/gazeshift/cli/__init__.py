@@ -40,6 +40,7 @@ for place, name, what in (
     ("attack:attack", "attack", "Attack images and keep the result as an adversarial set; resumable."),
     ("sets:app", "set", "Look into an adversarial set, check it, or export it as PNG files."),
     ("study:app", "study", "Run an experiment over many images; resumable."),
+    ("detect:app", "detect", "Make a detector, promise its rate of false alarms, ask it about images, and test it."),
     ("report:report", "report", "Write a study's HTML report again, from its tables alone."),
     ("listing:list_", "list", "List attacks, maps, measures, models, or the layers of a model."),
 ):

@@ -129,16 +129,23 @@ class Run:
             self.progress(done, total, what)
         return list(store.notes(cells))
 
-    def batch(self, cell: Cell, fill: Fill, classifier: Classifier | None = None) -> CellResult:
+    def batch(
+        self,
+        cell: Cell,
+        fill: Fill,
+        classifier: Classifier | None = None,
+        source: ImageSource | SetSource | None = None,
+    ) -> CellResult:
         """Read a cell's images and hand them to `fill`; what they cost is noted.
 
         Args:
             cell: whose images.
             fill: gives tables and notes of a batch, which may be empty.
             classifier: whose preprocessing it is and whose passes are counted, if not those of the run's own.
+            source: of the images, if not the run's own.
         """
         seen = classifier or self.classifier
-        batch = self.source.read(ids=cell.ids, preprocessing=seen.preprocessing)
+        batch = (source or self.source).read(ids=cell.ids, preprocessing=seen.preprocessing)
         wall, busy = time.monotonic(), time.process_time()
         with seen.counting() as passes:
             tables, notes = fill(batch)

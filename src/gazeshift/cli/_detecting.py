@@ -1,0 +1,170 @@
+"""Asks a detector about images, and says what it answers."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy.stats import binomtest, ks_2samp
+
+from gazeshift.cli._progress import Progress
+from gazeshift.cli._reasons import draw_reasons
+from gazeshift.data import ImageSource, open_source
+from gazeshift.detectors._deployed import Deployed
+from gazeshift.errors import DataError
+from gazeshift.models import Classifier, load
+from gazeshift.pipeline import judge
+from gazeshift.records import Batch, Verdict
+from gazeshift.seeds import generator_for
+
+MOST = 3  # reasons told of each image
+DOUBT = 0.01  # chance of so many alarms, or of scores so different, below which a promise no longer fits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A detector, its model and images to be judged."""
+
+    deployed: Deployed
+    classifier: Classifier
+    source: ImageSource
+    seed: int | None
+    size: int
+    progress: Progress
+
+    def verdicts(self) -> Iterator[tuple[Batch, Verdict | None]]:
+        """Batch by batch; none of a batch whose images cannot be read."""
+        done = 0
+        for batch in self.source.batches(self.size, self.classifier.preprocessing):
+            done += len(batch.ids) + len(batch.skipped)
+            draws = None if self.seed is None else [generator_for(self.seed, "view", name) for name in batch.ids]
+            found = judge(self.classifier, batch.images, self.deployed, generator=draws) if batch.ids else None
+            yield batch, found
+            self.progress(done, len(self.source), "images")
+
+
+def told(folder: Path) -> list[str]:
+    """What a detector promises, in a few lines."""
+    deployed = Deployed.load(folder)
+    learned, calibrated = len(deployed.fitted_on), len(deployed.calibrated_on)
+    sets = deployed.facts.get("sets") or {}
+    also = f" and {sum(one['examples'] for one in sets.values())} examples of {', '.join(sets)}" if sets else ""
+    return [
+        f"{deployed.name} for {deployed.model['name']}: learned from {learned} clean images{also}, "
+        f"calibrated on {calibrated} others.",
+        f"At most {deployed.false_alarms:.1%} of fresh clean images like these score above {deployed.threshold:.4g}.",
+        str(folder),
+    ]
+
+
+def scored(images: list[Path], folder: Path, *, as_json: bool, maps: Path | None, **rest: Any) -> list[str]:
+    """One line for each image, in text or JSON.
+
+    Raises:
+        DataError: none of the images can be used, or the folder holds no detector.
+    """
+    asked = _asked(open_source(images if len(images) > 1 else images[0]), folder, **rest)
+    entries: list[dict[str, Any]] = [{"file": skip.id, "error": skip.reason} for skip in asked.source.skipped]
+    for batch, verdict in asked.verdicts():
+        entries += [{"file": skip.id, "error": skip.reason} for skip in batch.skipped]
+        if verdict is None:
+            continue
+        for at, name in enumerate(batch.ids):
+            entries.append(_entry(asked, verdict, at, name))
+            if maps is not None:
+                file = maps / f"{len(entries) - 1:04d}-{Path(name).stem}.png"
+                entries[-1]["maps"] = draw_reasons(asked.classifier, verdict, at, MOST, file)
+    if all("error" in entry for entry in entries):
+        first = f" The first: {entries[0]['file']}: {entries[0]['error']}" if entries else ""
+        raise DataError(f"none of the {len(entries)} images can be used.{first}")
+    return [json.dumps(entry) if as_json else _sentence(entry) for entry in entries]
+
+
+def checked(images: Path, folder: Path, *, limit: int | None, **rest: Any) -> tuple[list[str], bool]:
+    """Whether so many alarms, and such scores, are to be expected from the images that the promise rests on."""
+    source = open_source(images)
+    asked = _asked(source if limit is None else source.take(limit, rest["seed"] or 0), folder, **rest)
+    found = [verdict for _, verdict in asked.verdicts() if verdict]
+    if not found:
+        raise DataError(f"none of the {len(asked.source)} images of {images} can be used.")
+    alarms = torch.cat([verdict.is_attack for verdict in found])
+    scores = torch.cat([verdict.suspicion for verdict in found]).cpu().numpy()
+    rate, n, count = asked.deployed.false_alarms, len(alarms), int(alarms.sum())
+    chance = binomtest(count, n, rate, alternative="greater").pvalue
+    moved = ks_2samp(scores, np.asarray(asked.deployed.scores)).pvalue
+    fits = chance >= DOUBT and moved >= DOUBT
+    lines = [
+        f"{count} of {n} clean images are called attacks, {count / n:.1%}; {rate:.1%} is promised "
+        f"(chance of so many or more: {chance:.2g}).",
+        f"Chance of scores as different from those it was calibrated on: {moved:.2g} (Kolmogorov-Smirnov).",
+        "The promise still fits." if fits else _advice(chance < DOUBT),
+    ]
+    return lines, fits
+
+
+def _advice(more: bool) -> str:
+    what = "More alarms than promised" if more else "The scores are others than at calibration"
+    return f"{what}: the promise does not fit these images. Calibrate on some of them: gazeshift detect calibrate."
+
+
+def _asked(source: ImageSource, folder: Path, **rest: Any) -> Asked:
+    deployed = Deployed.load(folder)
+    classifier = load(
+        rest["model"] or deployed.facts["model"],
+        weights=rest["weights"] or (deployed.facts["weights"] if rest["model"] is None else None),
+        device=rest["device"],
+        input_size=deployed.facts["input_size"],
+    )
+    deployed.check(classifier)
+    return Asked(
+        deployed=deployed,
+        classifier=classifier,
+        source=source,
+        seed=rest["seed"],
+        size=rest["batch_size"] if classifier.input_size else 1,
+        progress=rest["progress"],
+    )
+
+
+def _entry(asked: Asked, verdict: Verdict, at: int, name: str) -> dict[str, Any]:
+    """What is said of one image."""
+    names, winner = asked.classifier.class_names, int(verdict.predicted[at])
+    parts = sorted(((float(part[at]), key) for key, part in verdict.reasons.items()), reverse=True)
+    return {
+        "file": name,
+        "prediction": names[winner] if winner < len(names) else f"class {winner}",
+        "confidence": round(float(verdict.confidence[at]), 6),
+        "suspicion": round(float(verdict.suspicion[at]), 6),
+        "threshold": round(verdict.threshold, 6),
+        "p_value": round(float(verdict.p_value[at]), 6),
+        "is_attack": bool(verdict.is_attack[at]),
+        "resized": _resized(asked.source, name, asked.classifier.input_size),
+        "reasons": [{"view": view, "layer": layer, "part": round(part, 6)} for part, (view, layer) in parts[:MOST]],
+    }
+
+
+def _resized(source: ImageSource, name: str, size: int | None) -> str | None:
+    """How an image came to the model's size, if its file is of another one."""
+    place = source.places[source.ids.index(name)]
+    if size is None or not isinstance(place, Path):
+        return None
+    with Image.open(place) as image:
+        width, height = image.size
+    return None if (width, height) == (size, size) else f"{width} x {height} to {size} x {size}"
+
+
+def _sentence(entry: dict[str, Any]) -> str:
+    if "error" in entry:
+        return f"skipped {entry['file']}: {entry['error']}"
+    word = "ATTACK" if entry["is_attack"] else "clean"
+    why = ", ".join(f"{one['layer']} under {one['view']}" for one in entry["reasons"])
+    return (
+        f"{entry['file']}: {word}; {entry['prediction']} ({entry['confidence']:.1%}), suspicion "
+        f"{entry['suspicion']:.3g} (threshold {entry['threshold']:.3g}, p = {entry['p_value']:.2g})"
+        + (f"; most moved: {why}" if entry["is_attack"] and why else "")
+        + (f"; resized from {entry['resized']}" if entry["resized"] else "")
+    )

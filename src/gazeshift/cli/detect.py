@@ -1,0 +1,181 @@
+"""``gazeshift detect fit|calibrate|score|check|evaluate``."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from gazeshift.cli._progress import progress_shown
+from gazeshift.studies._detector_settings import CalibrateSettings, FitSettings
+from gazeshift.studies.scorecard import Scorecard
+
+EPILOGUE = """Examples:
+
+  gazeshift detect fit --images photos/ --limit 400 --out detector
+  gazeshift detect score suspect.png --detector detector
+  gazeshift detect check todays-photos/ --detector detector
+  gazeshift detect evaluate --detector detector --images others/ --labels others.csv --set sets/pgd --out scorecard"""
+
+app = App(
+    name="detect",
+    help="Make a detector, promise its rate of false alarms, ask it about images, and test it.",
+    help_epilogue=EPILOGUE,
+    help_format="plaintext",
+    default_parameter=Parameter(negative=""),
+)
+DRIFTED = 3
+
+
+def _command() -> str:
+    return "gazeshift " + shlex.join(argument for argument in sys.argv[1:] if argument != "--debug")
+
+
+@app.command
+def fit(*, settings: Annotated[FitSettings | None, Parameter(name="*", negative="")] = None, out: Path) -> None:
+    """Make a detector for a model from clean images, and from adversarial sets if there are any; resumable.
+
+    Clean images alone give a detector that knows no attack. They are split: from some it learns, on the others the
+    threshold rests, so that a fresh clean image is called an attack with at most the promised probability.
+
+    Example: gazeshift detect fit --images photos/ --false-alarms 0.05 --out detector
+
+    Args:
+        out: folder for the detector; if it holds an unfinished one of the same settings, it goes on.
+    """
+    from gazeshift.cli._detecting import told  # torch is not needed for --help
+    from gazeshift.studies._detector_run import fit as run
+
+    with progress_shown() as progress:
+        folder = run(settings or FitSettings(), out, _command(), progress)
+    for line in told(folder):
+        print(line)  # noqa: T201
+
+
+@app.command
+def calibrate(*, settings: Annotated[CalibrateSettings, Parameter(name="*", negative="")], out: Path) -> None:
+    """Promise a detector's rate of false alarms anew, on other clean images; resumable.
+
+    Example: gazeshift detect calibrate --detector detector --images todays-photos/ --out detector-2
+
+    Args:
+        out: folder for the detector with its new threshold.
+    """
+    from gazeshift.cli._detecting import told  # torch is not needed for --help
+    from gazeshift.studies._detector_run import recalibrate
+
+    with progress_shown() as progress:
+        folder = recalibrate(settings, out, _command(), progress)
+    for line in told(folder):
+        print(line)  # noqa: T201
+
+
+@app.command
+def score(
+    images: Annotated[list[Path], Parameter(required=True)],
+    /,
+    *,
+    detector: Path,
+    json: bool = False,
+    maps: Path | None = None,
+    model: str | None = None,
+    weights: str | None = None,
+    device: str = "auto",
+    batch_size: int = 8,
+    seed: int | None = None,
+) -> None:
+    """Say of each image whether it is adversarial, how sure that is, and which layers and views raised the suspicion.
+
+    Example: gazeshift detect score suspect.png --detector detector --json
+
+    Args:
+        images: files, or folders of images.
+        detector: folder of a detector.
+        json: one JSON object for each image in place of text.
+        maps: folder for pictures of the layers that moved most: the image's map, the view's, and where they differ.
+        model: the model, if the detector's own name does not lead to it any more.
+        weights: its weights, likewise.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        batch_size: images side by side.
+        seed: repeats the same random views; none draws them anew, which an attacker cannot foresee.
+    """
+    from gazeshift.cli._detecting import scored  # torch is not needed for --help
+
+    with progress_shown() as progress:
+        lines = scored(
+            images,
+            detector,
+            as_json=json,
+            maps=maps,
+            model=model,
+            weights=weights,
+            device=device,
+            batch_size=batch_size,
+            seed=seed,
+            progress=progress,
+        )
+    for line in lines:
+        print(line)  # noqa: T201
+
+
+@app.command
+def check(
+    images: Path,
+    /,
+    *,
+    detector: Path,
+    limit: int | None = None,
+    model: str | None = None,
+    weights: str | None = None,
+    device: str = "auto",
+    batch_size: int = 8,
+    seed: int = 0,
+) -> None:
+    """Say whether the promised rate of false alarms still fits today's clean images; exit code 3 if it does not.
+
+    Example: gazeshift detect check todays-photos/ --detector detector
+
+    Args:
+        images: folder of clean images.
+        detector: folder of a detector.
+        limit: use this many images, drawn with the seed.
+        model: the model, if the detector's own name does not lead to it any more.
+        weights: its weights, likewise.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        batch_size: images side by side.
+        seed: of the views.
+    """
+    from gazeshift.cli._detecting import checked  # torch is not needed for --help
+
+    with progress_shown() as progress:
+        lines, fits = checked(
+            images,
+            detector,
+            limit=limit,
+            model=model,
+            weights=weights,
+            device=device,
+            batch_size=batch_size,
+            seed=seed,
+            progress=progress,
+        )
+    for line in lines:
+        print(line)  # noqa: T201
+    if not fits:
+        sys.exit(DRIFTED)
+
+
+@app.command
+def evaluate(*, settings: Annotated[Scorecard, Parameter(name="*", negative="")], out: Path) -> None:
+    """Write the scorecard of detectors: attacks, benign changes, unseen attacks, intervals; as study scorecard.
+
+    Example: gazeshift detect evaluate --detector detector --images photos/ --labels labels.csv --set sets/pgd
+    --out scorecard
+
+    Args:
+        out: folder for the tables, the manifest and report.html.
+    """
+    from gazeshift.cli._study import run_study
+
+    run_study(settings, out)

@@ -18,20 +18,24 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "parts"))
 from _networks import Plain, classifier_of, images_of, seeded
 
 # Settings that make a part quick or complete, and settings beside these under which the laws must hold too.
-NEEDED: dict[str, dict[str, Any]] = {"behaviour_deviation": {"noise_images": 20}}
+NEEDED: dict[str, dict[str, Any]] = {
+    "behaviour_deviation": {"noise_images": 20},
+    "pytorch_ood": {"settings": {"k": 3}},
+}
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "behaviour_deviation": [{"rule": "median", "by": "z"}, {"cleaning": "joint_rows", "by": "p_value"}],
     "stability": [
         {"side": "both"},
-        {"features": ("grad_cam", "layer_cam", "grad_cam_norm", "layer_cam_norm", "logits"), "changes": ("blur",)},
+        {"features": ("grad_cam", "layer_cam", "grad_cam_norm", "layer_cam_norm", "logits"), "shifts": 0, "others": "blur"},
     ],
     "confidence": [{"by": "energy"}, {"by": "entropy"}, {"by": "margin"}],
     "feature_squeezing": [{"squeezers": ("shift", "jpeg")}],
     "mahalanobis": [{"at": "trunk"}, {"at": "convs", "per_class": 3}],
     "noisecam_dbscan": [{"binarise": "absolute"}, {"factor": "logit", "binarise": "otsu"}, {"grid": "native"}],
+    "pytorch_ood": [{"name": "KLMatching", "settings": {}}, {"name": "GMM", "settings": {}}],
 }
 CASES = [
-    pytest.param(registry.build("detectors", name, **NEEDED.get(name, {}), **more), id=f"{name} {more}")
+    pytest.param(registry.build("detectors", name, **NEEDED.get(name, {}) | more), id=f"{name} {more}")
     for name in registry.names("detectors")
     for more in [{}, *VARIANTS.get(name, [])]
 ]

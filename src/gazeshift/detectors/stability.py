@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
@@ -37,10 +37,13 @@ class Stability:
     numbers.
 
     Args:
-        changes: what makes the views, as specs of interventions; one that stands there twice is drawn twice.
+        shifts: views shifted at random, along each axis by 1 to `most` pixels.
+        most: largest shift, in pixels.
+        others: more views, as specs of interventions in a tuple, or joined by ``+`` in a text; may be none.
         features: any of ``activation`` and ``gradient`` (log of 1 - cosine of the channels' means), ``grad_cam`` and
             ``layer_cam`` (likewise of the rectified maps), ``grad_cam_norm`` and ``layer_cam_norm`` (logarithm of the
-            ratio of their sizes, view to image), and ``logits`` (distance of the softmax outputs, once for each view).
+            ratio of their sizes, view to image), and ``logits`` (distance of the softmax outputs, once for each view);
+            in a tuple, or joined by ``+``.
         at: layers; ``convs``, ``blocks``, ``trunk``, a name, alias or glob.
         side: ``high``: a gaze that moves is suspicious; ``both``: one that holds too still is, too.
         penalty: of the logistic regression: the variance of the weights' prior, scikit-learn's C.
@@ -51,10 +54,12 @@ class Stability:
 
     Raises:
         UnknownNameError: no such feature, side or intervention.
-        BoundsError: no change or no feature.
+        BoundsError: no view, no feature, or an impossible shift.
     """
 
-    changes: tuple[str, ...] = ("shift:most=3,least=1",) * 3 + ("jpeg:quality=60",)
+    shifts: int = 3
+    most: int = 3
+    others: tuple[str, ...] = ("jpeg:quality=60",)
     features: tuple[str, ...] = ("activation", "gradient")
     at: str = "trunk"
     side: str = "high"
@@ -65,17 +70,26 @@ class Stability:
     range: Tensor | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("changes", "features"):
-            given = getattr(self, name)
-            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
-            if not getattr(self, name):
-                raise BoundsError(f"stability wants at least one of {name}, got none.")
+        for name in ("others", "features"):  # texts as the command line hands them on
+            given: Any = getattr(self, name)
+            parts = given.split("+") if isinstance(given, str) else given or ()
+            object.__setattr__(self, name, tuple(part.strip() for part in parts if part.strip()))
+        if self.shifts < 0 or not self.changes or not self.features:
+            raise BoundsError(
+                "stability wants at least one view and one feature, got "
+                f"{self.shifts} shifts, {len(self.others)} others and {len(self.features)} features."
+            )
         for feature in self.features:
             if feature not in (*FEATURES, "logits"):
                 raise UnknownNameError(f"stability has no feature '{feature}'. {did_you_mean(feature, FEATURES)}")
         if self.side not in SIDES:
             raise UnknownNameError(f"stability has no side '{self.side}'. {did_you_mean(self.side, SIDES)}")
         _ = self._changes
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What makes the views, as specs of interventions."""
+        return (f"shift:most={self.most},least=1",) * self.shifts + self.others
 
     @cached_property
     def _changes(self) -> tuple[Callable[..., Tensor], ...]:

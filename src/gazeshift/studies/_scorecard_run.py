@@ -21,6 +21,7 @@ from gazeshift.studies._detector_cell import Eyes
 from gazeshift.studies._detector_run import Learned, read_learned
 from gazeshift.studies._detector_settings import named_folders
 from gazeshift.studies._examples import SetSource, open_pairs
+from gazeshift.studies._opening import open_classifier, open_images
 from gazeshift.studies._running import Progress, Run, accuracy
 from gazeshift.studies._scorecard_cell import CLEAN, Looks
 from gazeshift.studies._tables import Rows
@@ -69,9 +70,11 @@ def run(settings: Scorecard, out: Path, command: str, progress: Progress) -> Pat
     """Do what is missing of the study, join its tables and write its manifest."""
     folders = named_folders(settings.detector)
     deployed = {name: Deployed.load(folder) for name, folder in folders.items()}
-    work = Run("scorecard", 1, settings, out, command=command, progress=progress)
+    classifier = open_classifier(settings)
     for one in deployed.values():
-        one.check(work.classifier)
+        one.check(classifier)
+    source = open_images(settings, classifier)
+    work = Run("scorecard", 1, settings, out, command=command, progress=progress, classifier=classifier, source=source)
     sets = {name: open_pairs(folder, settings) for name, folder in named_folders(settings.set).items()}
     looks, of = _looks(settings, work, deployed, sets)
     work.open()

@@ -1,6 +1,5 @@
 """Whether the gaze holds still, at every layer, when an image is changed in ways that keep its content."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -111,12 +110,11 @@ class Stability:
     @property
     def names(self) -> tuple[str, ...]:
         """What the views are called: the interventions' names, numbered where one stands there twice."""
-        given, at = [parse(spec)[0] for spec in self.changes], Counter[str]()
-        for place, name in enumerate(given):
-            at[name] += 1
-            if given.count(name) > 1:
-                given[place] = f"{name} {at[name]}"
-        return tuple(given)
+        given = [parse(spec)[0] for spec in self.changes]
+        numbers = [given[: place + 1].count(name) for place, name in enumerate(given)]
+        return tuple(
+            f"{name} {number}" if given.count(name) > 1 else name for name, number in zip(given, numbers, strict=True)
+        )
 
     def measure(self, seen: Sighting) -> Float[Tensor, "n f"]:
         """Every feature at every layer for every view, views first, layers next; then the logits' for every view.

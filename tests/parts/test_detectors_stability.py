@@ -1,0 +1,152 @@
+"""The stability detector: what it measures against plain NumPy, what it learns, and what it answers, by hand."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from gazeshift.detectors.stability import FLOOR, Stability
+from gazeshift.errors import BoundsError, SettingsError, UnknownNameError
+from gazeshift.pipeline import look, sight
+from gazeshift.records import Sighting
+from gazeshift.seeds import generator_for
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _networks import Plain, classifier_of, images_of, seeded
+
+EVERYTHING = ("activation", "gradient", "grad_cam", "layer_cam", "grad_cam_norm", "layer_cam_norm", "logits")
+
+
+def sighting(detector, images=None):
+    images = images_of(5) if images is None else images
+    draws = [generator_for(0, str(at)) for at in range(len(images))]
+    return sight(classifier_of(seeded(Plain)), images, detector, generator=draws)
+
+
+def moved(one, two):
+    one, two = one.double().numpy().ravel(), two.double().numpy().ravel()
+    cosine = (
+        one @ two / (np.linalg.norm(one) * np.linalg.norm(two))
+        if one.any() and two.any()
+        else float(one.any() == two.any())
+    )
+    return np.log(max(1 - cosine, FLOOR))
+
+
+def test_what_is_measured_is_what_the_documentation_says():
+    detector = Stability(features=EVERYTHING, shifts=2)
+    seen = sighting(detector)
+    measured = detector.measure(seen).numpy()
+    layers = seen.own.layers
+    assert measured.shape == (5, 3 * len(layers) * 6 + 3)
+    for image in range(5):
+        wanted = []
+        for view in seen.views:
+            for layer in layers:
+                own, other = seen.own.traces[layer], view.traces[layer]
+                wanted += [moved(own.activation[image], other.activation[image])]
+                wanted += [moved(own.gradient[image], other.gradient[image])]
+                maps = [
+                    (own.maps[cam][image].clamp_min(0), other.maps[cam][image].clamp_min(0))
+                    for cam in ("grad_cam", "layer_cam")
+                ]
+                wanted += [moved(*pair) for pair in maps]
+                wanted += [
+                    np.log(max(float(two.double().norm()), 1e-15) / max(float(one.double().norm()), 1e-15))
+                    for one, two in maps
+                ]
+        own = seen.own.logits[image].double().softmax(0)
+        wanted += [float((view.logits[image].double().softmax(0) - own).abs().sum()) for view in seen.views]
+        np.testing.assert_allclose(measured[image], wanted, atol=1e-6)
+
+
+def test_an_image_that_is_its_own_view_has_not_moved():
+    own = look(classifier_of(seeded(Plain)), images_of(3), layers="trunk")
+    measured = Stability(shifts=1, others=()).measure(Sighting(own=own, views=(own,)))
+    torch.testing.assert_close(measured, torch.full_like(measured, float(np.log(FLOOR))))
+
+
+def test_the_suspicion_is_the_mean_in_standard_deviations_of_clean_images():
+    benign = (
+        torch.randn(200, 4, generator=generator_for(0, "benign"), dtype=torch.float64) * torch.tensor([1.0, 2, 3, 4])
+        + 7
+    )
+    detector = Stability().fit(benign)
+    by_hand = ((benign.numpy() - benign.numpy().mean(0)) / benign.numpy().std(0, ddof=1)).mean(1)
+    np.testing.assert_allclose(detector.score(benign).numpy(), by_hand)
+    assert detector.weights is None
+    assert Stability().centre is None, "fitting makes a new detector"
+
+
+def test_both_sides_count_steps_from_the_median_to_the_outer_points():
+    benign = torch.randn(500, 3, generator=generator_for(1, "benign"), dtype=torch.float64)
+    one, both = Stability().fit(benign), Stability(side="both").fit(benign)
+    means = one.score(benign)
+    low, middle = np.quantile(means.numpy(), [0.05, 0.5])
+    still = torch.full((1, 3), -3.0, dtype=torch.float64)
+    assert one.score(still) < low
+    assert both.score(still).item() == pytest.approx((middle - one.score(still).item()) / (middle - low))
+    alarms = both.score(benign) > 1
+    assert alarms.double().mean().item() == pytest.approx(0.1, abs=0.005)
+
+
+def test_weights_are_those_of_a_logistic_regression():
+    draw = generator_for(2, "draw")
+    benign, attacked = (torch.randn(60, 5, generator=draw, dtype=torch.float64) + shift for shift in (0.0, 0.7))
+    detector = Stability(penalty=0.3).fit(benign, attacked)
+    scale = lambda values: (values - benign.mean(0)) / benign.std(0)  # noqa: E731
+    oracle = LogisticRegression(C=0.3, class_weight="balanced", max_iter=5000)
+    oracle.fit(torch.cat([scale(benign), scale(attacked)]).numpy(), [0] * 60 + [1] * 60)
+    np.testing.assert_allclose(detector.weights.numpy(), oracle.coef_[0], atol=1e-6)
+    assert detector.score(attacked).mean() > detector.score(benign).mean()
+
+
+def test_reasons_add_up_to_the_suspicion():
+    detector = Stability(shifts=2)
+    seen = sighting(detector, images_of(40))
+    measured = detector.measure(seen)
+    detector = detector.fit(measured)
+    reasons = detector.reasons(measured)
+    assert reasons.shape == (40, 3, len(seen.own.layers))
+    assert detector.names == ("shift 1", "shift 2", "jpeg")
+    torch.testing.assert_close(reasons.sum((1, 2)), detector.score(measured))
+
+
+def test_views_of_a_shift_are_drawn_anew_and_never_the_image_itself():
+    detector, images = Stability(shifts=6, others=()), images_of(2)
+    views = detector.views(images, generator=[generator_for(3, str(at)) for at in range(2)])
+    assert all(not torch.equal(view[at], images[at]) for view in views for at in range(2))
+    assert len({tuple(view[0].flatten().tolist()) for view in views}) > 1
+
+
+def test_texts_are_read_as_the_command_line_writes_them():
+    assert Stability(features="activation+gradient", others="jpeg:quality=60") == Stability()
+    assert Stability(others=None).changes == ("shift:most=3,least=1",) * 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"features": ("sound",)}, UnknownNameError, "no feature 'sound'"),
+        ({"side": "left"}, UnknownNameError, "no side 'left'"),
+        ({"shifts": 0, "others": ()}, BoundsError, "at least one view and one feature, got 0 shifts, 0 others"),
+        ({"features": ()}, BoundsError, "0 features"),
+        ({"others": ("fog",)}, UnknownNameError, "no interventions named 'fog'"),
+        ({"most": 0}, BoundsError, "at least 1 pixel, got 0"),
+    ],
+)
+def test_settings_that_make_no_sense(settings, error, message):
+    with pytest.raises(error, match=message):
+        Stability(**settings)
+
+
+def test_what_it_cannot_do():
+    with pytest.raises(BoundsError, match="at least 20 clean images, got 3"):
+        Stability().fit(torch.zeros(3, 2))
+    with pytest.raises(SettingsError, match="fit it first"):
+        Stability().score(torch.zeros(3, 2))
+    with pytest.raises(SettingsError, match="compares with 4 views, got 0"):
+        Stability().measure(Sighting(own=sighting(Stability()).own))

@@ -10,6 +10,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
+from gazeshift.detectors._two_classes import Normalised, cropped, fresh_detector
 from gazeshift.models import Classifier, Preprocessing, select
 from gazeshift.pipeline import look
 from gazeshift.studies._cells import Cell, CellResult
@@ -17,12 +18,9 @@ from gazeshift.studies._ding_pictures import GALLERY, add, answer, map_picture
 from gazeshift.studies._ding_train import (
     PIECE,
     TRAINING,
-    Normalised,
     Pixels,
     Split,
     accuracies,
-    cropped,
-    fresh_detector,
     noisy,
     resampled,
 )

@@ -1,6 +1,5 @@
 """The two trainings of Ding et al. 2022: the classifier on adversarial examples, and a detector from nothing."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,8 +14,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from gazeshift.data import replace_file
-from gazeshift.errors import DataError, ModelError, SettingsError
-from gazeshift.models import Classifier, load
+from gazeshift.errors import DataError, SettingsError
 from gazeshift.seeds import generator_for, normal
 from gazeshift.studies._examples import SetSource
 
@@ -144,28 +142,6 @@ def forget(*files: Path) -> None:
             file.unlink(missing_ok=True)
 
 
-class Normalised(nn.Module):
-    """A copy of a classifier's network that takes images in [0, 1] and can be trained.
-
-    Args:
-        classifier: copied, and left as it is.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, classifier: Classifier) -> None:
-        super().__init__()
-        self.network = copy.deepcopy(classifier.module).requires_grad_(requires_grad=True)
-        self.register_buffer("mean", classifier.mean.clone())
-        self.register_buffer("std", classifier.std.clone())
-
-    def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c"]:
-        """Logits."""
-        logits: Tensor = self.network((images - self.mean) / self.std)
-        return logits
-
-
 def answers(network: nn.Module, pixels: Pixels, ids: Sequence[str], side: int, place: torch.device) -> Tensor:
     """Logits of images of one side, a few at a time."""
     with torch.no_grad():
@@ -178,31 +154,6 @@ def accuracies(network: nn.Module, pixels: Pixels, ids: Sequence[str], place: to
     labels = pixels.classes(ids)
     right = [float((answers(network, pixels, ids, side, place).argmax(1) == labels).float().mean()) for side in (0, 1)]
     return {"clean": right[0], "attacked": right[1], "score": (right[0] + right[1]) / 2}
-
-
-def fresh_detector(spec: str, seed: int, place: str) -> Normalised:
-    """A network of two classes, clean and attacked, with random weights.
-
-    Raises:
-        ModelError: its architecture does not end in a linear layer.
-    """
-    body = load(spec, weights="random", device=place)
-    network = Normalised(body)
-    linear = [name for name, module in network.network.named_modules() if isinstance(module, nn.Linear)]
-    if not linear:
-        raise ModelError(f"a detector needs a network that ends in a linear layer, and {spec} has none.")
-    parent, _, own = linear[-1].rpartition(".")
-    old: Any = network.network.get_submodule(linear[-1])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator_for(seed, "detector").initial_seed() % 2**63)
-        setattr(network.network.get_submodule(parent), own, nn.Linear(old.in_features, 2))
-    return network.to(body.device)
-
-
-def cropped(images: Float[Tensor, "n 3 h w"], side: int) -> Float[Tensor, "n 3 s s"]:
-    """The middle of the images: to shrink them would smooth away what the detector is to see."""
-    top, left = ((size - min(side, size)) // 2 for size in images.shape[2:])
-    return images[:, :, top : top + side, left : left + side]
 
 
 def rounded(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:

@@ -196,3 +196,34 @@ def test_impossible_schedules(bad):
         Schedule(epochs=1, keep="first")
     with pytest.raises(BoundsError, match=r"needs examples, got 0"):
         Shuffled(count=0, batch_size=1, load=lambda _: None)
+
+
+class Colours(nn.Module):
+    """Notes how its images lie in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head, self.seen = nn.Conv2d(3, 4, 3), nn.Linear(4, 2), []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen.append(images.is_contiguous(memory_format=torch.channels_last))
+        return self.head(self.conv(images).mean((2, 3)))
+
+
+def test_images_come_with_their_channels_side_by_side(tmp_path):
+    images = torch.rand((8, 3, 8, 8), generator=generator_for(3))
+    made, plain = Colours(), Colours()
+    plain.load_state_dict(made.state_dict())
+    few = Shuffled(count=8, batch_size=4, load=lambda places: (images[places], torch.tensor(places) % 2))
+    schedule = Schedule(epochs=2, keep="last", learning_rate=0.01)
+    train(made, few, schedule=schedule, evaluate=lambda _: {"score": 0.0}, checkpoint=tmp_path / "training")
+    assert made.seen == [True] * 4
+    optimizer = torch.optim.Adam(plain.parameters(), lr=0.01)
+    for number in range(2):
+        for inputs, labels in few.epoch(generator_for(0, "order", str(number))):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(plain(inputs), labels).backward()
+            optimizer.step()
+    assert not any(plain.seen)
+    for one, other in zip(made.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, other)

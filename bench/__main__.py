@@ -1,16 +1,18 @@
-"""``python -m bench look|memory|pgd|study|dlfuzz|sets|renkhoff|allocator|all``: measure, and print tables of ratios."""
+"""``python -m bench TOPIC``: measure one topic, or the short ones (``all``), and print tables of ratios."""
 
 import argparse
 import os
 import warnings
+from pathlib import Path
 
-TOPICS = ("look", "memory", "pgd", "study", "dlfuzz", "sets", "renkhoff", "allocator")
+TOPICS = ("look", "memory", "pgd", "study", "dlfuzz", "sets", "renkhoff", "allocator")  # those that `all` measures
+LONG = ("detection", "ablation")  # an hour and more
 
 
 def main() -> None:
     """Read the command line and measure what it names."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("topic", nargs="?", default="all", choices=[*TOPICS, "all"])
+    parser.add_argument("topic", nargs="?", default="all", choices=[*TOPICS, *LONG, "all"])
     parser.add_argument(
         "--model", action="append", default=[], help="resnet50, vgg16, efficientnet_lite0; default: all"
     )
@@ -18,6 +20,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="turns that each candidate gets (default 7)")
     parser.add_argument("--threads", type=int, default=1, help="torch threads (default 1; see bench/_timing.py)")
     parser.add_argument("--images", type=int, default=64, help="seeds of the studies that are timed (default 64)")
+    parser.add_argument("--out", type=Path, help="folder that detection keeps its work in, or a detector's (ablation)")
+    parser.add_argument("--detector", action="append", default=[], help="of detection; default: all")
     asked = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", str(asked.threads))  # for NumPy and OpenCV too, before they start
 
@@ -31,7 +35,7 @@ def main() -> None:
 
 def run(asked: argparse.Namespace) -> None:
     """One topic after the other."""
-    from bench import allocator, dlfuzz, look, memory, pgd, renkhoff, sets, study
+    from bench import ablation, allocator, detection, dlfuzz, look, memory, pgd, renkhoff, sets, study
 
     topics = {
         "look": lambda: look.main(asked.model, asked.batch, asked.rounds),
@@ -41,10 +45,12 @@ def run(asked: argparse.Namespace) -> None:
         "dlfuzz": lambda: dlfuzz.main(asked.rounds),
         "sets": sets.main,
         "renkhoff": lambda: renkhoff.main(asked.images),
+        "detection": lambda: detection.main(asked.out or Path("detection"), asked.model, asked.detector),
+        "ablation": lambda: ablation.main(asked.out or Path("detection")),
         "allocator": lambda: allocator.main(asked.model, asked.rounds),
     }
     for topic, measure in topics.items():
-        if asked.topic in (topic, "all"):
+        if asked.topic == topic or (asked.topic == "all" and topic in TOPICS):
             measure()
 
 

@@ -1,0 +1,229 @@
+"""`gazeshift detect` as a person meets it."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from gazeshift import cli
+from gazeshift.detectors._deployed import Deployed
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _small_study import make_images, make_network
+
+COUNT, RATE = 60, "0.1"
+
+
+@pytest.fixture
+def run(capfd):
+    """Run a command in this process: exit code, standard output, standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            cli.main([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        return ended.value.code, captured.out, captured.err
+
+    return run
+
+
+def gazeshift(*arguments: object) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(argument) for argument in arguments])
+    assert ended.value.code == 0
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Pictures for fitting, for calibrating and for testing; a model, a set of the first and last, a detector."""
+    folder = tmp_path_factory.mktemp("home")
+    model, everything = make_network(folder), make_images(folder / "all", 2 * COUNT)
+    files = sorted(everything.glob("*.png"))
+    for part, chosen in {"fit": files[:COUNT], "fresh": files[COUNT:]}.items():
+        (folder / part).mkdir()
+        for file in chosen:
+            shutil.copy(file, folder / part / file.name)
+        shutil.copy(everything / "labels.csv", folder / part / "labels.csv")
+        attack = ("attack", "pgd", "--epsilon", "0.9", "--health-images", 0, "--out", folder / f"set-{part}")
+        gazeshift(*attack, "--images", folder / part, *base(model))
+    out = ("--out", folder / "detector")
+    gazeshift("detect", "fit", *images(folder / "fit"), *base(model), "--set", folder / "set-fit", *promised(), *out)
+    return folder
+
+
+def images(folder: Path) -> tuple[object, ...]:
+    return ("--images", folder, "--labels", folder / "labels.csv")
+
+
+def base(model: str) -> tuple[object, ...]:
+    return ("--model", model, "--device", "cpu")
+
+
+def promised() -> tuple[str, str]:
+    return ("--false-alarms", RATE)
+
+
+def test_fit_says_what_it_made_and_from_what(run, home, tmp_path):
+    model = make_network(home)
+    given = (*images(home / "fit"), *base(model), *promised(), "--out", tmp_path / "detector")
+    code, out, shown = run("detect", "fit", *given)
+    assert code == 0, shown
+    lines = out.splitlines()
+    assert lines[0].endswith(f"learned from {0.6 * COUNT:.0f} clean images, calibrated on {0.4 * COUNT:.0f} others.")
+    assert lines[1].startswith("At most 10.0% of fresh clean images like these score above ")
+    made = Deployed.load(tmp_path / "detector")
+    assert set(made.fitted_on).isdisjoint(made.calibrated_on)
+    assert len(made.fitted_on) + len(made.calibrated_on) == COUNT
+    assert made.detector.weights is None
+    assert Deployed.load(home / "detector").detector.weights is not None
+    before = (tmp_path / "detector" / "detector.safetensors").read_bytes()
+    assert run("detect", "fit", *given)[0] == 0
+    assert (tmp_path / "detector" / "detector.safetensors").read_bytes() == before, "again: nothing changes"
+
+
+def test_too_few_images_for_the_promise_are_refused_at_once(run, home, tmp_path):
+    given = (*images(home / "fit"), *base(make_network(home)), "--false-alarms", "0.01")
+    code, _, shown = run("detect", "fit", *given, "--out", tmp_path / "detector")
+    assert code == 2
+    assert "a false-alarm rate of 0.01 needs at least 99 calibration images, and 0.4 of the 60 images are 24" in shown
+    assert not (tmp_path / "detector").exists()
+
+
+def test_a_set_that_fools_nobody_is_refused(run, home, tmp_path):
+    model = make_network(home)
+    weak = ("attack", "gaussian:std=1e-6", "--health-images", 0, "--out", tmp_path / "weak")
+    gazeshift(*weak, "--images", home / "fit", *base(model))
+    given = (
+        *images(home / "fit"),
+        *base(model),
+        *promised(),
+        "--set",
+        tmp_path / "weak",
+        "--out",
+        tmp_path / "detector",
+    )
+    code, _, shown = run("detect", "fit", *given)
+    assert code == 2
+    assert "no example of" in shown
+    assert "there is nothing to learn from it. Leave it out" in shown
+
+
+def test_score_says_what_it_thinks_of_each_image(run, home, tmp_path):
+    some = tmp_path / "some"
+    some.mkdir()
+    for file in sorted((home / "fresh").glob("*.png"))[:3]:
+        shutil.copy(file, some / file.name)
+    (some / "broken.png").write_bytes(b"no picture")
+    code, out, shown = run(
+        "detect", "score", some, "--detector", home / "detector", "--device", "cpu", "--json", "--seed", 1
+    )
+    assert code == 0, shown
+    entries = [json.loads(line) for line in out.splitlines()]
+    assert len(entries) == 4
+    broken = next(entry for entry in entries if entry["file"] == "broken.png")
+    assert "error" in broken
+    good = [entry for entry in entries if entry is not broken]
+    for entry in good:
+        assert {"file", "prediction", "confidence", "suspicion", "threshold", "p_value", "is_attack", "reasons"} <= set(
+            entry
+        )
+        assert entry["is_attack"] == (entry["suspicion"] > entry["threshold"])
+        assert len(entry["reasons"]) == 3
+    again = run("detect", "score", some, "--detector", home / "detector", "--device", "cpu", "--json", "--seed", 1)[1]
+    assert [json.loads(line) for line in again.splitlines()] == entries
+    text = run("detect", "score", some, "--detector", home / "detector", "--device", "cpu")[1]
+    assert "skipped broken.png" in text
+    assert "suspicion" in text
+
+
+def test_score_draws_its_reasons_and_says_when_an_image_was_resized(run, home, tmp_path):
+    large = tmp_path / "large.png"
+    with Image.open(next((home / "fresh").glob("*.png"))) as image:
+        image.resize((70, 50)).save(large)
+    given = ("--detector", home / "detector", "--device", "cpu", "--json", "--maps", tmp_path / "maps")
+    code, out, shown = run("detect", "score", large, *given)
+    assert code == 0, shown
+    (entry,) = [json.loads(line) for line in out.splitlines()]
+    assert entry["resized"].startswith("70 x 50 to ")
+    with Image.open(entry["maps"]) as sheet:
+        assert sheet.width == sheet.height, "three rows of three tiles"
+
+
+def test_calibrating_needs_other_images(run, home, tmp_path):
+    given = ("--detector", home / "detector", *base(make_network(home)), "--out", tmp_path / "again")
+    code, _, shown = run("detect", "calibrate", *images(home / "fit"), *given)
+    assert code == 2
+    assert "36 of these 60 images are among those the detector was fitted on" in shown
+    given = (*given[:-1], tmp_path / "fresh")
+    code, out, shown = run("detect", "calibrate", *images(home / "fresh"), *given)
+    assert code == 0, shown
+    assert "calibrated on 60 others." in out
+    before, after = Deployed.load(home / "detector"), Deployed.load(tmp_path / "fresh")
+    assert after.fitted_on == before.fitted_on
+    assert set(after.calibrated_on).isdisjoint(before.calibrated_on)
+    parts = pq.read_table(tmp_path / "fresh" / "measured.parquet")["part"].to_pylist()
+    assert parts.count("calibration") == COUNT
+
+
+def test_check_says_whether_the_promise_still_fits(run, home, tmp_path):
+    given = ("--detector", home / "detector", "--device", "cpu")
+    code, out, shown = run("detect", "check", home / "fresh", *given)
+    assert code == 0, shown
+    assert "The promise still fits." in out
+    changed = tmp_path / "changed"
+    changed.mkdir()
+    for file in (home / "fresh").glob("*.png"):
+        with Image.open(file) as image:
+            image.convert("L").point(lambda level: 255 if level > 127 else 0).convert("RGB").save(changed / file.name)
+    code, out, _ = run("detect", "check", changed, *given)
+    assert code == 3
+    assert "Calibrate on some of them: gazeshift detect calibrate." in out
+
+
+def test_another_model_is_refused(run, home, tmp_path):
+    given = ("--detector", home / "detector", "--model", "efficientnet_lite0", "--device", "cpu")
+    code, _, shown = run("detect", "score", next((home / "fresh").glob("*.png")), *given)
+    assert code == 2
+    assert "the detector was fitted for" in shown
+    code, _, shown = run("detect", "score", next((home / "fresh").glob("*.png")), "--detector", tmp_path)
+    assert code == 2
+    assert "holds no detector: detector.json is missing" in shown
+
+
+def test_a_scorecard_compares_detectors_on_fresh_images(run, home, tmp_path):
+    model = make_network(home)
+    gazeshift(
+        "detect",
+        "fit",
+        "--detector",
+        "confidence",
+        *images(home / "fit"),
+        *base(model),
+        *promised(),
+        "--out",
+        tmp_path / "plain",
+    )
+    given = (
+        *base(model),
+        "--set",
+        f"pgd={home / 'set-fresh'}",
+        "--detector",
+        f"ours={home / 'detector'},plain={tmp_path / 'plain'}",
+    )
+    code, _, shown = run("detect", "evaluate", *images(home / "fresh"), *given, "--out", tmp_path / "card")
+    assert code == 0, shown
+    rows = pq.read_table(tmp_path / "card" / "rows.parquet").to_pylist()
+    learned = {(row["detector"], row["learned"]) for row in rows}
+    assert learned == {("plain", "as fitted"), ("ours", "as fitted"), ("ours", "clean images only"), ("ours", "only")}
+    conditions = {row["condition"] for row in rows}
+    assert conditions == {"clean", "jpeg:quality=75", "blur:sigma=0.6", "gaussian noise", "pgd"}
+    clean = [row for row in rows if row["condition"] == "clean" and row["detector"] == "plain"]
+    assert len(clean) == COUNT
+    assert (tmp_path / "card" / "report.html").is_file()
+    code, _, shown = run("detect", "evaluate", *images(home / "fit"), *given, "--out", tmp_path / "known")
+    assert code == 2
+    assert "are among those that detector ours was fitted on. A scorecard needs others." in shown

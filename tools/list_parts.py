@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from gazeshift.registry import accepted, find, names, summary
+from gazeshift.registry import find, names, summary, usual
 
 FAMILIES = {
     "attacks": "Attacks change images so that a classifier errs. All take images in [0, 1].",
@@ -27,7 +27,7 @@ def page() -> str:
 
 
 def _row(family: str, name: str) -> str:
-    settings = ", ".join(f"`{setting}`" for setting in accepted(find(family, name)))
+    settings = ", ".join(f"`{setting}`" for setting in usual(find(family, name)))
     return f"| `{name}` | {settings} | {summary(family, name).replace('|', ' ')} |"
 
 

@@ -68,7 +68,16 @@ def _entry(family: str, name: str) -> Entry:
         part = find(family, name)
     except GazeshiftError as cause:
         return Entry(name=name, settings={}, summary=f"cannot be used: {cause}", is_usable=False)
-    return Entry(name=name, settings=_defaults(part), summary=_first_line(part))
+    return Entry(name=name, settings=usual(part), summary=_first_line(part))
+
+
+def usual(part: object) -> dict[str, object]:
+    """The settings of a part that are for people to give, with their defaults: all but what it learns.
+
+    What a part learns are fields that its text leaves out (``field(repr=False)``); `build` takes them too.
+    """
+    learned = {field.name for field in fields(part) if not field.repr} if is_dataclass(part) else set()
+    return {name: default for name, default in _defaults(part).items() if name not in learned}
 
 
 def _defaults(part: Any) -> dict[str, object]:

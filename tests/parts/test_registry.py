@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from gazeshift import registry
 from gazeshift.attacks.pgd import Pgd
@@ -115,6 +116,12 @@ def test_the_catalogue_tells_settings_with_their_defaults():
     assert accepted(Pgd) == tuple(pgd.settings)
     for family in FAMILIES:
         assert [entry.name for entry in catalogue(family)] == names(family)
+
+
+def test_what_a_part_learns_is_no_setting_to_list_and_can_be_given_back():
+    (found,) = [entry for entry in catalogue("detectors") if entry.name == "mahalanobis"]
+    assert found.settings == {"at": "last", "per_class": 0}
+    assert build("detectors", "mahalanobis", slopes=torch.ones(2)).slopes.tolist() == [1, 1]
 
 
 # From here on: parts of other people, in a process of their own.

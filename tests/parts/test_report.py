@@ -446,7 +446,7 @@ def damage_schema(folder):
 
 
 def damage_study(folder):
-    edit(folder, study="scorecard")
+    edit(folder, study="other")
 
 
 def damage_manifest(folder):
@@ -516,7 +516,7 @@ def damage_picture(folder):
     ("damage", "message"),
     [
         (damage_schema, "schema 2 .* later version"),
-        (damage_study, "says 'scorecard'"),
+        (damage_study, "says 'other'"),
         (damage_manifest, "cannot be read as JSON"),
         (damage_list, "must hold an object, got list"),
         (damage_absent, "images.parquet is absent"),

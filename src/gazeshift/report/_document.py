@@ -64,6 +64,26 @@ class Chart:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Charts of the same kind, of which the reader chooses one.
+
+    Args:
+        title: what they show.
+        label: of the choice.
+        charts: by what is chosen, the first one shown at first; their own captions are not shown.
+        about, item, paper, name: as of `Table`.
+    """
+
+    title: str
+    label: str
+    charts: Mapping[str, Chart]
+    about: str = ""
+    item: str = ""
+    paper: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Picture:
     """One picture of a gallery.
 
@@ -98,9 +118,12 @@ class Gallery:
     side: int = 112
 
 
+Item = Table | Chart | Choice | Gallery
+
+
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """Charts, tables and galleries under one heading.
+    """Charts, choices of charts, tables and galleries under one heading.
 
     Args:
         title: a question or a topic.
@@ -109,7 +132,7 @@ class Section:
     """
 
     title: str
-    items: Sequence[Table | Chart | Gallery]
+    items: Sequence[Item]
     about: Sequence[str] = ()
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gazeshift.report._document import Chart, Document, Gallery, Section, Table
+from gazeshift.report._document import Chart, Choice, Document, Item, Section
 from gazeshift.report._embed import packed_json, plotly
 from gazeshift.report._environment import day, duration, environment
 
@@ -33,14 +33,18 @@ def page(document: Document) -> str:
     )
 
 
-def _items(document: Document) -> Iterator[Table | Chart | Gallery]:
-    return (item for section in document.sections for item in section.items)
+def _items(document: Document) -> Iterator[Item]:
+    """What the sections hold, and the charts of choices."""
+    for item in (item for section in document.sections for item in section.items):
+        yield item
+        if isinstance(item, Choice):
+            yield from item.charts.values()
 
 
 def _named(document: Document) -> Iterator[tuple[int, str]]:
     """A name for every section and item, unique in the page."""
     taken: set[str] = set()
-    things: list[Section | Table | Chart | Gallery] = [*document.sections, *_items(document)]
+    things: list[Section | Item] = [*document.sections, *_items(document)]
     for thing in things:
         wanted = getattr(thing, "name", "") or re.sub(r"[^a-z0-9]+", "-", thing.title.lower()).strip("-")[:40] or "item"
         name, count = wanted, 2

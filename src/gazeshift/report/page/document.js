@@ -37,6 +37,16 @@ function draw(charts) {
   }
 }
 
+// Of charts of one kind the chosen one is shown; without scripts, all are.
+function choose(select) {
+  for (const { value } of select.options) {
+    const place = document.getElementById(value);
+    place.classList.add("chooses");
+    place.hidden = value !== select.value;
+    for (const plot of place.querySelectorAll(".js-plotly-plot")) if (!place.hidden) Plotly.Plots.resize(plot);
+  }
+}
+
 async function start() {
   document.getElementById("copy").addEventListener("click", copy);
   if (!("DecompressionStream" in globalThis)) return;
@@ -45,6 +55,10 @@ async function start() {
   script.textContent = new TextDecoder().decode(await unpacked("plotly"));
   document.head.append(script);
   draw(charts);
+  for (const select of document.querySelectorAll("[data-choice]")) {
+    select.addEventListener("change", () => choose(select));
+    choose(select);
+  }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw(charts));
   document.documentElement.dataset.ready = "true";
 }

@@ -10,6 +10,7 @@ import torch
 
 from gazeshift import registry
 from gazeshift.detectors import calibrate
+from gazeshift.detectors._deployed import Deployed
 from gazeshift.pipeline import rows_of, sight
 from gazeshift.records import Sighting
 from gazeshift.seeds import generator_for
@@ -123,6 +124,24 @@ def test_fitting_leaves_the_detector_as_it_was(detector: Any, classifier: Any) -
     assert type(learned) is type(detector)
     assert dataclasses.asdict(detector) == before
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_file_of_it_scores_as_it_does(detector: Any, classifier: Any, tmp_path: Path) -> None:
+    learned = fitted(classifier, detector)
+    measured = learned.measure(seen(classifier, learned, images_of(5)))
+    Deployed(
+        name=type(detector).__module__.rpartition(".")[2],
+        detector=learned,
+        model=classifier.card(),
+        layers=tuple(detector.layers(classifier.layers((16, 16)))),
+        scores=torch.arange(19.0),
+        false_alarms=0.1,
+        fitted_on=(),
+        calibrated_on=(),
+    ).save(tmp_path)
+    again = Deployed.load(tmp_path).detector
+    assert again == learned  # the settings
+    assert torch.equal(again.score(measured), learned.score(measured))
 
 
 def test_what_is_measured_of_an_image_is_its_own(detector: Any, classifier: Any) -> None:

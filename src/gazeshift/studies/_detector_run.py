@@ -107,6 +107,11 @@ def _measure_set(
     fill = partial(eyes.attacked, label, examples)
     notes = work.do(cells, lambda cell: work.batch(cell, fill, source=examples), what=f"examples of {label}")
     told = {"attack": manifest.get("attack"), "examples": sum(note["examples"] for note in notes)}
+    if not told["examples"]:
+        raise DataError(
+            f"no example of {folder} fools {work.classifier.name} as an 8-bit image, so that there is nothing to learn "
+            "from it. Leave it out, or make one with a larger epsilon."
+        )
     return cells, [{**note, "used": 0, "skipped": []} for note in notes], told
 
 

@@ -82,13 +82,13 @@ def run(settings: Scorecard, out: Path, command: str, progress: Progress) -> Pat
     cells = work.cells("clean", detectors=detectors, noise=_story(looks.noise))
     notes = work.do(cells, lambda cell: work.batch(cell, looks.clean), main="seen", what="clean images")
     told: dict[str, Any] = {}
-    for name, source in sets.items():
+    for name, pairs in sets.items():
         more = work.cells(
-            "attacked", ids=source.ids, first=len(cells), set=name, made=_story(source), detectors=detectors
+            "attacked", ids=pairs.ids, first=len(cells), set=name, made=_story(pairs), detectors=detectors
         )
-        fill = partial(looks.attacked, name, source)
-        found = work.do(more, partial(work.batch, fill=fill, source=source), main="seen", what=f"examples of {name}")
-        told[name] = _told(source) | {"examples": sum(note["examples"] for note in found), "tried": len(source)}
+        fill = partial(looks.attacked, name, pairs)
+        found = work.do(more, partial(work.batch, fill=fill, source=pairs), main="seen", what=f"examples of {name}")
+        told[name] = _told(pairs) | {"examples": sum(note["examples"] for note in found), "tried": len(pairs)}
         cells, notes = [*cells, *more], [*notes, *({**note, "used": 0, "skipped": []} for note in found)]
     seen = work.table(cells, "seen")
     if seen is None:

@@ -5,7 +5,17 @@ import os
 import warnings
 from pathlib import Path
 
-TOPICS = ("look", "memory", "pgd", "study", "dlfuzz", "sets", "renkhoff", "allocator")  # those that `all` measures
+TOPICS = (
+    "look",
+    "memory",
+    "pgd",
+    "study",
+    "dlfuzz",
+    "sets",
+    "renkhoff",
+    "allocator",
+    "judge",
+)  # those that `all` measures
 LONG = ("detection", "ablation")  # an hour and more
 
 
@@ -35,7 +45,7 @@ def main() -> None:
 
 def run(asked: argparse.Namespace) -> None:
     """One topic after the other."""
-    from bench import ablation, allocator, detection, dlfuzz, look, memory, pgd, renkhoff, sets, study
+    from bench import ablation, allocator, detection, dlfuzz, judge, look, memory, pgd, renkhoff, sets, study
 
     topics = {
         "look": lambda: look.main(asked.model, asked.batch, asked.rounds),
@@ -47,6 +57,7 @@ def run(asked: argparse.Namespace) -> None:
         "renkhoff": lambda: renkhoff.main(asked.images),
         "detection": lambda: detection.main(asked.out or Path("detection"), asked.model, asked.detector),
         "ablation": lambda: ablation.main(asked.out or Path("detection")),
+        "judge": lambda: judge.main(asked.model, asked.rounds),
         "allocator": lambda: allocator.main(asked.model, asked.rounds),
     }
     for topic, measure in topics.items():

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gazeshift.data import demo_images, open_set, open_source, read_image
+    from gazeshift.detectors._deployed import Deployed
     from gazeshift.errors import GazeshiftError
     from gazeshift.models import Classifier, Preprocessing, load, preflight
-    from gazeshift.pipeline import attack, compare, gaze, look, sight
-    from gazeshift.records import Attacked, Comparison, Evidence, Sighting
+    from gazeshift.pipeline import attack, compare, gaze, judge, look, sight
+    from gazeshift.records import Attacked, Comparison, Evidence, Sighting, Verdict
     from gazeshift.registry import build, find, names
     from gazeshift.seeds import generator_for
 
@@ -23,10 +24,11 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "data": ("demo_images", "open_set", "open_source", "read_image"),
+    "detectors._deployed": ("Deployed",),
     "errors": ("GazeshiftError",),
     "models": ("Classifier", "Preprocessing", "load", "preflight"),
-    "pipeline": ("attack", "compare", "gaze", "look", "sight"),
-    "records": ("Attacked", "Comparison", "Evidence", "Sighting"),
+    "pipeline": ("attack", "compare", "gaze", "judge", "look", "sight"),
+    "records": ("Attacked", "Comparison", "Evidence", "Sighting", "Verdict"),
     "registry": ("build", "find", "names"),
     "seeds": ("generator_for",),
 }
@@ -36,10 +38,12 @@ __all__ = [
     "Attacked",
     "Classifier",
     "Comparison",
+    "Deployed",
     "Evidence",
     "GazeshiftError",
     "Preprocessing",
     "Sighting",
+    "Verdict",
     "attack",
     "build",
     "compare",
@@ -47,6 +51,7 @@ __all__ = [
     "find",
     "gaze",
     "generator_for",
+    "judge",
     "load",
     "look",
     "names",

@@ -104,7 +104,8 @@ def receivers(found: Found) -> Choice:
         label="attack",
         charts=charts,
         about="False alarms among clean images and benign changes, on a logarithmic axis, against the share of "
-        "successful examples detected. Dotted and grey: chance.",
+        "successful examples detected. Dotted and grey: chance. “Unseen attack” is another detector for every attack, "
+        "so that it has no curve for all together.",
         name="roc",
     )
 

@@ -16,7 +16,7 @@ TOPICS = (
     "allocator",
     "judge",
 )  # those that `all` measures
-LONG = ("detection", "ablation")  # an hour and more
+LONG = ("detection", "ablation", "adaptive")  # an hour and more
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
 
 def run(asked: argparse.Namespace) -> None:
     """One topic after the other."""
-    from bench import ablation, allocator, detection, dlfuzz, judge, look, memory, pgd, renkhoff, sets, study
+    from bench import ablation, adaptive, allocator, detection, dlfuzz, judge, look, memory, pgd, renkhoff, sets, study
 
     topics = {
         "look": lambda: look.main(asked.model, asked.batch, asked.rounds),
@@ -57,6 +57,9 @@ def run(asked: argparse.Namespace) -> None:
         "renkhoff": lambda: renkhoff.main(asked.images),
         "detection": lambda: detection.main(asked.out or Path("detection"), asked.model, asked.detector),
         "ablation": lambda: ablation.main(asked.out or Path("detection")),
+        "adaptive": lambda: adaptive.main(
+            asked.out or Path("detection"), images=asked.images, restarts=asked.rounds, methods=adaptive.METHODS[:1]
+        ),
         "judge": lambda: judge.main(asked.model, asked.rounds),
         "allocator": lambda: allocator.main(asked.model, asked.rounds),
     }

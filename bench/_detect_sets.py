@@ -1,6 +1,8 @@
 """The images and adversarial sets of the detection bench: imagenet700 split once by image, attacked in many ways."""
 
 import csv
+import os
+import sys
 from pathlib import Path
 
 import torch
@@ -28,6 +30,15 @@ COSTLY = {
 OTHER = {"efficientnet_lite0": "efficientnet_lite1"}  # where transfer comes from; for all others it is Lite0
 LIMITS = {"dev": (160, 80), "test": (150, 100)}  # images for the cheap and for the costly attacks
 SIZES = {"efficientnet_lite0": 224, "efficientnet_lite1": 240}
+
+
+def imagenet700() -> Path:
+    """The folder of images and labels; ends the program if it is absent."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    images = Path(os.environ.get("GAZESHIFT_DATA", default)) / "imagenet700"
+    if not images.is_dir():
+        sys.exit(f"{images} is absent. Set GAZESHIFT_DATA to the folder that holds imagenet700.")
+    return images
 
 
 def split(images: Path, out: Path) -> dict[str, Path]:

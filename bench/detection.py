@@ -5,12 +5,10 @@ on. Everything is made in one folder, and what is there already is kept: a kille
 development images teach the supervised detectors; those of the test images are what all are tested on.
 """
 
-import os
 import shlex
-import sys
 from pathlib import Path
 
-from bench._detect_sets import made, split
+from bench._detect_sets import imagenet700, made, split
 
 DETECTORS = {  # name on the scorecard, and its spec
     "stability": "stability",
@@ -38,11 +36,7 @@ def main(out: Path, models: list[str], names: list[str]) -> None:
 
 def split_and_sets(out: Path, model: str) -> tuple[dict[str, Path], dict[str, dict[str, Path]]]:
     """Folders of the parts' images, and of the sets of the development and test parts."""
-    default = Path(__file__).resolve().parents[2] / "shared" / "data"
-    images = Path(os.environ.get("GAZESHIFT_DATA", default)) / "imagenet700"
-    if not images.is_dir():
-        sys.exit(f"{images} is absent. Set GAZESHIFT_DATA to the folder that holds imagenet700.")
-    parts = split(images, out / "parts")
+    parts = split(imagenet700(), out / "parts")
     return parts, {part: made(parts, out / "sets" / model, part, model) for part in ("dev", "test")}
 
 

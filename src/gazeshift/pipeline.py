@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +16,7 @@ from gazeshift.errors import BoundsError, SettingsError
 from gazeshift.interventions.bit_depth import BitDepth
 from gazeshift.measures.cosine import Cosine
 from gazeshift.models import SCORES, Classifier, select, trace
+from gazeshift.models._differentiable import trace_live
 from gazeshift.records import Attacked, Comparison, Evidence, Sighting, Verdict
 from gazeshift.registry import build
 from gazeshift.seeds import Generators
@@ -70,6 +72,7 @@ def look(
     cams: str | Sequence[str] | Mapping[str, Callable[..., Tensor]] = ("grad_cam",),
     target: Int[Tensor, " n"] | None = None,
     score: str = "logit",
+    differentiable: bool = False,
 ) -> Evidence:
     """See where a classifier looks: every CAM at every layer, in one forward and one backward pass.
 
@@ -80,6 +83,7 @@ def look(
         cams: names, or a name for each CAM with its settings (``{"noise": NoiseCam(alpha_norm="all")}``).
         target: the class to explain, per image (``reference``); None explains each image's own top class.
         score: ``logit``, or ``prob`` for the softmax probability.
+        differentiable: keep the graph from the evidence back to the images; takes several times the memory.
     """
     classifier.check(images)
     if score not in SCORES:
@@ -87,7 +91,7 @@ def look(
     images = images.to(classifier.device)
     drawn = {name: build("cams", name) for name in _names(cams)} if not isinstance(cams, Mapping) else dict(cams)
     chosen = select(classifier.layers((images.shape[2], images.shape[3])), layers, classifier.name)
-    logits, explained, traces = trace(
+    logits, explained, traces = (trace_live if differentiable else trace)(
         classifier, images, chosen, lambda *seen: draw(drawn, *seen), classes=target, score=score
     )
     return Evidence(
@@ -109,6 +113,7 @@ def sight(
     *,
     generator: Generators,
     at_once: int | None = None,
+    differentiable: bool = False,
 ) -> Sighting:
     """Look at images as a detector wants to: at them and at its views of them, for the class of the image itself.
 
@@ -118,17 +123,19 @@ def sight(
         detector: says which layers, CAMs and views.
         generator: where the views' chance comes from, one for the batch or one per image.
         at_once: views looked at side by side, in images; None takes 8 on a CPU, where 32 take twice as long, else 64.
+        differentiable: keep the graph back to the images, through the views, for an attack on the detector.
     """
     layers = detector.layers(classifier.layers((images.shape[2], images.shape[3])))
     cams = {name: build("cams", name) for name in detector.cams}  # may be none: channels' means are always there
-    own = look(classifier, images, layers=layers, cams=cams)
+    seeing = partial(look, classifier, layers=layers, cams=cams, differentiable=differentiable)
+    own = seeing(images)
     views = detector.views(own.images, generator=generator)
     most = at_once or (8 if own.images.device.type == "cpu" else 64)
     step, seen = max(1, most // max(1, len(images))), list[Evidence]()
     for at in range(0, len(views), step):
         some = views[at : at + step]
         target = own.predicted.repeat(len(some))
-        together = look(classifier, torch.cat(list(some)), layers=layers, cams=cams, target=target)
+        together = seeing(torch.cat(list(some)), target=target)
         seen += [rows_of(together, slice(n * len(images), (n + 1) * len(images))) for n in range(len(some))]
     return Sighting(own=own, views=tuple(seen))
 

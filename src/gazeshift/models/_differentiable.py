@@ -17,7 +17,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from gazeshift.errors import LayerError
 from gazeshift.models._classifier import Classifier
 from gazeshift.models._layers import outputs_hooked
-from gazeshift.models._trace import _checked, _Follow, _scores, check_logits
+from gazeshift.models._trace import Draw, Drawn, _checked, _Follow, _scores, check_logits
 from gazeshift.records import Layer
 
 
@@ -106,6 +106,27 @@ def activations_and_gradients(
     """
     live = live_pass(classifier, images, layers)
     return live.logits, live.activations, live.gradients(classes, score=score, create_graph=create_graph)
+
+
+def trace_live(
+    classifier: Classifier,
+    images: Float[Tensor, "n 3 h w"],
+    layers: Sequence[Layer],
+    draw: Draw[Drawn],
+    *,
+    classes: Int[Tensor, " n"] | None = None,
+    score: str = "logit",
+) -> tuple[Float[Tensor, "n c"], Int[Tensor, " n"], dict[str, Drawn]]:
+    """What `trace` gives, with everything still in the graph of the images, which takes several times the memory.
+
+    Arguments and errors are those of `trace`; `draw` is called with gradients enabled.
+    """
+    live = live_pass(classifier, images, layers)
+    explained = live.logits.detach().argmax(1) if classes is None else _checked(classes, live.logits)
+    gradients = live.gradients(explained, score=score)
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        drawn = {layer.name: draw(layer, live.activations[layer.name], gradients[layer.name]) for layer in layers}
+    return live.logits, explained, drawn
 
 
 class _Live:

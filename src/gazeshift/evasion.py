@@ -1,0 +1,136 @@
+"""Attacks that know the detector, and how many images get past it."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from gazeshift.attacks._opponent import Glimpse, each
+from gazeshift.detectors._deployed import Deployed
+from gazeshift.interventions.bit_depth import BitDepth
+from gazeshift.models import Classifier
+from gazeshift.models._twice import Twice
+from gazeshift.pipeline import attack, sight
+from gazeshift.records import Attacked
+from gazeshift.registry import build
+from gazeshift.seeds import Generators
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opponent:
+    """A deployed detector as an attacker knows it: see `gazeshift.attacks._opponent.Opponent`.
+
+    Args:
+        classifier: that the detector guards.
+        deployed: fitted and calibrated.
+        bits: images arrive as files of so many bits per colour; None: as they are.
+    """
+
+    classifier: Classifier
+    deployed: Deployed
+    bits: int | None = 8
+
+    @property
+    def threshold(self) -> float:
+        """The detector's."""
+        return self.deployed.threshold
+
+    def glimpse(self, images: Float[Tensor, "n 3 h w"], *, generator: Generators) -> Glimpse:
+        """What `judge` would see, in the graph of the images if they ask for gradients."""
+        detector, live = self.deployed.detector, torch.is_grad_enabled() and images.requires_grad
+        with Twice():
+            seen = sight(self.classifier, self.arrived(images), detector, generator=generator, differentiable=live)
+            suspicion = detector.score(detector.measure(seen))
+        return Glimpse(suspicion=suspicion, logits=torch.stack([one.logits for one in (seen.own, *seen.views)]))
+
+    def views(self, images: Float[Tensor, "n 3 h w"], *, generator: Generators) -> Sequence[Float[Tensor, "n 3 h w"]]:
+        """The images as they arrive, and the detector's views of them."""
+        arrived = self.arrived(images)
+        return arrived, *self.deployed.detector.views(arrived, generator=generator)
+
+    def arrived(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+        """The images as files hold them; the gradient passes through the rounding."""
+        return images if self.bits is None else BitDepth(bits=self.bits)(images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evasion:
+    """What became of attacked images, judged with fresh draws.
+
+    Args:
+        misclassified: the image as it arrives has another class than its label (n).
+        flagged: an alarm (n).
+        suspicion: see `Verdict` (n).
+    """
+
+    misclassified: Bool[Tensor, " n"]
+    flagged: Bool[Tensor, " n"]
+    suspicion: Float[Tensor, " n"]
+
+    @property
+    def evaded(self) -> Bool[Tensor, " n"]:
+        """Misclassified without an alarm: what the attacker wants."""
+        return self.misclassified & ~self.flagged
+
+
+def evade(
+    classifier: Classifier,
+    images: Float[Tensor, "n 3 h w"],
+    labels: Int[Tensor, " n"] | None,
+    deployed: Deployed,
+    *,
+    by: str = "adaptive",
+    bits: int | None = 8,
+    generator: Generators | None = None,
+) -> Attacked:
+    """Attack a classifier and the detector that guards it, knowing all but the detector's next draws.
+
+    Args:
+        classifier: whom to fool.
+        images: in [0, 1].
+        labels: classes to leave; None takes the model's own answers.
+        deployed: whom to get past; its `score` and `measure` must be made of tensor operations.
+        by: the attack with its settings, ``adaptive:epsilon=2/255,method=orthogonal``.
+        bits: see `Opponent`.
+        generator: where chance comes from, one for the batch or one per image; None seeds with 0.
+
+    Raises:
+        SettingsError: the detector was fitted for another model; or an attack that knows no opponents.
+    """
+    deployed.check(classifier)
+    opponent = Opponent(classifier=classifier, deployed=deployed, bits=bits)
+    return attack(classifier, images, labels, by=build("attacks", by, opponent=opponent), generator=generator)
+
+
+def evaded(
+    opponent: Opponent,
+    images: Float[Tensor, "n 3 h w"],
+    labels: Int[Tensor, " n"],
+    *,
+    generator: Generators | None = None,
+    at_once: int = 8,
+) -> Evasion:
+    """Judge attacked images, whatever made them.
+
+    Args:
+        opponent: who judges; says as what files the images arrive.
+        images: in [0, 1].
+        labels: classes that they should have.
+        generator: of the draws; None draws anew each time. The attack must not have seen it.
+        at_once: images looked at side by side.
+    """
+    chance = each(generator or torch.Generator().manual_seed(secrets.randbits(63)), len(images))
+    parts = [
+        opponent.glimpse(images[at].detach(), generator=[chance[index] for index in at.tolist()])
+        for at in torch.split(torch.arange(len(images)), at_once)
+    ]
+    suspicion = torch.cat([part.suspicion for part in parts])
+    predicted = torch.cat([part.logits[0].argmax(1) for part in parts])
+    return Evasion(
+        misclassified=predicted != labels.to(predicted.device),
+        flagged=~(suspicion <= opponent.threshold),
+        suspicion=suspicion,
+    )

@@ -1,5 +1,6 @@
 """An attack by someone who knows the detector."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -21,26 +22,24 @@ CHECKS = 2  # fresh draws that an image must get past before it is left alone
 EVERY = 4  # steps after which `expectation`, which does not need the suspicion, asks for it
 SURE = 10.0  # lead of another class, in logits, above which `expectation` climbs no further
 
-Draws = list[torch.Generator]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Adaptive:
     """Get past a classifier and the detector that guards it (Tramer et al. 2020, arXiv:2002.08347): knows both.
 
-    Every step looks at the images and at views of them drawn anew, as the detector will, and goes down one of three
-    ways:
+    Views are drawn anew in every step, as the detector will draw them. Three ways to go down:
 
-    * ``joint``: the sum of the margin of the label, averaged over image and views, and the suspicion above the
-      threshold. Both gradients are brought to one size; the suspicion's weight is searched image by image: up while it
-      alone is missing, down while the image is classified as labelled (Carlini & Wagner 2017, arXiv:1705.07263).
+    * ``joint``: the margin of the label plus the suspicion above the threshold, each while it is wanted. Both gradients
+      are brought to one size; the suspicion's weight is searched image by image: up while it alone is missing, down
+      while the image is classified as labelled (Carlini & Wagner 2017, arXiv:1705.07263). As long as it is, the margin
+      alone is followed, which costs a tenth.
     * ``orthogonal``: one of the two at a time, less its part along the other (Bryniarski et al. 2021,
       arXiv:2106.15023).
     * ``expectation``: the margin alone, averaged over image and views (Athalye et al. 2018, arXiv:1707.07397).
 
-    The first eighth of the steps is always ``expectation``. Steps have momentum and shrink to nothing. An image that is
-    misclassified without alarm, and twice more with fresh draws, is left alone. Of the others the best point seen is
-    returned: misclassified before not, then the least suspicious.
+    Steps have momentum and shrink to nothing. An image that is misclassified without alarm, and twice more with fresh
+    draws, is left alone. Of the others the best point seen is returned: misclassified before not, then the least
+    suspicious.
 
     It stops where it is past, which need not be the edge of the ball, and asks the model about some images at a time,
     so that a message names an image by its place among those.
@@ -53,9 +52,9 @@ class Adaptive:
         step: length of the first step; None takes epsilon / 2.
         steps: gradients to follow at each start.
         restarts: random starts; those after the first are for images that did not yet get past.
-        draws: of all views, averaged in each step.
+        draws: of all views, in each step.
         method: one of the three.
-        lead: that another class should have at the image and its views, in logits.
+        lead: that another class should have, in logits.
         slack: how far below the threshold the suspicion should be, in its own unit; grows where fresh draws say no.
         at_once: images side by side. A step keeps some 0.2 GB for each image and view of 224 x 224 pixels.
         opponent: classifier and detector; None knows of no detector.
@@ -108,7 +107,7 @@ class Adaptive:
 
 @dataclass(frozen=True)
 class _Climb:
-    """One way down from a random start, for some of the images."""
+    """One way down from a random start, for some of the images. It writes into the state."""
 
     asked: Adaptive
     model: Model
@@ -127,55 +126,58 @@ class _Climb:
             at = some[self.state.merit[some] < EVADES]
             if not len(at):
                 return
-            method = asked.method if number >= asked.steps // 8 else "expectation"
-            slopes = self._expected(at, moved[at], number) if method == "expectation" else self._glimpsed(at, moved[at])
-            speed[at] = MOMENTUM * speed[at] + unit(COMBINED[method](slopes)).to(moved.dtype)
+            direction = unit(COMBINED[asked.method](self._slopes(at, moved[at], number)))
+            speed[at] = MOMENTUM * speed[at] + direction.to(moved.dtype)
             ahead = torch.add(moved[at], steepest(speed[at], asked.norm), alpha=-length * (1 - number / asked.steps))
             moved[at] = project(ahead, self.images[at], asked.epsilon, asked.norm)
         at = some[self.state.merit[some] < EVADES]
         self._judged(at, moved[at])
 
-    def _glimpsed(self, at: Int[Tensor, " m"], here: Tensor) -> Slopes:
-        """Both gradients, over all draws."""
-        margin, toward, excess, quieter = zip(*(self._glimpse(at, here) for _ in range(self.asked.draws)), strict=True)
-        return self._slopes(at, here, torch.cat(margin), torch.stack(excess).amax(0), (sum(toward), sum(quieter)))
-
-    def _glimpse(self, at: Int[Tensor, " m"], here: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Margins and their gradient, suspicion above the threshold and its gradient, of one draw."""
-        with torch.enable_grad():
-            live = here.detach().requires_grad_()
-            seen = self.against.glimpse(live, generator=self._drawn(at))
-            margin = margins(seen.logits, self.labels[at])
-            toward = gradient_of((margin + self.asked.lead).relu().mean(0).sum(), live, retain_graph=True)
-            quieter = gradient_of(seen.suspicion.sum(), live).to(here.dtype)
-        return margin.detach(), toward, seen.suspicion.detach() - self.against.threshold, quieter
-
-    def _expected(self, at: Int[Tensor, " m"], here: Tensor, number: int) -> Slopes:
-        """The margin's gradient over image and views; the suspicion is asked for now and then."""
-        with torch.enable_grad():
-            live = here.detach().requires_grad_()
-            views = [
-                view for _ in range(self.asked.draws) for view in self.against.views(live, generator=self._drawn(at))
-            ]
-            margin = margins(torch.stack(self.model(torch.cat(views)).chunk(len(views))), self.labels[at])
-            toward = gradient_of((margin + SURE).relu().mean(0).sum(), live)
-        slopes = self._slopes(at, here, margin.detach(), torch.full_like(margin[0], torch.nan), (toward, toward))
-        if slopes.fooled.any() and number % EVERY == EVERY - 1:
-            self._judged(at[slopes.fooled], here[slopes.fooled])
-        return slopes
-
-    def _slopes(
-        self, at: Int[Tensor, " m"], here: Tensor, margin: Tensor, excess: Tensor, gradients: tuple[Tensor, Tensor]
-    ) -> Slopes:
-        self._noted(at, here, margin[0], excess)
+    def _slopes(self, at: Int[Tensor, " m"], here: Tensor, number: int) -> Slopes:
+        """What is wanted at a point and where it lies; notes what was seen."""
+        margin, toward = self._margin(at, here)
+        fooled = margin < 0
+        quieter, excess = torch.zeros_like(here), torch.full_like(margin, torch.nan)
+        seen = (fooled | (self.asked.method == "orthogonal")).nonzero()[:, 0]
+        if self.asked.method == "expectation":
+            if fooled.any() and number % EVERY == EVERY - 1:
+                self._judged(at[fooled], here[fooled])
+        elif len(seen):
+            found, quieter[seen] = self._excess(at[seen], here[seen])
+            excess[seen] = found.to(excess)
+        self._noted(at, here, margin, excess)
         return Slopes(
-            margin=unit(gradients[0]),
-            suspicion=unit(gradients[1]),
-            fooled=margin[0] < 0,
-            unsure=(margin > -self.asked.lead).any(0),
+            margin=unit(toward),
+            suspicion=unit(quieter),
+            fooled=fooled,
+            unsure=margin > -self.asked.lead,
             loud=excess > -self.state.slack[at],
             weight=self.state.weight[at],
         )
+
+    def _margin(self, at: Int[Tensor, " m"], here: Tensor) -> tuple[Tensor, Tensor]:
+        """The margin as the image arrives, and its gradient; for ``expectation`` that of the average over the views."""
+        with torch.enable_grad():
+            live, among = here.detach().requires_grad_(), self.asked.method == "expectation"
+            views = [one for _ in range(self.asked.draws if among else 1) for one in self._views(at, live)]
+            views = views if among else views[:1]
+            margin = margins(torch.stack(self.model(torch.cat(views)).chunk(len(views))), self.labels[at])
+            toward = gradient_of(margin.clamp_min(-SURE).mean(0).sum(), live)
+        return margin[0].detach(), toward
+
+    def _views(self, at: Int[Tensor, " m"], live: Tensor) -> Sequence[Tensor]:
+        return self.against.views(live, generator=self._drawn(at))
+
+    def _excess(self, at: Int[Tensor, " m"], here: Tensor) -> tuple[Tensor, Tensor]:
+        """Suspicion above the threshold, the worst of all draws, and its gradient over them."""
+        worst, total = torch.full((len(at),), -torch.inf, device=here.device), torch.zeros_like(here)
+        for _ in range(self.asked.draws):
+            with torch.enable_grad():
+                live = here.detach().requires_grad_()
+                suspicion = self.against.glimpse(live, generator=self._drawn(at)).suspicion
+                total += gradient_of(suspicion.sum(), live).to(here.dtype)
+            worst = torch.maximum(worst, suspicion.detach().to(worst) - self.against.threshold)
+        return worst, total
 
     def _judged(self, at: Int[Tensor, " m"], here: Tensor) -> None:
         """Look at images without a graph, and note what is seen."""

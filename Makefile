@@ -21,7 +21,7 @@ help:  ## list the targets
 	@touch $@
 
 .venv/.dev: .venv/.core
-	$(INSTALL) -e '.[dev,lite,serve]'
+	$(INSTALL) -e '.[dev,lite,ray,remote,serve]'
 	@touch $@
 
 .venv/.docs: .venv/.core
@@ -29,7 +29,7 @@ help:  ## list the targets
 	@touch $@
 
 .venv/.bench: .venv/.core
-	$(INSTALL) -e '.[bench,serve]'
+	$(INSTALL) -e '.[bench,ray,serve]'
 	@touch $@
 
 setup: .venv/.dev  ## build the virtual environment .venv with everything a developer needs

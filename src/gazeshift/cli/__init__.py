@@ -13,8 +13,8 @@ from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
 from gazeshift import __version__
-from gazeshift.cli._memory import keep_freed_memory
 from gazeshift.errors import GazeshiftError
+from gazeshift.scale._memory import keep_freed_memory
 
 EPILOGUE = """Examples:
 

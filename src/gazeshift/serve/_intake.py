@@ -1,0 +1,170 @@
+"""From a request's bytes to an image the classifier takes, within limits that hold before anything costs."""
+
+import hashlib
+import io
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float
+from PIL import Image
+from starlette.requests import Request
+from torch import Tensor
+
+from gazeshift.data._decode import Geometry, decode
+from gazeshift.data._quiet import quiet_pillow
+from gazeshift.serve._errors import GatewayError
+from gazeshift.serve._parts import first_file
+from gazeshift.serve._settings import FORMATS, ServeSettings
+
+FIELD = "image"
+RAW = "application/octet-stream"
+HELD = 8  # times the largest body: what all uploads together may hold
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """An image as it came and as the classifier takes it.
+
+    Args:
+        image: in [0, 1], resized and cropped.
+        size: width and height that the file says it has.
+        form: its format, ``JPEG``.
+        sha256: of the file.
+        encoded: the file.
+    """
+
+    image: Float[Tensor, "3 h w"]
+    size: tuple[int, int]
+    form: str
+    sha256: str
+    encoded: bytes
+
+    @property
+    def resized_from(self) -> list[int] | None:
+        """The file's width and height, if the classifier takes it in another size."""
+        return None if self.size == (self.image.shape[2], self.image.shape[1]) else list(self.size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Body:
+    """What a request brought, not yet looked into: the parameters of its content type if it is a form, else None."""
+
+    content: bytes
+    form: str | None
+
+
+class Intake:
+    """Reads bodies and decodes images. What all uploads together hold in memory is bounded too.
+
+    Args:
+        settings: the limits.
+        preprocessing: of the classifier.
+    """
+
+    def __init__(self, settings: ServeSettings, preprocessing: Geometry) -> None:
+        self.settings, self.preprocessing = settings, preprocessing
+        self.held = 0
+
+    async def body(self, request: Request) -> Body:
+        """A request's body, an image or a form.
+
+        Raises:
+            GatewayError: too large, of another type, cut off, or the uploads together are too large.
+        """
+        kind, _, parameters = request.headers.get("content-type", "").partition(";")
+        kind = kind.strip().lower()
+        if kind not in ("multipart/form-data", RAW) and not kind.startswith("image/"):
+            raise GatewayError(
+                415,
+                "unsupported_media_type",
+                f"send the image as multipart field '{FIELD}', or its bytes as image/* or {RAW}; got "
+                f"{ascii(kind)[1:-1][:80] or 'no content type'}.",
+            )
+        self._check_declared(request)
+        content = await self._read(request.receive)
+        return Body(content=content, form=parameters if kind == "multipart/form-data" else None)
+
+    def picture(self, body: Body) -> Picture:
+        """The image of a request; takes a while, so it belongs on a thread.
+
+        Raises:
+            GatewayError: a form without an image, or as in `decode`.
+            ImageError: as in `decode`.
+        """
+        return self.decode(body.content if body.form is None else first_file(body.content, body.form, FIELD))
+
+    def decode(self, encoded: bytes) -> Picture:
+        """The image behind the bytes; its header is checked before anything is decoded.
+
+        Raises:
+            GatewayError: another format, or too many pixels.
+            ImageError: empty, damaged, cut off, or too small.
+        """
+        form, size = _header(encoded)
+        if size[0] * size[1] > self.settings.pixels:
+            raise GatewayError(
+                422,
+                "too_many_pixels",
+                f"the image claims {size[0]} x {size[1]} pixels, more than the {self.settings.max_pixels:g} million "
+                "allowed, and was not decoded. Shrink it first.",
+                details={"width": size[0], "height": size[1], "most": self.settings.pixels},
+            )
+        image = decode(encoded, self.preprocessing, name="the image")
+        digest = hashlib.sha256(encoded).hexdigest()
+        return Picture(image=image, size=size, form=form, sha256=digest, encoded=encoded)
+
+    def _check_declared(self, request: Request) -> None:
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared[:20]) > self.settings.body_bytes:
+            raise self._too_large()
+
+    async def _read(self, receive: Receive) -> bytes:
+        """The body, refused as soon as it grows too large."""
+        content, held = bytearray(), 0
+        try:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise GatewayError(400, "cut_off", "the request ended before its body did.")
+                content += message.get("body", b"")
+                if len(content) > self.settings.body_bytes:
+                    raise self._too_large()
+                self.held, held = self.held + len(content) - held, len(content)
+                if self.held > HELD * self.settings.body_bytes:
+                    raise GatewayError(
+                        503, "busy", "too many uploads at once. Ask again in 1 s.", headers={"Retry-After": "1"}
+                    )
+                if not message.get("more_body", False):
+                    return bytes(content)
+        finally:
+            self.held -= held
+
+    def _too_large(self) -> GatewayError:
+        return GatewayError(
+            413,
+            "too_large",
+            f"the request is larger than the {self.settings.max_body:g} MiB allowed. Send a smaller image.",
+            details={"most": self.settings.body_bytes},
+            headers={"Connection": "close"},
+        )
+
+
+def _header(encoded: bytes) -> tuple[str, tuple[int, int]]:
+    """Format, width and height that the first bytes tell; ("", (0, 0)) where `decode` shall say what is wrong."""
+    if not encoded:
+        return "", (0, 0)
+    try:
+        with quiet_pillow(), Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+            return image.format or "", image.size
+    except Image.DecompressionBombError as cause:
+        raise GatewayError(
+            422, "too_many_pixels", "the image claims more pixels than are allowed, and was not decoded."
+        ) from cause
+    except Exception as cause:  # Pillow's readers raise nearly anything on a crafted file
+        raise GatewayError(
+            422,
+            "bad_image",
+            f"the image is none of {', '.join(FORMATS)}, or damaged in its first bytes. Send one of these.",
+        ) from cause

@@ -1,0 +1,72 @@
+"""The record of verdicts: one JSON line each, with the image's hash and never the image, unless that is asked for."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gazeshift.data import replace_file, write_error
+from gazeshift.errors import OutputError
+from gazeshift.serve._intake import Picture
+
+SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp", "GIF": "gif"}
+logger = logging.getLogger("gazeshift.serve")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Journal:
+    """Appends lines to a file, which may be moved away at any time (logrotate), and keeps images if asked to.
+
+    Args:
+        file: of the lines; None writes none.
+        images: folder of the images; None keeps none.
+    """
+
+    file: Path | None = None
+    images: Path | None = None
+
+    def check(self) -> None:
+        """Make the folder and the file.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        for folder in (self.images, self.file.parent if self.file else None):
+            if folder is not None:
+                try:
+                    folder.mkdir(parents=True, exist_ok=True)
+                except OSError as cause:
+                    raise write_error(folder, cause) from cause
+        self._append(b"")
+
+    def write(self, picture: Picture, entry: Mapping[str, Any]) -> bool:
+        """Add a line, and the image if images are kept; whether both could be written. Never raises: an answer goes out
+        even when the disk is full, and the failure is logged.
+        """
+        told = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **entry, "bytes": len(picture.encoded)}
+        try:
+            self._append(json.dumps(told).encode() + b"\n")
+            if self.images is not None:
+                self._keep(self.images, picture)
+        except OutputError as error:
+            logger.error("a verdict is not on record: %s", error)  # noqa: TRY400
+            return False
+        return True
+
+    def _append(self, line: bytes) -> None:
+        """In one write, so that lines of several processes do not mix."""
+        if self.file is None:
+            return
+        try:
+            with self.file.open("ab", buffering=0) as file:
+                file.write(line)
+        except OSError as cause:
+            raise write_error(self.file, cause) from cause
+
+    def _keep(self, folder: Path, picture: Picture) -> None:
+        target = folder / f"{picture.sha256}.{SUFFIXES.get(picture.form, 'bin')}"
+        if not target.exists():
+            replace_file(target, lambda beside: beside.write_bytes(picture.encoded))

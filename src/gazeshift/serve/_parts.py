@@ -1,0 +1,78 @@
+"""The file in a multipart form, read in memory; nothing of it ever reaches the disk."""
+
+from typing import Any
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from gazeshift.serve._errors import GatewayError
+
+SHOWN = 5  # names of fields in a message
+
+
+class _Fields:
+    """Collects the content of the first field of one name; other fields are passed over."""
+
+    def __init__(self, wanted: str) -> None:
+        self.wanted = wanted.encode()
+        self.found: bytearray | None = None
+        self.names: list[bytes] = []
+        self.is_whole = False
+        self._header, self._value = bytearray(), bytearray()
+        self._takes = False
+
+    def callbacks(self) -> Any:
+        return {
+            "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
+            "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+            "on_header_end": self._headed,
+            "on_part_begin": self._begun,
+            "on_part_data": self._filled,
+            "on_end": self._ended,
+        }
+
+    def _ended(self) -> None:
+        self.is_whole = True
+
+    def _begun(self) -> None:
+        self._takes = False
+
+    def _headed(self) -> None:
+        if bytes(self._header).lower() == b"content-disposition":
+            name = parse_options_header(bytes(self._value))[1].get(b"name", b"")
+            self.names = [*self.names, name][:SHOWN]
+            self._takes = name == self.wanted and self.found is None
+            self.found = bytearray() if self._takes else self.found
+        self._header, self._value = bytearray(), bytearray()
+
+    def _filled(self, data: bytes, start: int, end: int) -> None:
+        if self._takes and self.found is not None:
+            self.found += data[start:end]
+
+
+def first_file(content: bytes, parameters: str, name: str) -> bytes:
+    """The content of the form's first field of that name.
+
+    Args:
+        content: the body.
+        parameters: of the content type, with the boundary.
+        name: of the field.
+
+    Raises:
+        GatewayError: no boundary, no form, no such field, or the form is cut off.
+    """
+    fields = _Fields(name)
+    boundary = parse_options_header(f"multipart/form-data;{parameters}".encode("latin-1"))[1].get(b"boundary", b"")
+    if not boundary:
+        raise GatewayError(400, "bad_form", "the form's content type names no boundary.")
+    try:
+        parser = MultipartParser(boundary, fields.callbacks())
+        parser.write(content)
+    except FormParserError as cause:
+        raise GatewayError(400, "bad_form", "the form is malformed.") from cause
+    if not fields.is_whole:
+        raise GatewayError(400, "bad_form", "the form is cut off: its last boundary is missing.")
+    if fields.found is None:
+        came = ", ".join(ascii(one.decode("utf-8", "replace"))[:40] for one in fields.names) or "no field"
+        raise GatewayError(422, "no_image", f"the form has no field '{name}', got {came}.")
+    return bytes(fields.found)

@@ -1,0 +1,138 @@
+"""What the gateway's answers are made with: the model and its detector, the thread they run on, and the limits."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+
+from gazeshift.detectors._deployed import Deployed
+from gazeshift.models import Classifier
+from gazeshift.serve._desk import Desk
+from gazeshift.serve._errors import busy
+from gazeshift.serve._intake import Intake, Picture, Receive
+from gazeshift.serve._journal import Journal
+from gazeshift.serve._metrics import Metrics
+from gazeshift.serve._settings import ServeSettings
+
+GONE, UPLOADING = "gazeshift.gone", "gazeshift.uploading"  # keys of a request's scope
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class State:
+    """One process of the gateway.
+
+    Args:
+        settings: limits and policy.
+        classifier: the model.
+        deployed: its detector, calibrated.
+        desk: the model's thread.
+        intake: reads and decodes requests.
+        metrics: what is counted.
+        journal: where verdicts are written.
+        pool: threads that decode and encode pictures.
+        token: that requests must bring; empty: none.
+    """
+
+    settings: ServeSettings
+    classifier: Classifier
+    deployed: Deployed
+    desk: Desk
+    intake: Intake
+    metrics: Metrics
+    journal: Journal
+    token: str = field(default="", repr=False)
+    pool: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="pictures")
+    )
+    _inside: list[None] = field(default_factory=list, repr=False)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that hold a place now."""
+        return len(self._inside)
+
+    def check_room(self) -> None:
+        """Refuse while as many requests wait, or are being answered, as may.
+
+        Raises:
+            GatewayError: 503, with the seconds after which it is worth asking again.
+        """
+        if self.waiting >= self.settings.queue + self.settings.batch:
+            raise busy(self.waiting * self.desk.seconds_per_job / 2)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """A place among the requests that wait for the model; hold it while decoding and running.
+
+        Raises:
+            GatewayError: 503 if all are taken.
+        """
+        self.check_room()
+        self._inside.append(None)
+        self.metrics.queue.set(self.waiting)
+        try:
+            yield
+        finally:
+            self._inside.pop()
+            self.metrics.queue.set(self.waiting)
+
+    @asynccontextmanager
+    async def picture(self, request: Request) -> AsyncIterator[Picture]:
+        """The image of a request, decoded, with a place held. What is inside is cancelled if the client goes away.
+
+        Raises:
+            GatewayError: the request cannot be served; says why.
+            ImageError: the image cannot be decoded.
+        """
+        self.check_room()
+        request.scope[UPLOADING] = True
+        body = await self.intake.body(request)
+        request.scope[UPLOADING] = False
+        async with self.place(), _cancelled_when_gone(request):
+            yield await self.aside(self.intake.picture, body)
+
+    async def aside(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function on a thread for pictures."""
+        return await asyncio.get_running_loop().run_in_executor(self.pool, function, *arguments)
+
+    async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function on the model's thread, alone. Hold a `place` meanwhile."""
+        return await asyncio.wrap_future(self.desk.run(function, *arguments))
+
+    async def together(self, work: Callable[[Sequence[Any]], Sequence[Any]], given: Any, *, key: Hashable) -> Any:
+        """Have a thing done on the model's thread, in one call with others of the same key."""
+        return await asyncio.wrap_future(self.desk.submit(work, given, key=key))
+
+    def close(self, seconds: float = 0.0) -> bool:
+        """Stop the threads; whether the model's ended within so many seconds."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        return self.desk.close(seconds)
+
+
+@asynccontextmanager
+async def _cancelled_when_gone(request: Request) -> AsyncIterator[None]:
+    """Cancel the request's task as soon as its client has hung up."""
+    task = asyncio.current_task()
+    watch = asyncio.create_task(_until_gone(request.receive))
+
+    def gone(watched: asyncio.Task[None]) -> None:
+        if not watched.cancelled() and task is not None:
+            request.scope[GONE] = True
+            task.cancel()
+
+    watch.add_done_callback(gone)
+    try:
+        yield
+    finally:
+        watch.remove_done_callback(gone)
+        watch.cancel()
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,144 @@
+"""What was seen of one image as a document for the report's machinery: one HTML file that works offline."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from gazeshift import __version__, pictures
+from gazeshift.report._charts import bars
+from gazeshift.report._document import Document, Gallery, Item, Picture, Section, Table, number, share
+from gazeshift.report._findings import cam_name
+from gazeshift.serve._intake import Picture as Upload
+from gazeshift.serve._seeing import CAMS, REFERENCE, Seen
+from gazeshift.serve._state import State
+from gazeshift.serve._telling import told_attack, told_moved, told_side
+
+SIDES = ("image", "attacked")
+VIEWING = "Each map is divided by its own largest value; pictures are for viewing, the numbers come from the raw maps."
+
+
+def document(state: State, seen: Seen, upload: Upload, title: str) -> Document:
+    """The evidence of one image, as it came and attacked, with what is needed to repeat it."""
+    names = SIDES if seen.attempt else SIDES[:1]
+    sides = {name: told_side(seen.targets, seen.verdict, at) for at, name in enumerate(names)}
+    attack = told_attack(seen.attempt, seen.attacked) if seen.attempt and seen.attacked else None
+    return Document(
+        title=f"What {state.classifier.name} saw in {title}",
+        paper="Evidence of a single image, saved from the explorer.",
+        facts=[
+            ("Image", f"{upload.form}, {upload.size[0]} x {upload.size[1]} pixels"),
+            ("SHA-256 of the file", upload.sha256),
+            ("Model", state.classifier.name),
+            ("Detector", f"{state.deployed.name}, at most {share(state.deployed.false_alarms, 1)} false alarms"),
+        ],
+        findings=list(_findings(sides, attack)),
+        claims=(),
+        sections=[_answers(sides), _maps(seen, names), *_moved(seen), *_reasons(sides)],
+        manifest=_manifest(state, seen, upload, attack),
+    )
+
+
+def _findings(sides: dict[str, Any], attack: Any) -> Iterator[str]:
+    for name, side in sides.items():
+        best, verdict = side["answers"][0], side["verdict"]
+        said = f"The {'attacked version' if name == 'attacked' else 'image'} is classified as {best['name']} "
+        said += f"({share(best['confidence'], 1)}). "
+        if verdict:
+            where = "above" if verdict["is_attack"] else "not above"
+            said += f"Its suspicion is {number(verdict['suspicion'])}, {where} the threshold of "
+            said += (
+                f"{number(verdict['threshold'])}: {'an attack' if verdict['is_attack'] else 'no sign of an attack'} "
+            )
+            said += f"(p = {verdict['p_value']:.2g})."
+        yield said
+    if attack:
+        outcome = "switched the answer" if attack["success"] else "did not switch the answer"
+        yield f"{attack['name'].upper()} with {attack['epsilon']}/255 and {attack['steps']} steps {outcome}."
+
+
+def _answers(sides: dict[str, Any]) -> Section:
+    rows = [
+        [name, answer["name"], share(answer["confidence"], 2)]
+        for name, side in sides.items()
+        for answer in side["answers"]
+    ]
+    return Section(
+        title="Answers", items=[Table(title="Likeliest classes", head=["of", "class", "probability"], rows=rows)]
+    )
+
+
+def _maps(seen: Seen, names: Sequence[str]) -> Section:
+    evidence = seen.targets.get(REFERENCE, seen.evidence)
+    whole = [_shown(pictures.photograph(evidence.images[at]), name) for at, name in enumerate(names)]
+    rows: list[tuple[str, list[Picture | None]]] = [("", [*whole])]
+    for layer in evidence.layers:
+        drawn: list[Picture | None] = [
+            _shown(pictures.overlay(evidence.images[at], evidence.maps(layer, cam)[at]), f"{name}, {cam_name(cam)}")
+            for cam in CAMS
+            for at, name in enumerate(names)
+        ]
+        rows.append((layer, drawn))
+    explained = evidence.class_names[int(evidence.explained[0])] if evidence.class_names else "the image's class"
+    about = f"All maps explain {explained}, the class of the image as it came. {VIEWING}"
+    return Section(
+        title="Maps of every layer", items=[Gallery(title="Where the evidence lies", rows=rows, about=about)]
+    )
+
+
+def _shown(picture: Any, caption: str) -> Picture:
+    return Picture(webp=pictures.encode_webp(picture), caption=caption)
+
+
+def _moved(seen: Seen) -> Iterator[Section]:
+    if not seen.moved:
+        return
+    layers, items = list(seen.evidence.layers), list[Item]()
+    for target, found in seen.moved.items():
+        series = {cam_name(cam): values for cam, values in told_moved(found).items()}
+        whose = "the clean image's class" if target == REFERENCE else "each picture's own class"
+        items.append(
+            bars(
+                f"Similarity for {whose}",
+                layers,
+                series,
+                y_title="cosine similarity",
+                y_range=(0, 1),
+                about="Of the attacked map to the clean one; low: the layer moved.",
+                wide=True,
+            )
+        )
+    yield Section(title="Which layers moved", items=items)
+
+
+def _reasons(sides: dict[str, Any]) -> Iterator[Section]:
+    verdicts = {name: side["verdict"] for name, side in sides.items() if side["verdict"] and side["verdict"]["layers"]}
+    if not verdicts:
+        return
+    first = next(iter(verdicts.values()))
+    items = [
+        bars(
+            f"Parts by {part[:-1]}",
+            list(first[part]),
+            {name: list(one[part].values()) for name, one in verdicts.items()},
+            digits=3,
+            y_title="part of the suspicion",
+            wide=True,
+        )
+        for part in ("layers", "views")
+    ]
+    about = "How much more each layer and view moved than it does for clean images, as a part of the suspicion."
+    yield Section(title="What raised the suspicion", items=items, about=[about])
+
+
+def _manifest(state: State, seen: Seen, upload: Upload, attack: Any) -> dict[str, Any]:
+    return {
+        "study": "single image",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "gazeshift": __version__,
+        "device": str(state.classifier.device),
+        "model": state.classifier.card(),
+        "detector": {"name": state.deployed.name, "layers": state.deployed.layers},
+        "image": {"sha256": upload.sha256, "format": upload.form, "size": upload.size},
+        "attack": {key: value for key, value in attack.items() if key != "perturbation"} if attack else None,
+        "seed": seen.seed,
+    }

@@ -1,0 +1,133 @@
+"""What the explorer shows of an image: answers, maps of every layer, a verdict, and the same of an attacked one."""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gazeshift.data import attacked_levels
+from gazeshift.detectors._deployed import Deployed
+from gazeshift.errors import BoundsError, UnknownNameError, did_you_mean
+from gazeshift.interventions.bit_depth import BitDepth
+from gazeshift.models import Classifier
+from gazeshift.pipeline import attack, compare, judge, look, rows_of
+from gazeshift.records import Attacked, Comparison, Evidence, Verdict
+from gazeshift.registry import build
+from gazeshift.seeds import generator_for
+
+CAMS = ("grad_cam", "grad_cam_pp", "layer_cam", "noise_cam")
+ATTACKS = ("fgsm", "pgd")
+MOST_LEVELS, MOST_STEPS = 16, 40
+PREDICTED, REFERENCE = "predicted", "reference"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """An attack as the page asks for it, within bounds that keep it short.
+
+    Args:
+        name: ``fgsm`` or ``pgd``.
+        levels: epsilon in steps of 1/255, 0 to 16; 0 changes nothing.
+        steps: of PGD, 1 to 40.
+
+    Raises:
+        UnknownNameError: another attack.
+        BoundsError: a number out of range.
+    """
+
+    name: str = "pgd"
+    levels: int = 4
+    steps: int = 10
+
+    def __post_init__(self) -> None:
+        if self.name not in ATTACKS:
+            raise UnknownNameError(f"the explorer has no attack '{self.name}'. {did_you_mean(self.name, ATTACKS)}")
+        for what, number, least, most in (
+            ("epsilon", self.levels, 0, MOST_LEVELS),
+            ("steps", self.steps, 1, MOST_STEPS),
+        ):
+            if not least <= number <= most:
+                unit = "/255" if what == "epsilon" else ""
+                raise BoundsError(f"{what} must be from {least} to {most}{unit}, got {number}. Move the slider.")
+
+    @property
+    def epsilon(self) -> float:
+        """Largest change of a value, in [0, 1] units."""
+        return self.levels / 255
+
+    def __call__(self, model: Classifier, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> Tensor:
+        """The attacked images as 8-bit files hold them, within epsilon."""
+        if not self.levels:
+            return images
+        settings = {"steps": self.steps} if self.name == "pgd" else {}
+        made = build("attacks", self.name, epsilon=self.epsilon, **settings)(model, images, labels, generator=generator)
+        return attacked_levels(images, made, norm="linf", epsilon=self.epsilon).to(images) / 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What was seen of an image and, if it was attacked, of the attacked version.
+
+    Args:
+        evidence: of one or two images, clean first, each explained for its own class.
+        reference: of the same images, each explained for the clean image's class; the same object if there is no other.
+        verdict: on each, or None without a detector.
+        attempt: the attack, or None.
+        attacked: what it made, or None.
+        moved: target to how far each map of the attacked version lies from the clean one's; empty without an attack.
+        seed: repeats all of it.
+    """
+
+    evidence: Evidence
+    reference: Evidence
+    verdict: Verdict | None
+    attempt: Attempt | None = None
+    attacked: Attacked | None = None
+    moved: dict[str, Comparison] = field(default_factory=dict)
+    seed: int = 0
+
+    @property
+    def targets(self) -> dict[str, Evidence]:
+        """Which class the maps explain, to the evidence of it; one entry if the class did not switch."""
+        same = self.reference is self.evidence
+        return {PREDICTED: self.evidence} if same else {PREDICTED: self.evidence, REFERENCE: self.reference}
+
+
+def see(
+    classifier: Classifier,
+    deployed: Deployed | None,
+    image: Float[Tensor, "3 h w"],
+    *,
+    seed: int,
+    attempt: Attempt | None = None,
+) -> Seen:
+    """Look at an image, and at its attacked version, with all maps; and judge both.
+
+    Everything is seen as an 8-bit file holds it, so that a picture saved from the page gets the same answers.
+
+    Args:
+        classifier: the model.
+        deployed: a detector for it, or None.
+        image: in [0, 1].
+        seed: of the attack's start and the detector's views.
+        attempt: how to attack it; None leaves it alone.
+    """
+    images, attacked = BitDepth(bits=8)(image[None].to(classifier.device)), None
+    if attempt is not None:
+        attacked = attack(classifier, images, by=attempt, generator=generator_for(seed, "attack"))
+        images = torch.cat([images, attacked.images])
+    evidence = look(classifier, images, cams=CAMS)
+    reference, clean = evidence, evidence.predicted[:1]
+    if (evidence.predicted != clean).any():
+        reference = look(classifier, images, cams=CAMS, target=clean.repeat(len(images)))
+    seen = Seen(evidence=evidence, reference=reference, verdict=None, attempt=attempt, attacked=attacked, seed=seed)
+    draws = [generator_for(seed, "views") for _ in images]  # the same views of both, so that they can be compared
+    verdict = None if deployed is None else judge(classifier, images, deployed, generator=draws)
+    moved = {name: _moved(one) for name, one in seen.targets.items()} if attempt is not None else {}
+    return Seen(**{**vars(seen), "verdict": verdict, "moved": moved})
+
+
+def _moved(evidence: Evidence) -> Comparison:
+    first, second = (rows_of(evidence, slice(at, at + 1)) for at in (0, 1))
+    return compare(first, second, measures="cosine")

@@ -1,0 +1,126 @@
+"""What was seen, as JSON: maps as 8 bits for the page to colour, pictures as PNG, numbers rounded for reading."""
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gazeshift import pictures
+from gazeshift.records import Attacked, Comparison, Evidence, Verdict
+from gazeshift.serve._answers import number
+from gazeshift.serve._seeing import CAMS, Attempt, Seen
+
+BEST = 5
+
+
+def told(seen: Seen) -> dict[str, Any]:
+    """All that the page draws, ready for JSON; numbers that JSON lacks are None."""
+    names = ("before", "after") if seen.attempt else ("before",)
+    return {
+        "seed": seen.seed,
+        "layers": list(seen.evidence.layers),
+        "cams": list(CAMS),
+        "targets": list(seen.targets),
+        **{name: told_side(seen.targets, seen.verdict, at) for at, name in enumerate(names)},
+        "attack": None if not seen.attempt or not seen.attacked else told_attack(seen.attempt, seen.attacked),
+        "moved": {target: told_moved(found) for target, found in seen.moved.items()},
+    }
+
+
+def told_side(targets: Mapping[str, Evidence], verdict: Verdict | None, at: int) -> dict[str, Any]:
+    """One image: how it looks, what the model says, what the detector says, and its maps by target, CAM and layer."""
+    own = next(iter(targets.values()))
+    return {
+        "picture": picture(own.images[at]),
+        "answers": answers(own.logits[at], own.class_names),
+        "verdict": None if verdict is None else told_verdict(verdict, at),
+        "maps": {
+            target: {
+                cam: [told_map(evidence.maps(layer, cam)[at]) for layer in evidence.layers] for cam in evidence.cams
+            }
+            for target, evidence in targets.items()
+        },
+    }
+
+
+def answers(logits: Tensor, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The likeliest classes with their softmax probabilities, at most five."""
+    shares = logits.double().softmax(0)
+    best = shares.topk(min(BEST, len(shares)))
+    return [
+        {"class": place, "name": names[place] if place < len(names) else f"class {place}", "confidence": number(share)}
+        for share, place in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+    ]
+
+
+def told_verdict(verdict: Verdict, at: int) -> dict[str, Any]:
+    """One image's verdict; its reasons summed over layers for each view, over views for each layer, and one by one."""
+    parts: dict[str, dict[str, float]] = {}
+    for (view, layer), part in verdict.reasons.items():
+        parts.setdefault(view, {})[layer] = float(part[at])
+    layers = dict.fromkeys(layer for of_view in parts.values() for layer in of_view)
+    return {
+        "suspicion": number(float(verdict.suspicion[at])),
+        "threshold": number(verdict.threshold),
+        "p_value": number(float(verdict.p_value[at])),
+        "is_attack": bool(verdict.is_attack[at]),
+        "false_alarms": number(verdict.false_alarms),
+        "views": {view: number(sum(of_view.values())) for view, of_view in parts.items()},
+        "layers": {layer: number(sum(of_view.get(layer, 0) for of_view in parts.values())) for layer in layers},
+        "parts": {view: {layer: number(part) for layer, part in of_view.items()} for view, of_view in parts.items()},
+    }
+
+
+def told_map(raw: Any) -> dict[str, Any]:
+    """A raw map (h, w) rectified, divided by its largest value `most` and rounded to 8 bits; or why there is none."""
+    values = pictures.as_array(raw).astype(np.float64)
+    shaped = {"height": values.shape[0], "width": values.shape[1]}
+    drawn = pictures.rectified(values)
+    if drawn is None:
+        why = "it has no positive value" if np.isfinite(values).all() else "it is not finite"
+        return {**shaped, "values": None, "why": why}
+    eight = np.round(drawn * 255).astype(np.uint8)
+    return {**shaped, "values": base64.b64encode(eight.tobytes()).decode(), "most": number(float(values.max()))}
+
+
+def told_attack(attempt: Attempt, attacked: Attacked) -> dict[str, Any]:
+    """What the attack was and what it did to the image."""
+    change = attacked.perturbation[0]
+    size = float(change.square().mean())
+    return {
+        "name": attempt.name,
+        "epsilon": attempt.levels,
+        "steps": attempt.steps if attempt.name == "pgd" else 1,
+        "success": bool(attacked.success[0]),
+        "linf": number(float(attacked.linf[0]) * 255),
+        "l2": number(float(attacked.l2[0])),
+        "psnr": number(-10 * math.log10(size)) if size else None,
+        "changed": number(float((change != 0).any(0).float().mean())),
+        "perturbation": shown(pictures.encode_png(pictures.perturbation_picture(change))),
+    }
+
+
+def told_moved(found: Comparison) -> dict[str, list[float | None]]:
+    """CAM to the cosine similarity of attacked and clean map, layer by layer; None where one is undefined or blank."""
+    return {
+        cam: [
+            None if int(found.blank[layer, cam][0]) else number(float(measured["cosine"][0]))
+            for (layer, drawn), measured in found.values.items()
+            if drawn == cam
+        ]
+        for cam in dict.fromkeys(cam for _, cam in found.values)
+    }
+
+
+def picture(image: torch.Tensor) -> str:
+    """An image (3, h, w) in [0, 1] as a PNG in a data URL."""
+    return shown(pictures.encode_png(pictures.photograph(image)))
+
+
+def shown(png: bytes) -> str:
+    """A PNG as a data URL."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -1,0 +1,62 @@
+// Bars in tables: every number is there to be read, and the bars are its picture.
+import { make } from "./dom.js";
+import { two } from "./words.js";
+
+function row(name, cells, choose) {
+  const head = choose ? make("button", { type: "button", class: "plain", onclick: () => choose(name) }, name) : name;
+  return make("tr", { data: { layer: name } }, make("th", { scope: "row" }, head), cells);
+}
+
+function number(value) {
+  return make("td", { class: "number" }, two(value));
+}
+
+// How alike a map is to the clean one: what is left of a full bar has moved.
+function similarity(value, kind) {
+  const parts = value === null || value === undefined ? [] : [make("span", { class: `moved ${kind}`, style: { "--share": `${100 * (1 - Math.max(0, Math.min(1, value)))}%` } })];
+  return make("td", { class: "track-cell", "aria-hidden": "true" }, make("span", { class: `track ${parts.length ? "" : "undefined"}` }, parts));
+}
+
+// series: [{ name, kind, values }], one value per layer.
+export function movedChart(title, about, layers, series, choose) {
+  return panel(title, about, series.map(({ name, kind }) => [name, `moved ${kind}`]),
+    make("table", { class: "bars" }, make("caption", { class: "unseen" }, title),
+      make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Layer"), series.flatMap(({ name }) => [make("td", {}), make("th", { scope: "col" }, series.length > 1 ? name : "similarity")]))),
+      make("tbody", {}, layers.map((layer, at) => row(layer, series.flatMap(({ kind, values }) => [similarity(values[at], kind), number(values[at])]), choose)))));
+}
+
+function signed(value, most, kind) {
+  const size = value === null || value === undefined ? 0 : Math.min(1, Math.abs(value) / most);
+  return make("span", { class: `part ${kind} ${value < 0 ? "below" : ""}`, style: { "--share": `${50 * size}%` } });
+}
+
+// Parts of the suspicion, above and below nought; series: [{ name, kind, values: {row: value} }].
+export function partsChart(title, about, rows, series, choose) {
+  const most = Math.max(1e-9, ...series.flatMap(({ values }) => rows.map((name) => Math.abs(values[name] ?? 0))));
+  return panel(title, about, series.map(({ name, kind }) => [name, `part ${kind}`]),
+    make("table", { class: "bars" }, make("caption", { class: "unseen" }, title),
+      make("thead", {}, make("tr", {}, make("th", { scope: "col" }, choose ? "Layer" : "View"), make("td", {}), series.map(({ name }) => make("th", { scope: "col" }, name)))),
+      make("tbody", {}, rows.map((name) => row(name, [
+        make("td", { class: "parts-cell", "aria-hidden": "true" }, make("span", { class: "axis" }, series.map(({ kind, values }) => signed(values[name], most, kind)))),
+        ...series.map(({ values }) => make("td", { class: "number" }, three(values[name]))),
+      ], choose)))));
+}
+
+const three = (value) => (value === null || value === undefined ? "–" : value.toFixed(3).replace("-", "\u2212"));
+
+function panel(title, about, legend, table) {
+  return make("figure", { class: "panel chart" },
+    make("figcaption", {}, make("h2", {}, title), make("p", { class: "hint" }, about),
+      legend.length > 1 && make("ul", { class: "legend" }, legend.map(([name, kind]) => make("li", {}, make("span", { class: `swatch ${kind}`, "aria-hidden": "true" }), name)))),
+    table);
+}
+
+// Shows in every chart which layer is on the stage.
+export function mark(root, layer) {
+  for (const one of root.querySelectorAll("tr[data-layer]")) {
+    const chosen = one.dataset.layer === layer;
+    one.classList.toggle("chosen", chosen);
+    const button = one.querySelector("button");
+    if (button) button.setAttribute("aria-current", String(chosen));
+  }
+}

@@ -56,6 +56,10 @@ class DeviceError(GazeshiftError, RuntimeError):
     """A device that this machine does not have."""
 
 
+class WorkerError(GazeshiftError, RuntimeError):
+    """A worker of a long run died on the same piece again and again, or cannot do its work."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence that names the nearest known names, then all of them.
 

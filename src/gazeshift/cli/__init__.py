@@ -49,7 +49,7 @@ for place, name, what in (
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 2 bad input, 130 interrupted, 1 a fault of ours."""
-    given = _with_negatives(sys.argv[1:] if arguments is None else arguments)
+    given = _with_negatives(_with_bare_ray(sys.argv[1:] if arguments is None else arguments))
     debug = "--debug" in given
     keep_freed_memory()
     sys.exit(_run([argument for argument in given if argument != "--debug"], debug=debug))
@@ -64,6 +64,15 @@ def _with_negatives(arguments: Sequence[str]) -> list[str]:
         else:
             given.append(argument)
     return given
+
+
+def _with_bare_ray(arguments: Sequence[str]) -> list[str]:
+    """``--ray`` with no address after it as ``--ray=local``."""
+    following = [*arguments[1:], "--"]
+    return [
+        "--ray=local" if own == "--ray" and after.startswith("-") else own
+        for own, after in zip(arguments, following, strict=False)
+    ]
 
 
 @contextmanager

@@ -3,18 +3,25 @@
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gazeshift.cli._progress import progress_shown
+from gazeshift.scale import Job, Scale, run
 
 
-def run_study(settings: Any, out: Path) -> None:
+def run_study(settings: Any, out: Path, scale: Scale | None = None) -> None:
     """Do the study, write its report, print where it is and the findings that matter."""
+    run_job(type(settings).run, settings, out, scale)
+    show_report(out)
+
+
+def run_job(start: Callable[..., Path], settings: Any, out: Path, scale: Scale | None) -> Path:
+    """Do a long run with the workers asked for, and show how far it is; gives its folder."""
     command = "gazeshift " + shlex.join(argument for argument in sys.argv[1:] if argument != "--debug")
     with progress_shown() as progress:
-        settings.run(out, command=command, progress=progress)
-    show_report(out)
+        return run(Job(start=start, settings=settings, out=out), scale, command=command, progress=progress)
 
 
 def _skipped(folder: Path) -> list[str]:

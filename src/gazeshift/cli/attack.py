@@ -1,13 +1,12 @@
 """``gazeshift attack NAME``."""
 
-import shlex
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from gazeshift.cli._progress import progress_shown
+from gazeshift.scale import Scale
 from gazeshift.studies._set_settings import SetSettings
 
 
@@ -16,6 +15,7 @@ def attack(
     /,
     *,
     settings: Annotated[SetSettings | None, Parameter(name="*", negative="")] = None,
+    scale: Annotated[Scale | None, Parameter(name="*")] = None,
     out: Path,
 ) -> None:
     """Attack images and keep the result as an adversarial set: nothing rounded, every success judged twice.
@@ -29,12 +29,11 @@ def attack(
         out: folder for the set; if it holds an unfinished one of the same settings, it goes on.
     """
     from gazeshift.cli._sets import described  # torch is not needed for --help
+    from gazeshift.cli._study import run_job
     from gazeshift.data import open_set
-    from gazeshift.studies._attack_run import AttackRun
+    from gazeshift.studies._attack_run import make_set
 
-    command = "gazeshift " + shlex.join(argument for argument in sys.argv[1:] if argument != "--debug")
-    with progress_shown() as progress:
-        folder = AttackRun(name, settings or SetSettings(), out, command=command, progress=progress).run()
+    folder = run_job(partial(make_set, name), settings or SetSettings(), out, scale)
     for line in described(open_set(folder)):
         print(line)  # noqa: T201
     print(folder)  # noqa: T201

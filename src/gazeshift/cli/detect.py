@@ -1,6 +1,5 @@
 """``gazeshift detect fit|calibrate|score|check|evaluate``."""
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from gazeshift.cli._progress import progress_shown
+from gazeshift.scale import Scale
 from gazeshift.studies._detector_settings import CalibrateSettings, FitSettings
 from gazeshift.studies.scorecard import Scorecard
 
@@ -28,12 +28,13 @@ app = App(
 DRIFTED = 3
 
 
-def _command() -> str:
-    return "gazeshift " + shlex.join(argument for argument in sys.argv[1:] if argument != "--debug")
-
-
 @app.command
-def fit(*, settings: Annotated[FitSettings | None, Parameter(name="*", negative="")] = None, out: Path) -> None:
+def fit(
+    *,
+    settings: Annotated[FitSettings | None, Parameter(name="*", negative="")] = None,
+    scale: Annotated[Scale | None, Parameter(name="*")] = None,
+    out: Path,
+) -> None:
     """Make a detector for a model from clean images, and from adversarial sets if there are any; resumable.
 
     Clean images alone give a detector that knows no attack. They are split: from some it learns, on the others the
@@ -45,16 +46,21 @@ def fit(*, settings: Annotated[FitSettings | None, Parameter(name="*", negative=
         out: folder for the detector; if it holds an unfinished one of the same settings, it goes on.
     """
     from gazeshift.cli._detecting import told  # torch is not needed for --help
-    from gazeshift.studies._detector_run import fit as run
+    from gazeshift.cli._study import run_job
+    from gazeshift.studies._detector_run import fit as start
 
-    with progress_shown() as progress:
-        folder = run(settings or FitSettings(), out, _command(), progress)
+    folder = run_job(start, settings or FitSettings(), out, scale)
     for line in told(folder):
         print(line)  # noqa: T201
 
 
 @app.command
-def calibrate(*, settings: Annotated[CalibrateSettings, Parameter(name="*", negative="")], out: Path) -> None:
+def calibrate(
+    *,
+    settings: Annotated[CalibrateSettings, Parameter(name="*", negative="")],
+    scale: Annotated[Scale | None, Parameter(name="*")] = None,
+    out: Path,
+) -> None:
     """Promise a detector's rate of false alarms anew, on other clean images; resumable.
 
     Example: gazeshift detect calibrate --detector detector --images todays-photos/ --out detector-2
@@ -63,10 +69,10 @@ def calibrate(*, settings: Annotated[CalibrateSettings, Parameter(name="*", nega
         out: folder for the detector with its new threshold.
     """
     from gazeshift.cli._detecting import told  # torch is not needed for --help
+    from gazeshift.cli._study import run_job
     from gazeshift.studies._detector_run import recalibrate
 
-    with progress_shown() as progress:
-        folder = recalibrate(settings, out, _command(), progress)
+    folder = run_job(recalibrate, settings, out, scale)
     for line in told(folder):
         print(line)  # noqa: T201
 
@@ -167,7 +173,12 @@ def check(
 
 
 @app.command
-def evaluate(*, settings: Annotated[Scorecard, Parameter(name="*", negative="")], out: Path) -> None:
+def evaluate(
+    *,
+    settings: Annotated[Scorecard, Parameter(name="*", negative="")],
+    scale: Annotated[Scale | None, Parameter(name="*")] = None,
+    out: Path,
+) -> None:
     """Write the scorecard of detectors: attacks, benign changes, unseen attacks, intervals; as study scorecard.
 
     Example: gazeshift detect evaluate --detector detector --images photos/ --labels labels.csv --set sets/pgd
@@ -178,4 +189,4 @@ def evaluate(*, settings: Annotated[Scorecard, Parameter(name="*", negative="")]
     """
     from gazeshift.cli._study import run_study
 
-    run_study(settings, out)
+    run_study(settings, out, scale)

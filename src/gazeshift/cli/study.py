@@ -8,13 +8,15 @@ from cyclopts import App, Parameter
 
 from gazeshift.cli._study import run_study
 from gazeshift.registry import find, names
+from gazeshift.scale import Scale
 
 EPILOGUE = """Examples:
 
   gazeshift study renkhoff2022 --quick --out quick
   gazeshift study deviation --images photos/ --labels labels.csv --attack pgd --epsilon 2/255 --out study
 
-Killed at any moment, the same command goes on where it stopped."""
+Killed at any moment, the same command goes on where it stopped. --workers N and --ray change the time that it takes,
+and no row."""
 
 app = App(
     name="study",
@@ -26,8 +28,13 @@ app = App(
 
 
 def _command(study: Any) -> Any:
-    def run(*, settings: Annotated[study, Parameter(name="*", negative="")] = None, out: Path) -> None:
-        run_study(study() if settings is None else settings, out)
+    def run(
+        *,
+        settings: Annotated[study, Parameter(name="*", negative="")] = None,
+        scale: Annotated[Scale | None, Parameter(name="*")] = None,
+        out: Path,
+    ) -> None:
+        run_study(study() if settings is None else settings, out, scale)
 
     told = _unwrapped(inspect.getdoc(study) or "")
     run.__doc__ = f"{told}\n\nArgs:\n    out: folder for the tables, the manifest and report.html."

@@ -1,6 +1,5 @@
 """Makes an adversarial set shard by shard, and writes down what it is and whether the attack was sound."""
 
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from gazeshift.records import Finding, Sample, Skipped
 from gazeshift.registry import accepted
 from gazeshift.studies._attack_cell import Attacker, batches_of
 from gazeshift.studies._cells import SCHEMA, Cell, CellResult, Store, fingerprint
+from gazeshift.studies._crew import Stage, crew
 from gazeshift.studies._health import judge_rows, probe
 from gazeshift.studies._opening import check_first, circumstances, open_attack, open_classifier, open_images
 from gazeshift.studies._set_settings import SetSettings
@@ -22,6 +22,13 @@ from gazeshift.studies._set_settings import SetSettings
 Progress = Callable[[int, int, str], None]
 
 COUNTED = ["label", "attacked_class", "clean_correct", "claimed", "success", "success_8bit", "linf", "l2"]
+
+
+def make_set(
+    spec: str, settings: SetSettings, out: Path, *, command: str = "", progress: Progress = lambda *_: None
+) -> Path:
+    """Make an adversarial set, or what is missing of it; arguments as of `AttackRun`."""
+    return AttackRun(spec, settings, out, command=command, progress=progress).run()
 
 
 class AttackRun:
@@ -51,18 +58,27 @@ class AttackRun:
         Raises:
             GazeshiftError: model, images or folder cannot be used, or the folder holds another set.
         """
+        cells = self._cells()
+        if crew().follows:
+            crew().do(Stage(store=self.store, cells=cells, compute=self._compute, stepped=lambda *_: None))
+            return self.store.folder
         findings, _ = check_first(self.classifier, self.source, min(16, self.settings.batch_size))
         self.store.open(self._identity())
-        manifest, cells = self.store.manifest() or {}, self._cells()
+        manifest = self.store.manifest() or {}
         missing = [cell for cell in cells if not self.store.has(cell)]
         if not missing and manifest.get("status") == "finished":
             return self.store.folder
         seconds, self.done = manifest.get("seconds", 0.0), len(self.source) - sum(len(cell.ids) for cell in missing)
-        for cell in missing:
-            started = time.monotonic()
-            self.store.save(cell, self._compute(cell))
-            seconds += time.monotonic() - started
+        there = self.done
+
+        def stepped(cell: Cell, took: float) -> None:
+            nonlocal seconds, there
+            seconds, there = seconds + took, there + len(cell.ids)
+            self.done = there
+            self.progress(self.done, len(self.source), "images")
             self.store.write_manifest(manifest | {"status": "running", "seconds": seconds})
+
+        crew().do(Stage(store=self.store, cells=missing, compute=self._compute, stepped=stepped))
         self.store.write_manifest(self._manifest(cells, findings, seconds))
         return self.store.folder
 
@@ -113,6 +129,7 @@ class AttackRun:
             "command": self.command,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             **circumstances(self.classifier),
+            **crew().card,
             "seconds": round(seconds, 3),
             "seed": self.settings.seed,
             "attack": {

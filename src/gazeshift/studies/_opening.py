@@ -44,14 +44,22 @@ def open_images(settings: StudySettings, classifier: Classifier) -> ImageSource:
 
 
 def check_first(
-    classifier: Classifier, source: ImageSource | SetSource, size: int
+    classifier: Classifier, source: ImageSource | SetSource, size: int, *, checked: bool = True
 ) -> tuple[tuple[Finding, ...], Batch]:
     """Checks of the model on the first images that can be read, and these images.
+
+    Args:
+        classifier: the model.
+        source: of the images.
+        size: how many.
+        checked: without, the images alone.
 
     Raises:
         DataError: none can be read.
     """
     for batch in source.batches(size, classifier.preprocessing):
+        if len(batch.ids) and not checked:
+            return (), batch
         if len(batch.ids):
             images = batch.images.to(classifier.device)
             classifier.check(images)
@@ -68,5 +76,6 @@ def circumstances(classifier: Classifier) -> dict[str, Any]:
         "versions": {name: version(name) for name in ("torch", "timm", "torchvision", "numpy", "pillow")}
         | {"python": sys.version.split()[0]},
         "device": name,
+        "threads": torch.get_num_threads(),
         "model": classifier.card(),
     }

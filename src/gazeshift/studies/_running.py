@@ -15,9 +15,11 @@ from typing import Any
 import torch
 
 from gazeshift.data import ImageSource
+from gazeshift.errors import WorkerError
 from gazeshift.models import Classifier
 from gazeshift.records import Batch, Finding
 from gazeshift.studies._cells import SCHEMA, Cell, CellResult, Store, fingerprint
+from gazeshift.studies._crew import Stage, crew
 from gazeshift.studies._examples import SetSource, open_pairs
 from gazeshift.studies._opening import check_first, circumstances, open_classifier, open_images
 from gazeshift.studies._settings import StudySettings
@@ -25,6 +27,10 @@ from gazeshift.studies._settings import StudySettings
 Progress = Callable[[int, int, str], None]
 Fill = Callable[[Batch], tuple[Mapping[str, Any], Mapping[str, Any]]]
 REPEATS = 3
+STRAYED = (
+    "a worker came to the end of the run without meeting the cell that it was asked for: its images, sets or model are "
+    "not those of the process that leads. Change nothing while a run goes on, and run the same command again."
+)
 TIMING_SHARE = 0.03  # of the work's seconds, spent on timing bare passes beside it
 
 
@@ -69,14 +75,19 @@ class Run:
     def open(self) -> Batch:
         """Check the model on the first images, then make the folder or accept what an earlier run left there.
 
+        A run that follows another one leaves both to it.
+
         Returns:
             The first images that can be read, at most 16.
 
         Raises:
             GazeshiftError: the model or the images cannot be used, or the folder holds something else.
         """
-        self.findings, self.first = check_first(self.classifier, self.source, min(16, self.settings.batch_size))
-        self.store.open(self.settings.identity())
+        leads = not crew().follows
+        size = min(16, self.settings.batch_size)
+        self.findings, self.first = check_first(self.classifier, self.source, size, checked=leads)
+        if leads:
+            self.store.open(self.settings.identity())
         return self.first
 
     def cells(
@@ -122,11 +133,13 @@ class Run:
             what: is counted by the progress: the cells' ids, or the cells if they have none.
         """
         store, total, done = replace(self.store, main=main), sum(max(1, len(cell.ids)) for cell in cells), 0
-        for cell in cells:
-            if not store.has(cell):
-                store.save(cell, compute(cell))
+
+        def stepped(cell: Cell, _seconds: float) -> None:
+            nonlocal done
             done += max(1, len(cell.ids))
             self.progress(done, total, what)
+
+        crew().do(Stage(store=store, cells=cells, compute=compute, stepped=stepped))
         return list(store.notes(cells))
 
     def batch(
@@ -171,7 +184,10 @@ class Run:
         return {"pass_seconds": found}
 
     def table(self, cells: Sequence[Cell], name: str = "rows") -> Path | None:
-        """Join a stage's parts into ``NAME.parquet``; None if there is nothing to join."""
+        """Join a stage's parts into ``NAME.parquet``; None if there is nothing to join. A follower finds it joined."""
+        if crew().follows:
+            place = self.store.folder / f"{name}.parquet"
+            return place if place.is_file() else None
         return self.store.join(cells, name)
 
     def finish(self, notes: Sequence[Mapping[str, Any]], /, **more: Any) -> Path:
@@ -187,6 +203,8 @@ class Run:
             more: entries of the study's own; `preflight` is added to the checks made at the beginning, and `notes`
                 to the source's.
         """
+        if crew().follows:
+            raise WorkerError(STRAYED)
         source, checks, said = self.source, more.pop("preflight", ()), more.pop("notes", ())
         return {
             "schema": SCHEMA,
@@ -195,6 +213,7 @@ class Run:
             "command": self.command,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             **circumstances(self.classifier),
+            **crew().card,
             "seed": self.settings.seed,
             "seconds": round(sum(note.get("seconds", 0) for note in notes), 3),
             "seconds_this_run": round(time.monotonic() - self.started, 3),

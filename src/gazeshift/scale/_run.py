@@ -1,0 +1,39 @@
+"""Does a long run: here, on processes of this machine, or on Ray."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from gazeshift.scale._job import Job, Progress
+from gazeshift.scale._settings import Scale
+
+
+def run(job: Job, scale: Scale | None = None, *, command: str = "", progress: Progress = lambda *_: None) -> Path:
+    """Do a run with the workers asked for; its tables are the same whoever computes them. Gives its folder.
+
+    Args:
+        job: the run.
+        scale: how many workers, and where; none: this process alone.
+        command: for the manifest.
+        progress: called with (done, total, what).
+
+    Raises:
+        GazeshiftError: what the run itself raises; a cell that kills its workers; no Ray.
+    """
+    if scale is None or scale.is_alone:
+        return job(command=command, progress=progress)
+    from gazeshift.scale._lead import Leader
+    from gazeshift.studies._crew import working
+
+    with closing(_team(job, scale)) as team, working(Leader(team, team.most)):
+        return job(command=command, progress=progress)
+
+
+def _team(job: Job, scale: Scale) -> Any:
+    if scale.ray is None:
+        from gazeshift.scale.processes import Processes
+
+        return Processes(job, scale.workers or 1)
+    from gazeshift.scale.ray import Actors
+
+    return Actors(job, scale.workers, scale.ray)

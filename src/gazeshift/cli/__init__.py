@@ -41,6 +41,7 @@ for place, name, what in (
     ("sets:app", "set", "Look into an adversarial set, check it, or export it as PNG files."),
     ("study:app", "study", "Run an experiment over many images; resumable."),
     ("detect:app", "detect", "Make a detector, promise its rate of false alarms, ask it about images, and test it."),
+    ("serve:serve", "serve", "Put a classifier and its detector behind HTTP, with a page to explore what it sees."),
     ("report:report", "report", "Write a study's HTML report again, from its tables alone."),
     ("listing:list_", "list", "List attacks, maps, measures, models, or the layers of a model."),
 ):

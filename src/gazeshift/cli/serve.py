@@ -1,0 +1,26 @@
+"""``gazeshift serve``."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from gazeshift.errors import MissingPackageError
+from gazeshift.serve._settings import ServeSettings
+
+
+def serve(*, settings: Annotated[ServeSettings | None, Parameter(name="*", negative="")] = None) -> None:
+    """Put a classifier and its detector behind HTTP: images in, verdicts out, and a page to explore them.
+
+    Examples: gazeshift serve; gazeshift serve --detector detector --policy block --log verdicts.jsonl
+
+    The page is at the address it prints, what can be asked at /docs. SIGTERM ends it within five seconds.
+    """
+    try:
+        from gazeshift.serve import _server  # torch and FastAPI are not needed for --help
+    except ModuleNotFoundError as cause:
+        if (cause.name or "gazeshift").startswith("gazeshift"):
+            raise
+        raise MissingPackageError(
+            f"gazeshift serve needs {cause.name}, which is not installed: pip install 'gazeshift[serve]'"
+        ) from cause
+    _server.serve(settings or ServeSettings())

@@ -1,0 +1,147 @@
+"""What the gateway answers, as plain JSON: numbers that are not finite are null."""
+
+import base64
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from gazeshift import pictures
+from gazeshift.detectors._deployed import Deployed
+from gazeshift.models import Classifier
+from gazeshift.records import Evidence, Layer, Verdict
+from gazeshift.serve._intake import Picture
+from gazeshift.serve._settings import FORMATS, ServeSettings
+
+TOP = 5
+DIGITS = 6  # of a map's values
+
+
+def verdicts(classifier: Classifier, deployed: Deployed, found: Verdict) -> list[dict[str, Any]]:
+    """One answer for each image of a batch."""
+    views, layers = _parts(found)
+    return [
+        {
+            **_class(classifier, int(found.predicted[at]), float(found.confidence[at])),
+            "suspicion": number(found.suspicion[at]),
+            "threshold": number(found.threshold),
+            "p_value": number(found.p_value[at]),
+            "is_attack": bool(found.is_attack[at]),
+            "false_alarms": found.false_alarms,
+            "verdict": "attack" if found.is_attack[at] else "clean",
+            "reasons": {
+                "views": {name: number(part[at]) for name, part in views.items()},
+                "layers": {name: number(part[at]) for name, part in layers.items()},
+            },
+            "model": public(classifier),
+            "detector": deployed.name,
+        }
+        for at in range(len(found.suspicion))
+    ]
+
+
+def seen(classifier: Classifier, evidence: Evidence) -> dict[str, Any]:
+    """The class of the first image, and the five most probable."""
+    top = evidence.logits[0].softmax(0).topk(min(TOP, evidence.logits.shape[1]))
+    classes = [
+        _class(classifier, int(index), float(share)) for share, index in zip(top.values, top.indices, strict=True)
+    ]
+    return {**classes[0], "top": classes, "model": public(classifier), "layers": evidence.layers, "cams": evidence.cams}
+
+
+def one_map(values: Float[Tensor, "h w"], size: tuple[int, int]) -> dict[str, Any]:
+    """A raw map at its own resolution, and as a coloured picture of the image's size to lay over it.
+
+    The picture shows the positive part; it is null where nothing is positive.
+    """
+    return {
+        "height": values.shape[0],
+        "width": values.shape[1],
+        "values": [[number(value) for value in row] for row in values.tolist()],
+        "png": _png(values, size),
+    }
+
+
+def maps(evidence: Evidence) -> dict[str, dict[str, dict[str, Any]]]:
+    """Layer to CAM to map, of the first image."""
+    size = (evidence.images.shape[2], evidence.images.shape[3])
+    return {
+        layer: {cam: one_map(evidence.maps(layer, cam)[0], size) for cam in evidence.cams} for layer in evidence.layers
+    }
+
+
+def of_picture(picture: Picture) -> dict[str, Any]:
+    """How the image came."""
+    return {"resized_from": picture.resized_from, "sha256": picture.sha256}
+
+
+def model(
+    classifier: Classifier,
+    deployed: Deployed,
+    settings: ServeSettings,
+    layers: Sequence[Layer],
+    cams: Sequence[str],
+) -> dict[str, Any]:
+    """What stands behind the gateway. No path of this machine is in it."""
+    card = {key: value for key, value in classifier.card().items() if key != "source"}
+    return {
+        "model": {**card, "name": public(classifier), "input_size": classifier.input_size},
+        "layers": [
+            {"name": layer.name, "shape": layer.shape, "kinds": sorted(layer.kinds), "aliases": layer.aliases}
+            for layer in layers
+        ],
+        "cams": list(cams),
+        "detector": {
+            "name": deployed.name,
+            "threshold": number(deployed.threshold),
+            "false_alarms": deployed.false_alarms,
+            "fitted_on": len(deployed.fitted_on),
+            "calibrated_on": len(deployed.calibrated_on),
+            "layers": deployed.layers,
+        },
+        "policy": settings.policy,
+        "limits": {
+            "body_bytes": settings.body_bytes,
+            "pixels": settings.pixels,
+            "formats": FORMATS,
+            "queue": settings.queue,
+            "timeout_seconds": settings.timeout,
+        },
+    }
+
+
+def public(classifier: Classifier) -> str:
+    """A classifier's name without the folder of the file that it comes from."""
+    return re.sub(r"[^:]*[/\\]", "", classifier.name)
+
+
+def number(value: Any) -> float | None:
+    """Six digits of a number; None if it is not finite."""
+    value = float(value)
+    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+
+
+def _class(classifier: Classifier, index: int, confidence: float) -> dict[str, Any]:
+    return {"class": index, "name": classifier.class_name(index), "confidence": number(confidence)}
+
+
+def _parts(found: Verdict) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """What each view, and each layer, adds to the suspicion."""
+    views: dict[str, Any] = {}
+    layers: dict[str, Any] = {}
+    for (view, layer), part in found.reasons.items():
+        views[view] = views.get(view, 0) + part
+        layers[layer] = layers.get(layer, 0) + part
+    return views, layers
+
+
+def _png(values: Float[Tensor, "h w"], size: tuple[int, int]) -> str | None:
+    defined = pictures.rectified(values)
+    if defined is None:
+        return None
+    smooth = Image.fromarray(pictures.colour(pictures.upsample(defined, *size)))
+    return base64.b64encode(pictures.encode_png(smooth)).decode()

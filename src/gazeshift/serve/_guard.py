@@ -1,0 +1,131 @@
+"""Stands before every request: who may ask, how long it may take, and that whatever goes wrong has one JSON shape."""
+
+import asyncio
+import hmac
+import logging
+import secrets
+import time
+from collections.abc import MutableMapping
+from typing import Any
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gazeshift.errors import GazeshiftError
+from gazeshift.serve._errors import GatewayError, refusal
+from gazeshift.serve._state import GONE, UPLOADING, State
+
+OPEN = ("/", "/docs", "/openapi.json", "/healthz", "/readyz")  # without a token, as /page/ is
+HEADERS = {
+    b"x-content-type-options": b"nosniff",
+    b"cache-control": b"no-store",
+    b"referrer-policy": b"no-referrer",
+    b"x-frame-options": b"DENY",
+}
+HUNG_UP = 499  # nobody is there to read it; it is counted
+logger = logging.getLogger("gazeshift.serve")
+
+
+class Guard:
+    """ASGI middleware. Checks the token, bounds the time, answers errors, counts.
+
+    Args:
+        app: what it stands before.
+        state: of the gateway.
+    """
+
+    def __init__(self, app: ASGIApp, state: State) -> None:
+        self.app, self.state = app, state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start, reply = time.perf_counter(), _Reply(send, secrets.token_hex(8))
+        scope["gazeshift.id"] = reply.name
+        error = await self._answered(scope, receive, reply)
+        if error is not None and not reply.has_started:
+            await JSONResponse(error.body, error.status, error.headers)(scope, receive, reply)
+        self._count(scope, HUNG_UP if scope.get(GONE) else reply.status, time.perf_counter() - start)
+
+    async def _answered(self, scope: Scope, receive: Receive, reply: "_Reply") -> GatewayError | None:
+        """What went wrong, if anything did."""
+        try:
+            self._check_token(scope)
+            async with asyncio.timeout(self.state.settings.timeout):
+                await self.app(scope, receive, reply)
+        except TimeoutError:
+            return self._late(scope)
+        except asyncio.CancelledError:  # the client is gone, or the server is about to end
+            return None if scope.get(GONE) else _ending()
+        except Exception as error:
+            told = refusal(error) if isinstance(error, GazeshiftError) else None
+            return told or _fault(error, reply.name)
+        return None
+
+    def _check_token(self, scope: Scope) -> None:
+        path = scope["path"]
+        if not self.state.token or path in OPEN or path.startswith("/page/"):
+            return
+        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        kind, _, token = given.partition(b" ")
+        if kind.lower() != b"bearer" or not hmac.compare_digest(token.strip(), self.state.token.encode()):
+            raise GatewayError(
+                401,
+                "unauthorized",
+                "this gateway wants its token: Authorization: Bearer TOKEN.",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+
+    def _late(self, scope: Scope) -> GatewayError:
+        seconds = f"{self.state.settings.timeout:g}"
+        if scope.get(UPLOADING):
+            return GatewayError(
+                408,
+                "timed_out",
+                f"the body did not arrive within {seconds} s. Send it faster, or a smaller image.",
+                headers={"Connection": "close"},
+            )
+        return GatewayError(
+            504,
+            "timed_out",
+            f"no answer within {seconds} s, too much is waiting. Ask again later.",
+            headers={"Retry-After": "1"},
+        )
+
+    def _count(self, scope: MutableMapping[str, Any], status: int, seconds: float) -> None:
+        path = getattr(scope.get("route"), "path", "other")
+        self.state.metrics.requests.labels(path, status).inc()
+        self.state.metrics.latency.labels(path).observe(seconds)
+
+
+class _Reply:
+    """Sends an answer on, with headers that every answer has, and remembers its status."""
+
+    def __init__(self, send: Send, name: str) -> None:
+        self.send, self.name, self.status, self.has_started = send, name, 0, False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.has_started, self.status = True, message["status"]
+            headers = list(message.get("headers", []))
+            given = {name.lower() for name, _ in headers}
+            headers += [(name, value) for name, value in HEADERS.items() if name not in given]
+            message = {**message, "headers": [*headers, (b"x-request-id", self.name.encode())]}
+        await self.send(message)
+
+
+def _ending() -> GatewayError:
+    return GatewayError(
+        503,
+        "shutting_down",
+        "the gateway is about to end. Ask again in a moment.",
+        headers={"Retry-After": "2", "Connection": "close"},
+    )
+
+
+def _fault(error: BaseException, name: str) -> GatewayError:
+    """A fault of ours: logged with its traceback, told without."""
+    logger.error("request %s failed", name, exc_info=error)
+    return GatewayError(500, "internal", f"a fault of ours, logged as {name}.", details={"id": name})

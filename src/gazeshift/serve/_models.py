@@ -1,0 +1,93 @@
+"""What the model's thread does for the gateway: judge a batch, look at one image."""
+
+import secrets
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gazeshift.detectors._deployed import Deployed
+from gazeshift.models import Classifier, select
+from gazeshift.pipeline import judge, look
+from gazeshift.records import Evidence, Layer
+from gazeshift.registry import names
+from gazeshift.serve import _answers
+from gazeshift.serve._errors import GatewayError
+
+MOST_MAPS = 256  # layers times CAMs in one answer
+
+
+class Asked:
+    """A classifier and its detector as requests ask for them; all but `layers` belongs on the model's thread.
+
+    Args:
+        classifier: the model.
+        deployed: its detector.
+    """
+
+    def __init__(self, classifier: Classifier, deployed: Deployed) -> None:
+        self.classifier, self.deployed = classifier, deployed
+
+    @cached_property
+    def cams(self) -> tuple[str, ...]:
+        """Names of the maps that can be asked for."""
+        return tuple(names("cams"))
+
+    def layers(self, size: tuple[int, int]) -> tuple[Layer, ...]:
+        """Layers of the network for images of this height and width."""
+        return self.classifier.layers(size)
+
+    def judge(self, images: Sequence[Float[Tensor, "3 h w"]]) -> list[dict[str, Any]]:
+        """An answer for each image, all of one size. Views are drawn for each anew, so that nobody foresees them."""
+        draws = [torch.Generator().manual_seed(secrets.randbits(63)) for _ in images]
+        try:
+            found = judge(self.classifier, torch.stack(list(images)), self.deployed, generator=draws)
+        except RuntimeError as cause:
+            raise self._unsuitable(images[0], cause) from cause
+        return _answers.verdicts(self.classifier, self.deployed, found)
+
+    def look(self, image: Float[Tensor, "3 h w"], layers: Sequence[str], cams: Sequence[str]) -> Evidence:
+        """The maps of one image, on the CPU."""
+        try:
+            return look(self.classifier, image[None], layers=layers, cams=cams)
+        except RuntimeError as cause:
+            raise self._unsuitable(image, cause) from cause
+
+    def chosen(self, layers: str, cams: str, size: tuple[int, int]) -> tuple[list[str], list[str]]:
+        """Names of layers and CAMs that a request asks for, with commas; ``all`` for all layers of the trunk.
+
+        Raises:
+            UnknownNameError: no such layer or CAM.
+            GatewayError: more maps than one answer holds.
+        """
+        wanted = [cam.strip() for cam in cams.split(",") if cam.strip()] or ["grad_cam"]
+        for cam in wanted:
+            if cam not in self.cams:
+                known = ", ".join(self.cams)
+                raise GatewayError(422, "unknown_name", f"no CAM is called {ascii(cam)[:60]}. Known: {known}.")
+        asked = [one.strip() for one in layers.split(",") if one.strip()]
+        asked = ["trunk" if one == "all" else one for one in asked] or ["trunk"]
+        found = [layer.name for layer in select(self.layers(size), asked, _answers.public(self.classifier))]
+        wanted = list(dict.fromkeys(wanted))
+        if len(found) * len(wanted) > MOST_MAPS:
+            raise GatewayError(
+                422,
+                "too_many_maps",
+                f"{len(found)} layers with {len(wanted)} CAMs were asked for, and an answer holds {MOST_MAPS} maps. "
+                "Name fewer.",
+            )
+        return found, wanted
+
+    def _unsuitable(self, image: Tensor, cause: RuntimeError) -> Exception:
+        """A network without an input size of its own may fail on an image; anything else is a fault of ours."""
+        if self.classifier.input_size is not None or isinstance(cause, torch.OutOfMemoryError):
+            return cause
+        height, width = image.shape[-2:]
+        return GatewayError(
+            422,
+            "unsuitable_image",
+            f"{_answers.public(self.classifier)} cannot take an image of {width} x {height} pixels. Send it larger.",
+        )

@@ -1,0 +1,94 @@
+"""Opens what the gateway serves, and refuses settings that do not fit in one sentence, before anything listens."""
+
+import os
+
+import torch
+
+from gazeshift.detectors._deployed import Deployed
+from gazeshift.detectors._shipped import shipped
+from gazeshift.errors import SettingsError
+from gazeshift.models import DEFAULT, Classifier, load
+from gazeshift.serve._desk import Desk
+from gazeshift.serve._intake import Intake
+from gazeshift.serve._journal import Journal
+from gazeshift.serve._metrics import Metrics
+from gazeshift.serve._models import Asked
+from gazeshift.serve._settings import ServeSettings
+from gazeshift.serve._state import State
+
+TOKEN = "GAZESHIFT_TOKEN"  # noqa: S105 - the name of the variable
+SHORTEST = 16
+
+
+def open_state(settings: ServeSettings) -> State:
+    """Model, detector and limits of one process; one image is judged, so that the first request need not wait.
+
+    Raises:
+        SettingsError: the detector does not belong to the model, or the token cannot be used.
+        GazeshiftError: model, detector, or the place of the log cannot be used.
+    """
+    token = read_token(settings)
+    deployed, classifier = open_model(settings)
+    journal = Journal(file=settings.log, images=settings.keep_images)
+    journal.check()
+    metrics = Metrics(deployed.false_alarms)
+
+    def told(size: int, seconds: float) -> None:
+        metrics.batches.observe(size)
+        metrics.work.observe(seconds)
+
+    state = State(
+        settings=settings,
+        classifier=classifier,
+        deployed=deployed,
+        desk=Desk(most=settings.batch, wait=settings.wait_ms / 1000, told=told),
+        intake=Intake(settings, classifier.preprocessing),
+        metrics=metrics,
+        journal=journal,
+        token=token,
+    )
+    _warm_up(state)
+    return state
+
+
+def open_model(settings: ServeSettings) -> tuple[Deployed, Classifier]:
+    """The detector and the model it was fitted for.
+
+    Raises:
+        SettingsError: none ships for this model, or it is another model's.
+    """
+    folder = settings.detector or shipped(settings.model or DEFAULT)
+    deployed = Deployed.load(folder)
+    spec = settings.model or deployed.facts["model"]
+    weights = settings.weights or (deployed.facts["weights"] if settings.model is None else None)
+    classifier = load(spec, weights=weights, device=settings.device, input_size=deployed.facts["input_size"])
+    deployed.check(classifier)
+    return deployed, classifier
+
+
+def read_token(settings: ServeSettings) -> str:
+    """The bearer token from a file or the environment; empty if there is none.
+
+    Raises:
+        SettingsError: the file cannot be read, or the token is shorter than 16 characters or holds others than ASCII.
+    """
+    token = os.environ.get(TOKEN, "")
+    if settings.token_file is not None:
+        try:
+            token = settings.token_file.read_text("ascii").strip()
+        except (OSError, UnicodeDecodeError) as cause:
+            raise SettingsError(
+                f"no token can be read from {settings.token_file} ({cause}). Check --token-file."
+            ) from cause
+    if (token or settings.token_file) and (len(token) < SHORTEST or not token.isascii() or not token.isprintable()):
+        raise SettingsError(
+            f"a token needs at least {SHORTEST} printable ASCII characters, got {len(token)}. Make one: "
+            "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'."
+        )
+    return token
+
+
+def _warm_up(state: State) -> None:
+    side = state.classifier.input_size
+    if side is not None:
+        state.desk.run(Asked(state.classifier, state.deployed).judge, [torch.full((3, side, side), 0.5)]).result()

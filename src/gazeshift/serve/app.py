@@ -1,0 +1,161 @@
+"""The gateway's HTTP interface: a function that makes the app of a state."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from gazeshift import __version__
+from gazeshift.errors import GazeshiftError
+from gazeshift.serve import _answers, _schemas
+from gazeshift.serve._docs import page
+from gazeshift.serve._errors import CODES, GatewayError, refusal
+from gazeshift.serve._guard import Guard
+from gazeshift.serve._models import Asked
+from gazeshift.serve._state import State
+from gazeshift.serve.explorer import add_explorer
+
+ABOUT = (
+    "Send an image, and learn what the classifier sees in it, whether it is adversarial, and where its gaze went. "
+    "Every error has one shape: `{error: {code, message, details}}`."
+)
+DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+List = Annotated[str, Query(max_length=2000)]
+
+
+def create_app(state: State) -> FastAPI:
+    """The app of one process: the API, and the explorer's page.
+
+    Args:
+        state: model, detector, limits; see `open_state`.
+    """
+    app = FastAPI(
+        title="gazeshift", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, lifespan=_last_words
+    )
+    app.add_middleware(Guard, state=state)
+    _add_errors(app)
+    _add_model(app, state, Asked(state.classifier, state.deployed))
+    _add_operation(app, state)
+    add_explorer(app, state)
+    return app
+
+
+@asynccontextmanager
+async def _last_words(_: FastAPI) -> AsyncIterator[None]:
+    """Leave a moment at the end for answers to requests that could not be finished."""
+    yield
+    await asyncio.sleep(0.1)
+
+
+def _add_model(app: FastAPI, state: State, asked: Asked) -> None:
+    """The routes that ask the model."""
+
+    @app.post("/v1/judge", tags=["images"], **_schemas.JUDGE)
+    async def judge(request: Request, maps: List = "") -> Response:
+        """Whether an image is adversarial, how sure that is, and which layers and views raised the suspicion.
+
+        `maps` names layers (commas, globs, or `all`) whose Grad-CAM maps are added.
+        """
+        async with state.picture(request) as picture:
+            size = (picture.image.shape[1], picture.image.shape[2])
+            layers, cams = await state.aside(asked.chosen, maps, "grad_cam", size) if maps.strip(", ") else ([], [])
+            answer = await state.together(asked.judge, picture.image, key=("judge", size))
+            answer |= _answers.of_picture(picture)
+            state.metrics.judgements([answer["is_attack"]])
+            entry = {**answer, "policy": state.settings.policy, "request": request.scope["gazeshift.id"]}
+            if not await state.aside(state.journal.write, picture, entry):
+                state.metrics.unlogged.inc()
+            if layers:
+                evidence = await state.run(asked.look, picture.image, layers, cams)
+                drawn = await state.aside(_answers.maps, evidence)
+                answer["maps"] = {layer: {"cam": cam, **one[cam]} for layer, one in drawn.items() for cam in cams}
+        return _answered(state, answer)
+
+    @app.post("/v1/look", tags=["images"], **_schemas.LOOK)
+    async def look(request: Request, cams: List = "grad_cam", layers: List = "trunk") -> Response:
+        """What the classifier sees in an image, and where it looks: maps of layers, for each CAM."""
+        async with state.picture(request) as picture:
+            size = (picture.image.shape[1], picture.image.shape[2])
+            chosen = await state.aside(asked.chosen, layers, cams, size)
+            evidence = await state.run(asked.look, picture.image, *chosen)
+            drawn = await state.aside(_answers.maps, evidence)
+        return JSONResponse(
+            {**_answers.seen(state.classifier, evidence), **_answers.of_picture(picture), "maps": drawn}
+        )
+
+    told: dict[str, Any] = {}
+
+    @app.get("/v1/model", tags=["model"], **_schemas.MODEL)
+    async def model() -> Response:
+        """The model behind the gateway, its layers, its detector, and the limits of a request."""
+        if not told:
+            side = state.classifier.input_size
+            layers = await state.aside(asked.layers, (side, side)) if side else ()
+            told.update(_answers.model(state.classifier, state.deployed, state.settings, layers, asked.cams))
+        return JSONResponse(told)
+
+
+def _answered(state: State, answer: dict[str, Any]) -> Response:
+    """As the policy wants it: an attack is answered with a warning, or refused with the verdict."""
+    headers = {"X-Gazeshift-Verdict": answer["verdict"]}
+    if answer["is_attack"] and state.settings.policy == "block":
+        raise GatewayError(403, "blocked", "the image looks adversarial.", details=answer, headers=headers)
+    warning = "this image looks adversarial: do not rely on its class." if answer["is_attack"] else None
+    return JSONResponse({**answer, "warning": warning}, headers=headers)
+
+
+def _add_operation(app: FastAPI, state: State) -> None:
+    """The routes that operators ask."""
+
+    @app.get("/healthz", tags=["operation"], **_schemas.HEALTH)
+    async def healthz() -> Response:
+        """Whether the process answers."""
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/readyz", tags=["operation"], **_schemas.HEALTH)
+    async def readyz() -> Response:
+        """Whether it can take an image now: 503 while as many requests wait as may."""
+        state.check_room()
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/metrics", tags=["operation"], **_schemas.METRICS)
+    async def metrics() -> Response:
+        """Latency, batches, queue, verdicts and drift, for Prometheus."""
+        content = await state.aside(state.metrics.page)
+        return Response(content, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        """This interface, to read."""
+        return HTMLResponse(page(app.openapi()), headers={"Content-Security-Policy": DOCS_POLICY})
+
+
+def _add_errors(app: FastAPI) -> None:
+    """One shape for every error, those of the framework too."""
+
+    @app.exception_handler(GazeshiftError)
+    async def refused(_: Request, error: Exception) -> Response:
+        told = refusal(error) if isinstance(error, GazeshiftError) else None
+        if told is None:
+            raise error
+        return JSONResponse(told.body, told.status, told.headers)
+
+    @app.exception_handler(HTTPException)
+    async def framework(request: Request, error: Exception) -> Response:
+        status, headers = getattr(error, "status_code", 500), getattr(error, "headers", None)
+        what = {404: "there is nothing at this path", 405: f"{request.method} is not allowed here"}
+        message = f"{what.get(status, 'the request cannot be served')}. /docs lists what can be asked."
+        told = GatewayError(status, CODES.get(status, "refused"), message, headers=headers)
+        return JSONResponse(told.body, told.status, told.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: Exception) -> Response:
+        first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": ""}
+        where = ascii(".".join(str(part) for part in first["loc"]))[1:-1][:80]
+        told = GatewayError(422, "unprocessable", f"{where}: {first['msg'][:200]}.")
+        return JSONResponse(told.body, told.status)

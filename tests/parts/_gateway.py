@@ -1,0 +1,169 @@
+"""A gateway that really listens, around a tiny network; and clients as plain as they come."""
+
+import http.client
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import uvicorn
+from PIL import Image
+
+from gazeshift.detectors._deployed import Deployed
+from gazeshift.detectors.stability import Stability
+from gazeshift.models import load
+from gazeshift.pipeline import sight
+from gazeshift.seeds import generator_for
+from gazeshift.serve._opening import open_state
+from gazeshift.serve._server import bound, config_of
+from gazeshift.serve._settings import ServeSettings
+from gazeshift.serve._state import State
+from gazeshift.serve.app import create_app
+
+SIDE = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str:
+        """The error's word; fails if the answer is not of an error's shape."""
+        error = self.json["error"]
+        assert set(self.json) == {"error"}
+        assert set(error) == {"code", "message", "details"}
+        assert isinstance(error["message"], str)
+        return error["code"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A gateway that listens."""
+
+    port: int
+    state: State | None = None
+    process: subprocess.Popen[str] | None = field(default=None, repr=False)
+
+    def ask(self, path: str, body: Any = None, method: str = "", timeout: float = 60, **headers: str) -> Answer:
+        """One request on a connection of its own; underscores in the headers' names are hyphens."""
+        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        try:
+            line.request(method or ("GET" if body is None else "POST"), path, body, names)
+            answer = line.getresponse()
+            return Answer(status=answer.status, headers=dict(answer.headers.items()), body=answer.read())
+        finally:
+            line.close()
+
+    def judge(self, image: bytes, query: str = "", **headers: str) -> Answer:
+        return self.ask(f"/v1/judge{query}", image, **{"Content_Type": "image/png", **headers})
+
+    def metric(self, name: str) -> float:
+        """The sum over the labels."""
+        lines = self.ask("/metrics").body.decode().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if re.match(rf"{name}(\{{.*\}})? ", line))
+
+
+def png(seed: int = 0, width: int = 40, height: int = 32, form: str = "PNG") -> bytes:
+    """A random picture as a file."""
+    values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, form)
+    return file.getvalue()
+
+
+def form(image: bytes, name: str = "image", boundary: str = "cut-here") -> tuple[bytes, str]:
+    """A multipart body with one file, and its content type."""
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="../../a.png"\r\n\r\n'
+    return head.encode() + image + f"\r\n--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
+
+
+def make_detector(folder: Path, model: str, threshold: float | None = None) -> Path:
+    """A stability detector that learned from random pictures; with a threshold, one that alarms above it."""
+    classifier, detector = load(model, device="cpu"), Stability()
+    side = classifier.input_size
+    images = torch.rand(48, 3, side, side, generator=generator_for(0, "images"))
+    measured = detector.measure(sight(classifier, images, detector, generator=generator_for(0, "views")))
+    fitted = detector.fit(measured[:24])
+    scores = fitted.score(measured[24:]).double()
+    made = Deployed(
+        name="stability",
+        detector=fitted,
+        model=classifier.card(),
+        layers=detector.layers(classifier.layers((side, side))),
+        scores=scores if threshold is None else torch.full_like(scores, threshold),
+        false_alarms=0.05,
+        fitted_on=("a",) * 24,
+        calibrated_on=("b",) * 24,
+        facts={"model": model, "weights": None, "input_size": None},
+    )
+    made.save(folder)
+    return folder
+
+
+@contextmanager
+def running(settings: ServeSettings) -> Iterator[Running]:
+    """A gateway in a thread of this process, on a free port."""
+    settings = settings.model_copy(update={"port": 0, "device": "cpu"})
+    state, sock = open_state(settings), bound(settings)
+    server = uvicorn.Server(config_of(settings, create_app(state)))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
+    thread.start()
+    try:
+        yield Running(port=sock.getsockname()[1], state=state)
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        sock.close()
+        assert state.close(20)
+        assert not thread.is_alive()
+
+
+@contextmanager
+def started(*flags: str, **environment: str) -> Iterator[Running]:
+    """``gazeshift serve`` as a process of its own, on a free port; killed at the end if it still runs."""
+    command = [sys.executable, "-m", "gazeshift", "serve", "--port", "0", "--device", "cpu", *flags]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )
+    try:
+        assert process.stdout is not None
+        greeting = process.stdout.readline()
+        found = re.search(r"http://.*:(\d+)", greeting)
+        assert found, greeting + process.stderr.read()  # type: ignore[union-attr]
+        yield Running(port=int(found[1]), process=process)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def until(true: Any, seconds: float = 20) -> None:
+    """Wait until something becomes true."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not become true"
+        time.sleep(0.01)

@@ -1,0 +1,44 @@
+"""What the tests of runs on several workers share: comparing folders, and killing workers."""
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import torch
+
+from gazeshift.scale import Job, Scale, run
+
+
+def tables(folder: Path) -> dict[str, bytes]:
+    """Every joined table, shard and learned weight of a finished run, byte by byte."""
+    kinds = ("*.parquet", "shards/*.parquet", "sets/*/shards/*.parquet", "*.safetensors")
+    return {str(file.relative_to(folder)): file.read_bytes() for kind in kinds for file in folder.glob(kind)}
+
+
+def alone(job: Job) -> Path:
+    """The run in this process, with the one thread that a worker has."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return job()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def with_workers(job: Job, count: int = 2, **rest: object) -> Path:
+    return run(job, Scale(workers=count), **rest)
+
+
+class Killer:
+    """A progress that kills a worker of this process with kill -9 whenever so many images are done."""
+
+    def __init__(self, *at: int) -> None:
+        self.at, self.killed = list(at), []
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        if self.at and done >= self.at[0]:
+            self.at.pop(0)
+            pid = multiprocessing.active_children()[-1].pid
+            os.kill(pid, signal.SIGKILL)
+            self.killed.append(pid)

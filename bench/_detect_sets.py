@@ -21,8 +21,8 @@ CHEAP = {
     "dlfuzz": "dlfuzz",
     "transfer-8": "mifgsm:epsilon=8/255",  # made on another model
 }
-COSTLY = {  # DeepFool goes twice as far as the boundary: just beyond it, no example survives 8-bit files
-    "deepfool": "foolbox:L2DeepFoolAttack,steps=15,candidates=5,overshoot=1",
+COSTLY = {  # DeepFool goes five times as far as the boundary: of twice as far, no example survives 8-bit files
+    "deepfool": "foolbox:L2DeepFoolAttack,steps=15,candidates=5,overshoot=4",
     "cw-l2": "torchattacks:CW,c=1,steps=60",
     "square-8": "torchattacks:Square,epsilon=8/255,n_queries=300",
     "aoa": "aoa",

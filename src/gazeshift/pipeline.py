@@ -17,7 +17,7 @@ from gazeshift.interventions.bit_depth import BitDepth
 from gazeshift.measures.cosine import Cosine
 from gazeshift.models import SCORES, Classifier, select, trace
 from gazeshift.models._differentiable import trace_live
-from gazeshift.records import Attacked, Comparison, Evidence, Sighting, Verdict
+from gazeshift.records import ANSWER, Attacked, Comparison, Evidence, Sighting, Verdict
 from gazeshift.registry import build
 from gazeshift.seeds import Generators
 
@@ -174,6 +174,12 @@ def judge(
     )
 
 
+def moved_most(verdict: Verdict, at: int) -> list[tuple[float, str, str]]:
+    """What raised the suspicion of one image most: part, view and layer, the largest part first; layers alone."""
+    parts = ((float(part[at]), view, layer) for (view, layer), part in verdict.reasons.items() if layer != ANSWER)
+    return sorted(parts, reverse=True)
+
+
 def compare(
     clean: Evidence,
     changed: Evidence,
@@ -245,7 +251,7 @@ def _reasons(detector: SaysWhy, measured: Tensor, seen: Sighting) -> dict[tuple[
     return {
         (view, layer): parts[:, at, place]
         for at, view in enumerate(detector.names)
-        for place, layer in enumerate(seen.own.layers)
+        for place, layer in enumerate((*seen.own.layers, ANSWER)[: parts.shape[2]])
     }
 
 

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+ANSWER = "answer"  # stands where a layer does, for the classifier's output
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
@@ -137,8 +139,8 @@ class Verdict:
         is_attack: whether the suspicion is above the threshold (n).
         threshold: that keeps the promised rate of false alarms.
         false_alarms: that rate.
-        reasons: (view, layer) to its part in the suspicion, per image (n), in a detector's own unit; empty if the
-            detector does not say.
+        reasons: (view, layer) to its part in the suspicion, per image (n), in a detector's own unit; for the
+            classifier's output the layer is `ANSWER`. Empty if the detector does not say.
     """
 
     seen: Sighting

@@ -12,7 +12,8 @@ from gazeshift.detectors import calibrate, p_values
 from gazeshift.detectors._deployed import Deployed, fingerprints
 from gazeshift.detectors.stability import Stability
 from gazeshift.errors import DataError, OutputError, SettingsError
-from gazeshift.pipeline import judge
+from gazeshift.pipeline import judge, moved_most
+from gazeshift.records import ANSWER
 from gazeshift.seeds import generator_for
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -28,7 +29,7 @@ def classifier():
 def deployed(classifier):
     draw = generator_for(0, "benign")
     detector = Stability(shifts=1, others=())
-    count = 2 * len(detector.layers(classifier.layers((16, 16))))
+    count = 2 * len(detector.layers(classifier.layers((16, 16)))) + 1
     benign, attacked, fresh = (torch.randn(40, count, generator=draw, dtype=torch.float64) for _ in range(3))
     detector = detector.fit(benign, attacked + 1)
     return Deployed(
@@ -66,7 +67,10 @@ def test_a_verdict_is_the_scores_own(deployed, classifier):
     assert torch.equal(found.is_attack, found.p_value <= 0.05)
     total = sum(found.reasons.values())
     torch.testing.assert_close(total, found.suspicion)
-    assert {layer for _, layer in found.reasons} == set(deployed.layers)
+    assert {layer for _, layer in found.reasons} == {*deployed.layers, ANSWER}
+    most = [moved_most(found, at)[0] for at in range(6)]
+    assert all(found.reasons[view, layer][at] == part for at, (part, view, layer) in enumerate(most))
+    assert all(layer != ANSWER for _, _, layer in most)
     fresh, other = judge(classifier, images_of(6), deployed), judge(classifier, images_of(6), deployed)
     assert not torch.equal(fresh.suspicion, other.suspicion), "views are drawn anew for each request"
 

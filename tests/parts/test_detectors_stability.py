@@ -37,7 +37,7 @@ def moved(one, two):
 
 
 def test_what_is_measured_is_what_the_documentation_says():
-    detector = Stability(features=EVERYTHING, shifts=2)
+    detector = Stability(features=EVERYTHING, shifts=2, others="jpeg:quality=60")
     seen = sighting(detector)
     measured = detector.measure(seen).numpy()
     layers = seen.own.layers
@@ -65,28 +65,35 @@ def test_what_is_measured_is_what_the_documentation_says():
 
 def test_an_image_that_is_its_own_view_has_not_moved():
     own = look(classifier_of(seeded(Plain)), images_of(3), layers="trunk")
-    measured = Stability(shifts=1, others=()).measure(Sighting(own=own, views=(own,)))
+    measured = Stability(shifts=1, features="activation+gradient").measure(Sighting(own=own, views=(own,)))
     torch.testing.assert_close(measured, torch.full_like(measured, float(np.log(FLOOR))))
 
 
-def test_the_suspicion_is_the_mean_in_standard_deviations_of_clean_images():
-    benign = (
-        torch.randn(200, 4, generator=generator_for(0, "benign"), dtype=torch.float64) * torch.tensor([1.0, 2, 3, 4])
-        + 7
-    )
-    detector = Stability().fit(benign)
-    by_hand = ((benign.numpy() - benign.numpy().mean(0)) / benign.numpy().std(0, ddof=1)).mean(1)
+def test_each_feature_counts_the_same_whatever_its_numbers_spread_and_number():
+    views, layers = 2, 3  # activation and gradient take turns; the answers, one for each view, come last
+    sizes = torch.tensor([*(1.0, 20.0) * (views * layers), 5.0, 5.0])
+    common = torch.randn(200, 1, generator=generator_for(1, "common"), dtype=torch.float64)
+    benign = torch.randn(200, len(sizes), generator=generator_for(0, "benign"), dtype=torch.float64) + common
+    benign = benign * sizes + 7
+    detector = Stability(shifts=views).fit(benign)
+    scaled = (benign.numpy() - benign.numpy().mean(0)) / benign.numpy().std(0, ddof=1)
+    parts = [scaled[:, :12:2].mean(1), scaled[:, 1:12:2].mean(1), scaled[:, 12:].mean(1)]
+    by_hand = np.mean([part / part.std(ddof=1) for part in parts], 0)
     np.testing.assert_allclose(detector.score(benign).numpy(), by_hand)
-    assert detector.weights is None
     assert Stability().centre is None, "fitting makes a new detector"
+
+
+def test_one_that_knows_no_clean_images_says_so():
+    with pytest.raises(SettingsError, match="knows no clean images yet: fit it first"):
+        Stability().score(torch.zeros(1, 4))
 
 
 def test_both_sides_count_steps_from_the_median_to_the_outer_points():
     benign = torch.randn(500, 3, generator=generator_for(1, "benign"), dtype=torch.float64)
-    one, both = Stability().fit(benign), Stability(side="both").fit(benign)
+    one, both = (Stability(shifts=3, features="logits", side=side).fit(benign) for side in ("high", "both"))
     means = one.score(benign)
     low, middle = np.quantile(means.numpy(), [0.05, 0.5])
-    still = torch.full((1, 3), -3.0, dtype=torch.float64)
+    still = torch.full((1, 3), -4.0, dtype=torch.float64)
     assert one.score(still) < low
     assert both.score(still).item() == pytest.approx((middle - one.score(still).item()) / (middle - low))
     alarms = both.score(benign) > 1
@@ -96,7 +103,7 @@ def test_both_sides_count_steps_from_the_median_to_the_outer_points():
 def test_weights_are_those_of_a_logistic_regression():
     draw = generator_for(2, "draw")
     benign, attacked = (torch.randn(60, 5, generator=draw, dtype=torch.float64) + shift for shift in (0.0, 0.7))
-    detector = Stability(penalty=0.3).fit(benign, attacked)
+    detector = Stability(shifts=1, penalty=0.3).fit(benign, attacked)
     scale = lambda values: (values - benign.mean(0)) / benign.std(0)  # noqa: E731
     oracle = LogisticRegression(C=0.3, class_weight="balanced", max_iter=5000)
     oracle.fit(torch.cat([scale(benign), scale(attacked)]).numpy(), [0] * 60 + [1] * 60)
@@ -105,12 +112,12 @@ def test_weights_are_those_of_a_logistic_regression():
 
 
 def test_reasons_add_up_to_the_suspicion():
-    detector = Stability(shifts=2)
+    detector = Stability(shifts=2, others="jpeg:quality=60")
     seen = sighting(detector, images_of(40))
     measured = detector.measure(seen)
     detector = detector.fit(measured)
     reasons = detector.reasons(measured)
-    assert reasons.shape == (40, 3, len(seen.own.layers))
+    assert reasons.shape == (40, 3, len(seen.own.layers) + 1), "the answer comes after the layers"
     assert detector.names == ("shift 1", "shift 2", "jpeg")
     torch.testing.assert_close(reasons.sum((1, 2)), detector.score(measured))
 
@@ -123,8 +130,8 @@ def test_views_of_a_shift_are_drawn_anew_and_never_the_image_itself():
 
 
 def test_texts_are_read_as_the_command_line_writes_them():
-    assert Stability(features="activation+gradient", others="jpeg:quality=60") == Stability()
-    assert Stability(others=None).changes == ("shift:most=3,least=1",) * 3
+    assert Stability(features="activation+gradient+logits", others="") == Stability()
+    assert Stability(others=None).changes == ("shift:most=3,least=1",) * 4
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from gazeshift.data import ImageSource, open_source
 from gazeshift.detectors._deployed import Deployed
 from gazeshift.errors import DataError
 from gazeshift.models import Classifier, load
-from gazeshift.pipeline import judge
+from gazeshift.pipeline import judge, moved_most
 from gazeshift.records import Batch, Verdict
 from gazeshift.seeds import generator_for
 
@@ -133,7 +133,6 @@ def _asked(source: ImageSource, folder: Path, **rest: Any) -> Asked:
 def _entry(asked: Asked, verdict: Verdict, at: int, name: str) -> dict[str, Any]:
     """What is said of one image."""
     names, winner = asked.classifier.class_names, int(verdict.predicted[at])
-    parts = sorted(((float(part[at]), key) for key, part in verdict.reasons.items()), reverse=True)
     return {
         "file": name,
         "prediction": names[winner] if winner < len(names) else f"class {winner}",
@@ -143,7 +142,10 @@ def _entry(asked: Asked, verdict: Verdict, at: int, name: str) -> dict[str, Any]
         "p_value": round(float(verdict.p_value[at]), 6),
         "is_attack": bool(verdict.is_attack[at]),
         "resized": _resized(asked.source, name, asked.classifier.input_size),
-        "reasons": [{"view": view, "layer": layer, "part": round(part, 6)} for part, (view, layer) in parts[:MOST]],
+        "reasons": [
+            {"view": view, "layer": layer, "part": round(part, 6)}
+            for part, view, layer in moved_most(verdict, at)[:MOST]
+        ],
     }
 
 

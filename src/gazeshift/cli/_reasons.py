@@ -11,7 +11,7 @@ from gazeshift import pictures
 from gazeshift.data import replace_file
 from gazeshift.errors import OutputError
 from gazeshift.models import Classifier
-from gazeshift.pipeline import gaze, look
+from gazeshift.pipeline import gaze, look, moved_most
 from gazeshift.records import Verdict
 
 CAM = "grad_cam"
@@ -33,13 +33,13 @@ def draw_reasons(classifier: Classifier, verdict: Verdict, at: int, most: int, f
     Raises:
         OutputError: it cannot be written.
     """
-    parts = sorted(((float(part[at]), key) for key, part in verdict.reasons.items()), reverse=True)
+    parts = moved_most(verdict, at)
     if not parts:
         return None
     seen, views = verdict.seen, list(dict.fromkeys(view for view, _ in verdict.reasons))
     image, target = seen.own.images[at : at + 1], seen.own.predicted[at : at + 1]
     rows = []
-    for _, (view, layer) in parts[:most]:
+    for _, view, layer in parts[:most]:
         changed = seen.views[views.index(view)].images[at : at + 1]
         found = look(classifier, torch.cat([image, changed]), layers=[layer], cams=[CAM], target=target.repeat(2)).maps(
             layer, CAM

@@ -53,5 +53,8 @@ class SaysWhy(Protocol):
     def names(self) -> Sequence[str]:
         """What its views are called, in their order."""
 
-    def reasons(self, measured: Float[Tensor, "n f"]) -> Float[Tensor, "n views layers"]:
-        """Each view's and layer's part in the suspicion, per image; above 0 raises it."""
+    def reasons(self, measured: Float[Tensor, "n f"]) -> Float[Tensor, "n views places"]:
+        """Each view's and layer's part in the suspicion, per image; above 0 raises it.
+
+        Places are the layers; one more is the classifier's answer.
+        """

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, Self
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from gazeshift.errors import BoundsError, SettingsError, UnknownNameError, did_you_mean
@@ -21,6 +21,7 @@ FLOOR = 1e-6  # of 1 - cosine: what float32 sums cannot tell from 0
 TINY = 1e-30
 LEAST = 20  # clean images from which a spread can be learned
 SIDES = ("high", "both")
+UNFITTED = "stability knows no clean images yet: fit it first."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +30,12 @@ class Stability:
 
     A perturbation is tuned to the very pixels it lies on, and to the grid of strides behind them: a shift by a pixel or
     two takes much of its effect. Then the channels' mean activations and mean gradients (what Grad-CAM weighs by) move,
-    at all layers, while a clean image's hardly do. Each number is taken for each view, layer and feature, in units of
-    its spread over clean images; the suspicion is their mean. Random views are drawn anew for each request.
+    at all layers, and the answer does, while a clean image's hardly do. Views that move clean images more, such as blur
+    or JPEG, make it worse. Random views are drawn anew for each request.
 
-    Learned from clean images alone it knows no attack; with adversarial images too, a logistic regression weighs the
-    numbers.
+    Each number is taken for each view, layer and feature, in units of its spread over clean images. Learned from clean
+    images alone it knows no attack: the suspicion is the mean over the features, each being the mean of its numbers, in
+    units of the spread of that. With adversarial images too, a logistic regression weighs the numbers.
 
     Args:
         shifts: views shifted at random, along each axis by 1 to `most` pixels.
@@ -48,7 +50,7 @@ class Stability:
         penalty: of the logistic regression: the variance of the weights' prior, scikit-learn's C.
         centre: learned: each number's mean over clean images.
         spread: learned: its standard deviation.
-        weights: learned from adversarial images: each number's weight.
+        weights: learned: each number's weight.
         range: learned for ``both``: 5 %, 50 % and 95 % points of the clean images' mean.
 
     Raises:
@@ -56,10 +58,10 @@ class Stability:
         BoundsError: no view, no feature, or an impossible shift.
     """
 
-    shifts: int = 3
+    shifts: int = 4
     most: int = 3
-    others: tuple[str, ...] = ("jpeg:quality=60",)
-    features: tuple[str, ...] = ("activation", "gradient")
+    others: tuple[str, ...] = ()
+    features: tuple[str, ...] = ("activation", "gradient", "logits")
     at: str = "trunk"
     side: str = "high"
     penalty: float = 0.01
@@ -149,10 +151,12 @@ class Stability:
             raise BoundsError(f"stability learns from at least {LEAST} clean images, got {len(benign)}.")
         spread = benign.std(0).clamp_min(FLOOR)
         learned = replace(self, centre=benign.mean(0), spread=spread, weights=None, range=None)
-        if attacked is not None:
-            learned = replace(
-                learned, weights=_regressed(learned.scaled(benign), learned.scaled(attacked), self.penalty)
-            )
+        clean = learned.scaled(benign)
+        if attacked is None:
+            weights = _balanced(clean, self._kinds(benign.shape[1]))
+        else:
+            weights = _regressed(clean, learned.scaled(attacked), self.penalty)
+        learned = replace(learned, weights=weights)
         means = learned.mean(benign)
         return replace(learned, range=torch.quantile(means, torch.tensor([0.05, 0.5, 0.95], dtype=means.dtype)))
 
@@ -163,7 +167,7 @@ class Stability:
             SettingsError: nothing was learned.
         """
         if self.centre is None or self.spread is None:
-            raise SettingsError("stability knows no clean images yet: fit it first.")
+            raise SettingsError(UNFITTED)
         return (measured - self.centre.to(measured)) / self.spread.to(measured)
 
     def score(self, measured: Float[Tensor, "n f"]) -> Float[Tensor, " n"]:
@@ -177,19 +181,45 @@ class Stability:
         low, middle, high = self.range.to(means)
         return torch.maximum((means - middle) / (high - middle), (middle - means) / (middle - low))
 
-    def reasons(self, measured: Float[Tensor, "n f"]) -> Float[Tensor, "n views layers"]:
-        """Each view's and layer's part in the mean; what the logits add is left out."""
-        parts = self.scaled(measured) * self._weights(measured.shape[1]).to(measured)
-        views, features = len(self.changes), sum(name != "logits" for name in self.features)
-        layered = parts[:, : parts.shape[1] - views * ("logits" in self.features)]
-        return layered.reshape(len(measured), views, -1, max(1, features)).sum(3)
+    def reasons(self, measured: Float[Tensor, "n f"]) -> Float[Tensor, "n views places"]:
+        """Each view's and layer's part in the mean, the features of a layer together; the logits' part after them."""
+        parts, views = self.scaled(measured) * self._weights(measured), len(self.changes)
+        kinds = self._kinds(measured.shape[1])
+        layered = parts[:, kinds < self._layered].reshape(len(measured), views, -1, max(1, self._layered)).sum(3)
+        answers = parts[:, kinds >= self._layered].reshape(len(measured), views, -1)
+        return torch.cat([layered, answers], 2)
 
     def mean(self, measured: Float[Tensor, "n f"]) -> Float[Tensor, " n"]:
         """The weighted mean of what was measured, in clean images' standard deviations."""
-        return self.scaled(measured) @ self._weights(measured.shape[1]).to(measured)
+        return self.scaled(measured) @ self._weights(measured)
 
-    def _weights(self, count: int) -> Float[Tensor, " f"]:
-        return torch.full((count,), 1 / count, dtype=torch.float64) if self.weights is None else self.weights
+    def _weights(self, measured: Float[Tensor, "n f"]) -> Float[Tensor, " f"]:
+        if self.weights is None:
+            raise SettingsError(UNFITTED)
+        return self.weights.to(measured)
+
+    @property
+    def _layered(self) -> int:
+        """How many features are taken at every layer."""
+        return sum(name != "logits" for name in self.features)
+
+    def _kinds(self, count: int) -> Int[Tensor, " f"]:
+        """Which feature each measured number is of; the logits, one number for each view, come last."""
+        answers = len(self.changes) if "logits" in self.features else 0
+        layered = torch.arange(count - answers) % max(1, self._layered)
+        return torch.cat([layered, torch.full((answers,), self._layered)])
+
+
+def _balanced(clean: Float[Tensor, "n f"], kinds: Int[Tensor, " f"]) -> Float[Tensor, " f"]:
+    """Weights that make the score the mean over features of each one's mean, in units of its spread over clean images.
+
+    Without the units, the feature whose numbers go together most would count most.
+    """
+    weights, found = torch.zeros_like(clean[0]), set(kinds.tolist())
+    for kind in found:
+        own = kinds == kind
+        weights[own] = 1 / (len(found) * own.sum() * clean[:, own].mean(1).std().clamp_min(FLOOR))
+    return weights
 
 
 def _moved(first: Float[Tensor, "n ..."], second: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:

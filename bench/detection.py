@@ -18,8 +18,13 @@ DETECTORS = {  # name on the scorecard, and its spec
     "confidence": "confidence",
     "energy": "confidence:by=energy",
     "noisecam_dbscan": "noisecam_dbscan",
+    "binary": "binary",
 }
-LEARNS = {"stability", "mahalanobis"}  # from adversarial images as well
+LEARNS = {  # from adversarial images as well: of all sets, or of some
+    "stability": None,
+    "mahalanobis": None,
+    "binary": ("pgd-4", "fgsm-4"),  # of two, because each family that is left out is another training
+}
 
 
 def main(out: Path, models: list[str], names: list[str]) -> None:
@@ -46,7 +51,8 @@ def _measured(out: Path, model: str, names: list[str]) -> None:
     ready = []
     for name in names or DETECTORS:
         fitted, folder = out / model / "fitted" / name, out / model / "detectors" / name
-        learned = set_flags(sets["dev"]) if name in LEARNS else []
+        chosen = {one: folder for one, folder in sets["dev"].items() if one in (LEARNS.get(name) or sets["dev"])}
+        learned = set_flags(chosen) if name in LEARNS else []
         gazeshift(
             "detect", "fit", "--detector", DETECTORS[name], *image_flags(parts["dev"]), *learned, *base, out=fitted
         )

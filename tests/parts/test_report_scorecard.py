@@ -236,6 +236,16 @@ def test_supervised_detectors_have_a_row_for_each_way_to_learn(folder):
     assert float(matrix.rows[4][3]) == pytest.approx(area, abs=0.006)
 
 
+def test_one_that_learns_nothing_from_clean_images_alone_has_no_row_for_it(tmp_path):
+    folder = write(tmp_path / "study", images=24)
+    rows = [row for row in pq.read_table(folder / "rows.parquet").to_pylist() if row["learned"] != "clean images only"]
+    pq.write_table(pa.Table.from_pylist(rows, schema=ROWS), folder / "rows.parquet")
+    found = items(document(folder))
+    named = [row[0] for row in found["All detectors over all attacks"].rows]
+    assert named[:2] == ["stability, unseen attack", "stability, all sets"]
+    assert "clean images only" not in [row[0] for row in found["AUROC of stability, by what it learned from"].rows]
+
+
 def test_successful_failed_and_all_examples_are_told_apart(folder):
     table = items(document(folder))["stability: successful, failed and all"]
     assert [cell for at, cell in enumerate(table.rows[0]) if at % 3 == 1] == ["56", "24", "80"]

@@ -223,11 +223,11 @@ def transfer(found: Found, detector: str) -> Chart:
     for key, scores in found.scores.items():
         if key.detector == detector and key.learned == ONLY:
             rows[f"only {key.of}"] = _areas(dict.fromkeys(found.tested, scores), found.tested)
-    rows["clean images only"] = _areas(
-        dict.fromkeys(found.tested, found.scores[Key(detector, CLEAN_ONLY, "")]), found.tested
-    )
+    clean, every = (found.scores.get(Key(detector, learned, "")) for learned in (CLEAN_ONLY, AS_FITTED))
+    if clean is not None:  # some learn nothing from clean images alone
+        rows["clean images only"] = _areas(dict.fromkeys(found.tested, clean), found.tested)
     rows["all but the tested attack"] = _areas(found.left_out(detector), found.tested)
-    rows["all sets"] = _areas(dict.fromkeys(found.tested, found.scores[Key(detector, AS_FITTED, "")]), found.tested)
+    rows["all sets"] = _areas(dict.fromkeys(found.tested, every) if every else {}, found.tested)
     chart = heat(
         f"AUROC of {detector}, by what it learned from",
         found.tested,

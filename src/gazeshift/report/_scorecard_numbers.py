@@ -184,7 +184,8 @@ class Found:
     @cached_property
     def supervised(self) -> list[str]:
         """Detectors that learned from sets."""
-        return [name for name in self.detectors if Key(name, CLEAN_ONLY, "") in self.scores]
+        taught = {key.detector for key in self.scores if key.learned != AS_FITTED}
+        return [name for name in self.detectors if name in taught]
 
     @cached_property
     def tested(self) -> list[str]:
@@ -203,11 +204,11 @@ class Found:
         return {name: self.scores[key] for name, key in keys.items() if key in self.scores}
 
     def _ways(self, name: str) -> list[Contestant]:
-        ways = {AS_FITTED: name}
-        if name in self.supervised:
-            ways = {CLEAN_ONLY: f"{name}, clean only", AS_FITTED: f"{name}, all sets"}
+        ways = {CLEAN_ONLY: f"{name}, clean only", AS_FITTED: f"{name}, all sets" if name in self.supervised else name}
         found = []
         for learned, called in ways.items():
+            if Key(name, learned, "") not in self.scores:
+                continue  # it learns nothing from clean images alone
             scores = self.scores[Key(name, learned, "")]
             knows = learned == AS_FITTED and name in self.supervised
             same = dict.fromkeys(self.sets, scores)
@@ -215,7 +216,7 @@ class Found:
         unseen = self.left_out(name)
         if unseen:
             more = Contestant(name=f"{name}, unseen attack", detector=name, knows=False, scores=unseen, common=None)
-            found.insert(1, more)
+            found.insert(len(found) - 1, more)
         return found
 
 

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -133,15 +134,16 @@ def _judges(name: str, deployed: Deployed, learned: Learned, sets: Mapping[str, 
     if not learned.attacked:
         return
     unfitted, families = deployed.detector, {one: _family(told) for one, told in deployed.facts["sets"].items()}
-    fit = partial(_refitted, unfitted, learned)
-    yield _judge(name, BENIGN_ONLY, "", *fit(()))
+    fit = cache(partial(_refitted, unfitted, learned))  # all families without a set of their own leave out nothing
+    with suppress(SettingsError):  # some learn nothing from clean images alone
+        yield _judge(name, BENIGN_ONLY, "", *fit(()))
     for family in dict.fromkeys(_family(told) for told in sets.values()):
-        others = [one for one in learned.attacked if families[one] != family]
+        others = tuple(one for one in learned.attacked if families[one] != family)
         if others:
             yield _judge(name, WITHOUT, family, *fit(others))
     for one, values in learned.attacked.items():
         if len(values) > 1:
-            yield _judge(name, ONLY, one, *fit([one]))
+            yield _judge(name, ONLY, one, *fit((one,)))
 
 
 def _refitted(detector: Detector, learned: Learned, sets: Sequence[str]) -> tuple[Detector, Tensor]:

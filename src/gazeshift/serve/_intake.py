@@ -102,18 +102,24 @@ class Intake:
             GatewayError: another format, or too many pixels.
             ImageError: empty, damaged, cut off, or too small.
         """
-        form, size = _header(encoded)
+        try:
+            form, size = _header(encoded)
+        except Image.DecompressionBombError as cause:
+            raise self._too_many("an enormous number of") from cause
         if size[0] * size[1] > self.settings.pixels:
-            raise GatewayError(
-                422,
-                "too_many_pixels",
-                f"the image claims {size[0]} x {size[1]} pixels, more than the {self.settings.max_pixels:g} million "
-                "allowed, and was not decoded. Shrink it first.",
-                details={"width": size[0], "height": size[1], "most": self.settings.pixels},
-            )
+            raise self._too_many(f"{size[0]} x {size[1]}")
         image = decode(encoded, self.preprocessing, name="the image")
         digest = hashlib.sha256(encoded).hexdigest()
         return Picture(image=image, size=size, form=form, sha256=digest, encoded=encoded)
+
+    def _too_many(self, claimed: str) -> GatewayError:
+        return GatewayError(
+            422,
+            "too_many_pixels",
+            f"the image claims {claimed} pixels, more than the {self.settings.max_pixels:g} million allowed, and was "
+            "not decoded. Shrink it first.",
+            details={"most": self.settings.pixels},
+        )
 
     def _check_declared(self, request: Request) -> None:
         declared = request.headers.get("content-length", "")
@@ -158,10 +164,8 @@ def _header(encoded: bytes) -> tuple[str, tuple[int, int]]:
     try:
         with quiet_pillow(), Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
             return image.format or "", image.size
-    except Image.DecompressionBombError as cause:
-        raise GatewayError(
-            422, "too_many_pixels", "the image claims more pixels than are allowed, and was not decoded."
-        ) from cause
+    except Image.DecompressionBombError:
+        raise
     except Exception as cause:  # Pillow's readers raise nearly anything on a crafted file
         raise GatewayError(
             422,

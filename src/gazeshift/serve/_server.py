@@ -9,6 +9,8 @@ import socket
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -84,6 +86,17 @@ class Protocol(H11Protocol):
         self.transport.close()
 
 
+class Server(uvicorn.Server):
+    """Uvicorn's, which would end the process by the signal that it has just obeyed; here the exit code says: all well."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Finish what is in flight on SIGTERM and SIGINT."""
+        for kind in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(kind, self.handle_exit)
+        yield
+
+
 def config_of(settings: ServeSettings, app: Any, *, factory: bool = False) -> uvicorn.Config:
     """Uvicorn's settings for ours."""
     return uvicorn.Config(
@@ -117,15 +130,13 @@ def serve(settings: ServeSettings) -> None:
             f"{TOKEN}, or name a --token-file.",
             stacklevel=2,
         )
-    for kind in (signal.SIGTERM, signal.SIGINT):  # uvicorn puts these back and calls them when it has ended
-        signal.signal(kind, lambda *_: None)
     (_serve_many if settings.workers > 1 else _serve_one)(settings)
 
 
 def _serve_one(settings: ServeSettings) -> None:
     state, sock = open_state(settings), bound(settings)
     _greet(state, sock)
-    uvicorn.Server(config_of(settings, create_app(state))).run(sockets=[sock])
+    Server(config_of(settings, create_app(state))).run(sockets=[sock])
     state.close()
     sys.stdout.flush()
     sys.stderr.flush()

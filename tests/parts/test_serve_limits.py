@@ -1,0 +1,298 @@
+"""What the gateway refuses, over real HTTP: too large, too slow, too many, not an image, not allowed."""
+
+import contextlib
+import io
+import json
+import socket
+import struct
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from gazeshift.errors import SettingsError
+from gazeshift.serve import _server
+from gazeshift.serve._opening import read_token
+from gazeshift.serve._settings import ServeSettings
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _gateway import Answer, Running, form, make_detector, png, running, until
+from _small_study import make_network
+
+TOKEN = "a-token-of-some-length"  # noqa: S105
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("limits")
+    return make_detector(folder / "detector", make_network(folder))
+
+
+@pytest.fixture(scope="module")
+def gateway(detector: Path) -> Iterator[Running]:
+    with running(ServeSettings(detector=detector, max_body=0.1, max_pixels=0.01)) as made:
+        yield made
+
+
+def raw(port: int, *pieces: bytes, pause: float = 0.0, wait: float = 20) -> bytes:
+    """Send pieces on a socket, and read until the other side closes or nothing comes any more."""
+    with socket.create_connection(("127.0.0.1", port), timeout=wait) as line:
+        for piece in pieces:
+            with contextlib.suppress(ConnectionError):
+                line.sendall(piece)
+            time.sleep(pause)
+        answer = b""
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            while piece := line.recv(65536):
+                answer += piece
+        return answer
+
+
+def parsed(answer: bytes) -> Answer:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return Answer(status=int(first.split()[1]), headers=headers, body=body)
+
+
+def head(length: int | str, path: str = "/v1/judge", kind: str = "image/png", more: str = "") -> bytes:
+    return f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n{more}\r\n".encode()
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A small PNG file that claims to be large."""
+    lines = zlib.compress(b"\0" * 1000)
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", lines), (b"IEND", b"")]
+    content = b"\x89PNG\r\n\x1a\n"
+    for name, data in chunks:
+        content += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    return content
+
+
+def refused(answer: Answer, status: int, code: str) -> str:
+    assert (answer.status, answer.code) == (status, code), answer
+    return answer.json["error"]["message"]
+
+
+def test_a_body_that_says_it_is_too_large_is_refused_before_it_is_sent(gateway: Running) -> None:
+    answer = parsed(raw(gateway.port, head(200_000)))
+    assert "0.1 MiB" in refused(answer, 413, "too_large")
+
+
+def test_a_body_that_grows_too_large_is_refused_while_it_comes(gateway: Running) -> None:
+    chunk = b"4000\r\n" + b"x" * 0x4000 + b"\r\n"
+    start = head(0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    assert refused(parsed(raw(gateway.port, start, *[chunk] * 20)), 413, "too_large")
+    assert gateway.state.intake.held == 0
+
+
+def test_uploads_together_are_bounded(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gazeshift.serve._intake.HELD", 0.01)
+    answer = gateway.judge(png())
+    assert refused(answer, 503, "busy")
+    assert answer.headers["retry-after"] == "1"
+    assert gateway.state.intake.held == 0
+
+
+@pytest.mark.parametrize("size", [(101, 100), (100_000, 100_000), (2**31 - 1, 2**31 - 1)])
+def test_a_bomb_is_refused_before_it_is_decoded(
+    gateway: Running, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gazeshift.serve._intake.decode", lambda *_, **__: pytest.fail("it was decoded"))
+    assert "million allowed" in refused(gateway.judge(bomb(*size)), 422, "too_many_pixels")
+
+
+def encoded(form: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (40, 40)).save(file, form)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b"", "empty"),
+        (b"GIF89a", "none of"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "none of"),
+        (png()[:-400], "truncated"),
+        (png()[:60], "truncated"),
+        (encoded("TIFF"), "none of JPEG"),
+        (encoded("PPM"), "none of JPEG"),
+        (png(width=4, height=4), "at least 8"),
+        (bomb(30, 30), "cut off|truncated|damaged"),
+    ],
+)
+def test_what_is_no_image_is_told(gateway: Running, content: bytes, word: str) -> None:
+    message = refused(gateway.judge(content), 422, "bad_image")
+    assert any(one in message for one in word.split("|")), message
+    assert "Traceback" not in message
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/json", "", "\xff"])
+def test_other_content_types_are_refused(gateway: Running, kind: str) -> None:
+    message = refused(gateway.ask("/v1/judge", png(), Content_Type=kind), 415, "unsupported_media_type")
+    assert "multipart field 'image'" in message
+
+
+def test_forms_that_are_none(gateway: Running) -> None:
+    body, kind = form(png())
+    other, _ = form(png(), name="photo")
+    for sent, kind_of, status, code in (
+        (body[:-20], kind, 400, "bad_form"),
+        (b"", kind, 400, "bad_form"),
+        (body, "multipart/form-data", 400, "bad_form"),
+        (body, "multipart/form-data; boundary=" + "x" * 500, 400, "bad_form"),
+        (body.replace(b"\r\n", b"\n"), kind, 400, "bad_form"),
+        (other, kind, 422, "no_image"),
+    ):
+        assert refused(gateway.ask("/v1/judge", sent, Content_Type=kind_of), status, code)
+
+
+def test_paths_and_methods_have_the_same_shape(gateway: Running) -> None:
+    assert refused(gateway.ask("/nowhere"), 404, "not_found")
+    assert refused(gateway.ask("/page/../_guard.py"), 404, "not_found")
+    assert refused(gateway.ask("/page/%2e%2e%2f_guard.py"), 404, "not_found")
+    answer = gateway.ask("/v1/judge")
+    assert refused(answer, 405, "method_not_allowed")
+    assert answer.headers["allow"] == "POST"
+    assert refused(gateway.judge(png(), "?maps=" + "x" * 3000), 422, "unprocessable")
+
+
+@pytest.mark.parametrize(
+    "head", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\n: b\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 70_000]
+)
+def test_what_is_no_http_is_refused_in_json(gateway: Running, head: bytes) -> None:
+    assert refused(parsed(raw(gateway.port, head)), 400, "bad_request")
+
+
+def test_a_broken_chunk_ends_the_request(gateway: Running) -> None:
+    start = head(0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    assert refused(parsed(raw(gateway.port, start, b"zz\r\n")), 400, "bad_request")
+    assert gateway.judge(png()).status == 200
+
+
+def test_a_head_that_does_not_end_is_closed(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_server, "HEAD_SECONDS", 0.3)
+    start = time.monotonic()
+    assert raw(gateway.port, b"POST /v1/judge HTTP/1.1\r\n", b"X: y\r\n", pause=0.1) == b""
+    assert time.monotonic() - start < 10
+
+
+def test_too_many_connections_are_told(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_server, "CONNECTIONS", 0)
+    answer = parsed(raw(gateway.port))
+    assert refused(answer, 503, "busy")
+    assert answer.headers["retry-after"] == "1"
+
+
+def held(gateway: Running) -> threading.Event:
+    """Keep the model busy until the event is set."""
+    go = threading.Event()
+    gateway.state.desk.run(go.wait, 30)
+    return go
+
+
+def test_beyond_the_queue_the_answer_is_503_at_once_and_it_recovers(detector: Path) -> None:
+    with running(ServeSettings(detector=detector, queue=2, batch=2)) as gateway, ThreadPoolExecutor(4) as clients:
+        go = held(gateway)
+        waiting = [clients.submit(gateway.judge, png(seed)) for seed in range(4)]
+        until(lambda: gateway.state.waiting == 4)
+        answer = gateway.judge(png())
+        assert refused(answer, 503, "busy")
+        assert int(answer.headers["retry-after"]) >= 1
+        assert refused(gateway.ask("/readyz"), 503, "busy")
+        assert gateway.ask("/healthz").status == 200  # it lives: only new images are refused
+        assert gateway.metric("gazeshift_queue") == 4
+        go.set()
+        assert [one.result(30).status for one in waiting] == [200] * 4
+        assert gateway.judge(png()).status == 200
+        assert gateway.state.waiting == 0
+
+
+def test_a_request_whose_client_left_is_dropped_before_it_costs(gateway: Running) -> None:
+    go, before = held(gateway), gateway.metric("gazeshift_verdicts_total")
+    line = socket.create_connection(("127.0.0.1", gateway.port))
+    line.sendall(head(len(png())) + png())
+    until(lambda: gateway.state.waiting == 1)
+    line.close()
+    until(lambda: gateway.state.waiting == 0)
+    go.set()
+    assert gateway.judge(png()).status == 200
+    assert gateway.metric("gazeshift_verdicts_total") == before + 1
+    assert 'status="499"' in gateway.ask("/metrics").body.decode()
+
+
+def test_a_request_whose_time_is_up_is_told_and_dropped(detector: Path) -> None:
+    with running(ServeSettings(detector=detector, timeout=0.5)) as gateway:
+        go, images = held(gateway), gateway.metric("gazeshift_batch_size_sum")
+        answer = gateway.judge(png())
+        assert refused(answer, 504, "timed_out")
+        go.set()
+        slow = parsed(raw(gateway.port, head(len(png())) + png()[:100]))
+        assert refused(slow, 408, "timed_out")
+        until(lambda: gateway.judge(png()).status == 200)
+        assert gateway.metric("gazeshift_batch_size_sum") <= images + 2  # the held call and the last image, no other
+
+
+def test_half_a_body_leaves_nothing_behind(gateway: Running) -> None:
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", gateway.port)) as line:
+            line.sendall(head(len(png())) + png()[:500])
+    until(lambda: gateway.state.intake.held == 0)
+    assert gateway.state.waiting == 0
+    assert gateway.judge(png()).status == 200
+
+
+def test_a_token_is_wanted_for_everything_that_costs(detector: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GAZESHIFT_TOKEN", TOKEN)
+    with running(ServeSettings(detector=detector)) as gateway:
+        for sent in (
+            {},
+            {"Authorization": TOKEN},
+            {"Authorization": "Bearer " + TOKEN[:-1]},
+            {"Authorization": "\xff"},
+        ):
+            answer = gateway.judge(png(), **sent)
+            assert refused(answer, 401, "unauthorized")
+            assert answer.headers["www-authenticate"] == "Bearer"
+        assert gateway.ask("/metrics").status == gateway.ask("/nowhere").status == 401
+        assert gateway.judge(png(), Authorization=f"Bearer {TOKEN}").status == 200
+        for path in ("/healthz", "/readyz", "/docs", "/openapi.json", "/"):
+            assert gateway.ask(path).status == 200
+
+
+def test_tokens_that_cannot_be_used_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GAZESHIFT_TOKEN", raising=False)
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\n")
+    assert read_token(ServeSettings(token_file=file)) == TOKEN
+    assert read_token(ServeSettings()) == ""
+    for content in ("", "short", "with\x00control-characters"):
+        file.write_text(content)
+        with pytest.raises(SettingsError, match="at least 16"):
+            read_token(ServeSettings(token_file=file))
+    with pytest.raises(SettingsError, match="token-file"):
+        read_token(ServeSettings(token_file=tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("192.0.2.1", False), ("gate.example", False)],
+)
+def test_what_is_local(host: str, local: bool) -> None:
+    assert ServeSettings(host=host).is_local == local
+
+
+def test_errors_hold_json_alone(gateway: Running) -> None:
+    answer = gateway.ask("/nowhere")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+    assert json.loads(answer.body)["error"]["details"] == {}

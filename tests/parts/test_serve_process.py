@@ -1,0 +1,142 @@
+"""``gazeshift serve`` as a process: it starts alone, ends in time, shares work, and says what is wrong."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import gazeshift as gs
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _gateway import make_detector, png, started, until
+from _small_study import NETWORK, make_network
+
+SLOW = (
+    NETWORK
+    + """
+
+class Slow(Tiny):
+    def forward(self, images):
+        time.sleep(0.02)
+        return super().forward(images)
+
+
+def tiny():
+    torch.manual_seed(0)
+    return Slow()
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("process")
+    return make_detector(folder / "detector", make_network(folder))
+
+
+@pytest.fixture(scope="module")
+def slow_detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("slow")
+    file = folder / "slow_network.py"
+    file.write_text("import time\n" + SLOW)
+    return make_detector(folder / "detector", f"module:{file}:tiny")
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, float]:
+    """Exit code after SIGTERM, and how long it took."""
+    start = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    return process.wait(30), time.monotonic() - start
+
+
+def test_sigterm_finishes_what_is_in_flight(slow_detector: Path) -> None:
+    with started("--detector", str(slow_detector), "--batch", "4") as gateway, ThreadPoolExecutor(4) as clients:
+        assert gateway.process is not None
+        waiting = [clients.submit(gateway.judge, png(seed)) for seed in range(4)]
+        until(lambda: gateway.metric("gazeshift_queue") == 4)
+        code, seconds = ended(gateway.process)
+        assert [one.result(1).status for one in waiting] == [200] * 4
+        assert code == 0
+        assert seconds < 5
+
+
+def test_sigterm_ends_in_time_whatever_waits(slow_detector: Path) -> None:
+    flags = ("--detector", str(slow_detector), "--batch", "1", "--queue", "200")
+    with started(*flags) as gateway, ThreadPoolExecutor(150) as clients:
+        assert gateway.process is not None
+        waiting = [clients.submit(gateway.judge, png(seed)) for seed in range(150)]
+        until(lambda: gateway.metric("gazeshift_queue") > 100)
+        code, seconds = ended(gateway.process)
+        answers = [one.result(1) for one in waiting]
+    finished = [answer for answer in answers if answer.status == 200]
+    told = [answer for answer in answers if answer.status == 503]
+    assert code == 0
+    assert seconds < 5.5  # five, and what a busy machine takes to notice
+    assert finished
+    assert told
+    assert len(finished) + len(told) == 150
+    assert {answer.code for answer in told} == {"shutting_down"}
+
+
+def test_several_processes_share_the_port_and_add_up(detector: Path, tmp_path: Path) -> None:
+    log = tmp_path / "verdicts.jsonl"
+    with started("--detector", str(detector), "--workers", "2", "--log", str(log)) as gateway:
+        assert gateway.process is not None
+        with ThreadPoolExecutor(8) as clients:
+            answers = list(clients.map(lambda seed: gateway.judge(png(seed)), range(40)))
+        assert [answer.status for answer in answers] == [200] * 40
+        assert gateway.metric("gazeshift_verdicts_total") == 40
+        assert gateway.metric("gazeshift_recent_judged") == 40
+        assert len([json.loads(line) for line in log.read_text().splitlines()]) == 40
+        code, seconds = ended(gateway.process)
+        assert code == 0
+        assert seconds < 7
+
+
+def test_what_is_wrong_is_told_in_one_sentence(detector: Path, tmp_path: Path) -> None:
+    with started("--detector", str(detector)) as gateway:
+        for flags, words in (
+            (("--port", str(gateway.port), "--detector", str(detector)), f"port {gateway.port} cannot be listened on"),
+            (("--detector", str(tmp_path)), "holds no detector"),
+            (("--model", "torchvision:resnet18", "--weights", "random"), "no detector ships for torchvision:resnet18"),
+            (("--policy", "maybe"), "maybe"),
+            (("--detector", str(detector), "--log", str(tmp_path)), "cannot be written"),
+            (("--max-body", "0"), "--max-body"),
+        ):
+            command = [sys.executable, "-m", "gazeshift", "serve", *flags]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+            assert done.returncode == 2, done
+            assert words in done.stderr
+            assert "Traceback" not in done.stderr
+
+
+def test_an_open_address_without_a_token_is_warned_of(detector: Path) -> None:
+    with started("--detector", str(detector), "--host", "0.0.0.0") as gateway:  # noqa: S104
+        assert gateway.process is not None
+        assert gateway.process.stderr is not None
+        gateway.process.terminate()
+        warning = gateway.process.communicate(timeout=30)[1]
+    assert warning.count("\n") == 1
+    assert "0.0.0.0 is open to other machines and no token is asked for" in warning
+
+
+def test_alone_it_serves_the_embedded_model_with_the_detector_that_ships() -> None:
+    with started(GAZESHIFT_TOKEN="") as gateway:
+        assert gateway.process is not None
+        samples = gs.demo_images()
+        answers = [gateway.judge(Path(place).read_bytes(), Content_Type="image/jpeg") for place in samples.places[:2]]
+        background = threading.Thread(target=gateway.judge, args=(Path(samples.places[2]).read_bytes(),))
+        background.start()
+        code, seconds = ended(gateway.process)
+        background.join()
+    assert [answer.status for answer in answers] == [200, 200]
+    assert answers[0].json["model"] == "efficientnet_lite0"
+    assert len(answers[0].json["reasons"]["layers"]) == 18
+    assert answers[0].json["false_alarms"] == 0.05
+    assert (code, seconds < 6) == (0, True)

@@ -42,6 +42,7 @@ for place, name, what in (
     ("study:app", "study", "Run an experiment over many images; resumable."),
     ("detect:app", "detect", "Make a detector, promise its rate of false alarms, ask it about images, and test it."),
     ("serve:serve", "serve", "Put a classifier and its detector behind HTTP, with a page to explore what it sees."),
+    ("explore:explore", "explore", "Open a finished study in the browser: filter, sort, and walk through the layers."),
     ("report:report", "report", "Write a study's HTML report again, from its tables alone."),
     ("listing:list_", "list", "List attacks, maps, measures, models, or the layers of a model."),
 ):

@@ -1,5 +1,6 @@
 """The demo's photographs as samples of the explorer: small ones for the list, whole ones to be looked at."""
 
+import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,11 +30,13 @@ class Samples:
     titles: Mapping[str, str]
 
     def listed(self) -> list[dict[str, str]]:
-        """Name and title of each."""
-        return [{"name": name, "title": self.titles[name]} for name in self.places]
+        """Name, title and a small picture of each."""
+        return [
+            {"name": name, "title": self.titles[name], "picture": _small(place)} for name, place in self.places.items()
+        ]
 
-    def content(self, name: str, *, small: bool) -> tuple[bytes, str]:
-        """A photograph's bytes and media type.
+    def content(self, name: str) -> bytes:
+        """A photograph's bytes.
 
         Raises:
             GatewayError: there is none of that name.
@@ -41,7 +44,7 @@ class Samples:
         place = self.places.get(name)
         if place is None:
             raise GatewayError(404, "not_found", "there is no such sample.")
-        return (_small(place), "image/webp") if small else (place.read_bytes(), "image/jpeg")
+        return place.read_bytes()
 
 
 def open_samples(class_names: Sequence[str]) -> Samples:
@@ -59,9 +62,11 @@ def open_samples(class_names: Sequence[str]) -> Samples:
 
 
 @cache
-def _small(place: Path) -> bytes:
+def _small(place: Path) -> str:
+    """Its middle as a data URL."""
     with Image.open(io.BytesIO(place.read_bytes())) as whole:
         picture = whole.convert("RGB")
     side = min(picture.size)
     left, top = ((length - side) // 2 for length in picture.size)
-    return encode_webp(picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS, (left, top, left + side, top + side)))
+    small = picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS, (left, top, left + side, top + side))
+    return "data:image/webp;base64," + base64.b64encode(encode_webp(small, quality=70)).decode()

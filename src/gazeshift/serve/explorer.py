@@ -62,12 +62,11 @@ def add_explorer(app: FastAPI, state: State) -> None:
 
     @app.get("/explorer/start", include_in_schema=False)
     async def start() -> JSONResponse:
-        return JSONResponse(_opening(state) | {"samples": samples.listed()})
+        return JSONResponse(_opening(state) | {"samples": await state.aside(samples.listed)})
 
     @app.get("/explorer/samples/{name}", include_in_schema=False)
-    async def sample(name: str, small: bool = False) -> Response:
-        content, kind = await state.aside(lambda: samples.content(name, small=small))
-        return Response(content, media_type=kind, headers={"Cache-Control": "max-age=86400"})
+    async def sample(name: str) -> Response:
+        return Response(await state.aside(samples.content, name), media_type="image/jpeg")
 
     @app.post("/explorer/see", include_in_schema=False)
     async def seen(request: Request, wish: Wished) -> JSONResponse:
@@ -120,8 +119,8 @@ def _see(state: State, image: Any, wish: Wish) -> Seen:
 def _opening(state: State) -> dict[str, Any]:
     deployed = state.deployed
     return opening(
-        f"{state.classifier.name}, judged by {deployed.name}: at most {deployed.false_alarms:.3g} of clean images "
-        "are called attacks",
+        f"{state.classifier.name}, judged by {deployed.name}: at most {100 * deployed.false_alarms:.3g} % of clean "
+        "images are called attacks",
         model=state.classifier.name,
         detector=deployed.name,
         threshold=number(deployed.threshold),

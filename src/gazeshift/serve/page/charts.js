@@ -3,7 +3,7 @@ import { make } from "./dom.js";
 import { two } from "./words.js";
 
 function row(name, cells, choose) {
-  const head = choose ? make("button", { type: "button", class: "plain", onclick: () => choose(name) }, name) : name;
+  const head = choose?.(name, true) ? make("button", { type: "button", class: "plain", onclick: () => choose(name) }, name) : name;
   return make("tr", { data: { layer: name } }, make("th", { scope: "row" }, head), cells);
 }
 
@@ -11,6 +11,7 @@ function number(value) {
   return make("td", { class: "number" }, two(value));
 }
 
+// choose(name) shows a layer; choose(name, true) only says whether there is such a layer.
 // How alike a map is to the clean one: what is left of a full bar has moved.
 function similarity(value, kind) {
   const parts = value === null || value === undefined ? [] : [make("span", { class: `moved ${kind}`, style: { "--share": `${100 * (1 - Math.max(0, Math.min(1, value)))}%` } })];
@@ -19,7 +20,7 @@ function similarity(value, kind) {
 
 // series: [{ name, kind, values }], one value per layer.
 export function movedChart(title, about, layers, series, choose) {
-  return panel(title, about, series.map(({ name, kind }) => [name, `moved ${kind}`]),
+  return panel("tall", title, about, series.map(({ name, kind }) => [name, `moved ${kind}`]),
     make("table", { class: "bars" }, make("caption", { class: "unseen" }, title),
       make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Layer"), series.flatMap(({ name }) => [make("td", {}), make("th", { scope: "col" }, series.length > 1 ? name : "similarity")]))),
       make("tbody", {}, layers.map((layer, at) => row(layer, series.flatMap(({ kind, values }) => [similarity(values[at], kind), number(values[at])]), choose)))));
@@ -33,7 +34,7 @@ function signed(value, most, kind) {
 // Parts of the suspicion, above and below nought; series: [{ name, kind, values: {row: value} }].
 export function partsChart(title, about, rows, series, choose) {
   const most = Math.max(1e-9, ...series.flatMap(({ values }) => rows.map((name) => Math.abs(values[name] ?? 0))));
-  return panel(title, about, series.map(({ name, kind }) => [name, `part ${kind}`]),
+  return panel("", title, about, series.map(({ name, kind }) => [name, `part ${kind}`]),
     make("table", { class: "bars" }, make("caption", { class: "unseen" }, title),
       make("thead", {}, make("tr", {}, make("th", { scope: "col" }, choose ? "Layer" : "View"), make("td", {}), series.map(({ name }) => make("th", { scope: "col" }, name)))),
       make("tbody", {}, rows.map((name) => row(name, [
@@ -44,8 +45,8 @@ export function partsChart(title, about, rows, series, choose) {
 
 const three = (value) => (value === null || value === undefined ? "–" : value.toFixed(3).replace("-", "\u2212"));
 
-function panel(title, about, legend, table) {
-  return make("figure", { class: "panel chart" },
+function panel(kind, title, about, legend, table) {
+  return make("figure", { class: `panel chart ${kind}` },
     make("figcaption", {}, make("h2", {}, title), make("p", { class: "hint" }, about),
       legend.length > 1 && make("ul", { class: "legend" }, legend.map(([name, kind]) => make("li", {}, make("span", { class: `swatch ${kind}`, "aria-hidden": "true" }), name)))),
     table);

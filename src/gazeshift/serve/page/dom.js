@@ -17,8 +17,12 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-export function say(text) {
-  byId("status").textContent = text;
+// Said aloud by screen readers and shown for a while; while something is under way, until the next word.
+export function say(text, lasting = false) {
+  const place = byId("status");
+  place.textContent = text;
+  place.getAnimations().forEach((animation) => { animation.cancel(); animation.play(); });
+  place.classList.toggle("busy", lasting);
 }
 
 // One sentence where the fault belongs; an empty one takes it away.

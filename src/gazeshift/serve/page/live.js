@@ -4,7 +4,7 @@ import { mark, movedChart, partsChart } from "./charts.js";
 import { aim, byId, complain, download, make, roving, say, segments } from "./dom.js";
 import { loaded } from "./maps.js";
 import { Stage } from "./stage.js";
-import { card, emptyCard, mostOf, waitingCard } from "./verdict.js";
+import { card, emptyCard, scaleOf, waitingCard } from "./verdict.js";
 import { attackName, percent, short, two, verdictWords } from "./words.js";
 
 const UNTOUCHED = "Image";
@@ -23,9 +23,9 @@ export function startLive(start) {
 
 function drawSamples(samples) {
   byId("samples-part").hidden = !samples.length;
-  byId("samples").replaceChildren(...samples.map(({ name, title }, at) => make("button", {
+  byId("samples").replaceChildren(...samples.map(({ name, title, picture }, at) => make("button", {
     type: "button", tabindex: at ? -1 : 0, "aria-pressed": "false", title, data: { sample: name }, onclick: (event) => chooseSample(name, title, event.currentTarget) },
-  make("img", { src: `explorer/samples/${name}?small=1`, alt: title, width: 56, height: 56, loading: "lazy", decoding: "async" }))));
+  make("img", { src: picture, alt: title, width: 56, height: 56 }))));
   roving(byId("samples"));
 }
 
@@ -104,7 +104,7 @@ function query(attempt, more = {}) {
 
 function wait(image, attempt) {
   const what = attempt ? `Attacking ${image.title} with ${attackName(attempt.name)}` : `Looking at ${image.title}`;
-  say(`${what}…`);
+  say(`${what}…`, true);
   byId("intro").hidden = true;
   byId("seen").setAttribute("aria-busy", "true");
   byId("run").disabled = true;
@@ -114,6 +114,7 @@ function wait(image, attempt) {
     byId("seen").classList.add("first");
     byId("cards").replaceChildren(waitingCard(UNTOUCHED), waitingCard("Attacked version"));
   }
+  if (matchMedia("(max-width: 820px)").matches) byId("seen").scrollIntoView({ block: "start" });
 }
 
 function settle() {
@@ -139,10 +140,10 @@ function draw(seen, [clean, attacked]) {
   byId("seen").classList.remove("first");
   byId("seen").hidden = false;
   byId("seen-title").textContent = `What was seen of ${state.image.title}`;
-  const most = mostOf(seen.before.verdict, seen.after?.verdict);
+  const scale = scaleOf(seen.before.verdict, seen.after?.verdict);
   const resized = seen.resized_from ? `Seen at ${seen.size.join(" × ")} pixels, as the model takes it; the file has ${seen.resized_from.join(" × ")}.` : "";
-  byId("cards").replaceChildren(card(state.image.title, seen.before, most, resized),
-    seen.after ? card(attackTitle(seen.attack), seen.after, most, attackWords(seen.attack)) : emptyCard("Attacked version", "Choose a method and a size under “Attack it”, and see beside the image what an attacker would make of it."));
+  byId("cards").replaceChildren(card(state.image.title, seen.before, scale, resized),
+    seen.after ? card(attackTitle(seen.attack), seen.after, scale, attackWords(seen.attack)) : emptyCard("Attacked version", "Choose a method and a size under “Attack it”, and see beside the image what an attacker would make of it."));
   state.stage.show(scene(seen, clean, attacked));
   drawCharts(seen);
   byId("save-png").disabled = !seen.attack;
@@ -168,13 +169,23 @@ function scene(seen, clean, attacked) {
   return {
     layers: seen.layers, cams: seen.cams, targets: seen.targets, sides,
     moved: (kind, target, cam) => (kind === "attacked" ? (seen.moved[target] ?? seen.moved.predicted)?.[cam] : undefined),
-    extra: seen.attack && seen.attack.psnr !== null ? { title: "Perturbation", source: seen.attack.perturbation, alt: "the perturbation, enlarged so that its largest value is full contrast", text: `Grey is no change; enlarged so that ${seen.attack.linf.toFixed(0)}/255 is full contrast.` } : null,
+    ...beside(seen),
   };
+}
+
+// In the columns that no map needs: a place for the attacked picture, and the change or the bare image.
+function beside(seen) {
+  if (!seen.attack) {
+    return { vacant: "The attacked version comes here.", extra: { title: "Without the map", text: "The image as the model takes it.", source: seen.before.picture, alt: "the image without a map" } };
+  }
+  const { linf, psnr, perturbation } = seen.attack;
+  const text = psnr === null ? "Nothing changed." : `Grey is no change; enlarged so that ${linf.toFixed(0)}/255 is full contrast.`;
+  return { extra: { title: "Perturbation", text, source: perturbation, alt: "the perturbation at full contrast" } };
 }
 
 function drawCharts(seen) {
   const place = byId("charts");
-  const choose = (layer) => state.stage.choose(seen.layers.indexOf(layer));
+  const choose = state.stage.chooser();
   const { stage } = state;
   const moved = seen.attack && (() => movedChart("Which layers moved", `Cosine similarity of the attacked map to the clean one; what is missing to a full bar has moved. ${seen.targets.length > 1 ? "The map and the explained class chosen above count." : "The map chosen above counts."}`,
     seen.layers, [{ name: "similarity", kind: "attacked", values: stage.scene.moved("attacked", stage.target, stage.cam) ?? [] }], choose));
@@ -201,7 +212,7 @@ function reasons(seen, choose) {
   const first = sides[0][2];
   return [
     partsChart("What raised the suspicion, by layer", "How much more each layer moves when the image is shifted or compressed than it does for clean images, as a part of the suspicion. Left of the line: it holds stiller.", Object.keys(first.layers), series("layers"), choose),
-    partsChart("… and by view", "The same, for each of the changed copies that the detector compares with.", Object.keys(first.views), series("views"), null),
+    partsChart("What raised it, by view", "The same for each of the changed copies of the image that the detector compares with.", Object.keys(first.views), series("views"), null),
   ];
 }
 
@@ -251,7 +262,7 @@ async function saveReport(button, name) {
   const { seen, image } = state;
   complain("evidence-problem", null);
   button.disabled = true;
-  say("Writing the report…");
+  say("Writing the report…", true);
   try {
     const asked = query(seen.attack, { seed: seen.seed, title: image.title.slice(0, 100) });
     const page = await ask(`explorer/report${asked}`, { method: "POST", body: image.bytes, headers: { "Content-Type": "application/octet-stream" } });

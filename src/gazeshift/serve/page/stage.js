@@ -52,6 +52,15 @@ export class Stage {
     this.act(this.scene.layers[layer]);
   }
 
+  // For charts: shows a layer by its name, or only says whether there is one.
+  chooser() {
+    return (name, asked) => {
+      const at = this.scene.layers.indexOf(name);
+      if (at >= 0 && !asked) this.choose(at);
+      return at >= 0;
+    };
+  }
+
   map(side, layer) {
     const { maps } = side;
     return (maps[this.target] ?? maps.predicted)?.[this.cam]?.[layer];
@@ -71,7 +80,8 @@ export class Stage {
     byId("map-note").textContent = `${title}: ${meaning}.`;
     const stage = byId("stage");
     const figures = scene.sides.map((side) => this.figure(side, name));
-    stage.replaceChildren(...figures, ...(scene.extra ? [this.extra(scene.extra)] : []));
+    const vacant = scene.vacant ? [make("figure", { class: "vacant" }, make("p", {}, scene.vacant))] : [];
+    stage.replaceChildren(...figures, ...vacant, ...(scene.extra ? [this.extra(scene.extra)] : []));
     stage.dataset.count = stage.children.length;
   }
 
@@ -88,7 +98,7 @@ export class Stage {
   }
 
   extra({ title, source, text, alt }) {
-    return make("figure", { class: "extra" }, make("figcaption", {}, make("b", {}, title), make("span", {}, "the attack’s change alone")),
+    return make("figure", { class: "extra" }, make("figcaption", {}, make("b", {}, title)),
       make("img", { src: source, alt, width: LARGE, height: LARGE }), make("p", { class: "hint" }, text));
   }
 

@@ -1,6 +1,6 @@
 // One card for each picture: the verdict in words, the suspicion on its scale, and the five likeliest classes.
 import { make } from "./dom.js";
-import { percent, share, short, two, verdictWords } from "./words.js";
+import { percent, short, two, verdictWords } from "./words.js";
 
 const CALM = "M12 3 5 6v5c0 4.6 2.9 8.2 7 10 4.1-1.8 7-5.4 7-10V6l-7-3Zm-3.2 8.8 2.3 2.3 4.2-4.4";
 const ALARM = "M12 4 2.8 20h18.4L12 4Zm0 6v4.5m0 2.6v.2";
@@ -13,12 +13,12 @@ function badge(verdict) {
       make("path", { d: kind === "alarm" ? ALARM : CALM, fill: "none", stroke: "currentColor", "stroke-width": 1.8, "stroke-linecap": "round", "stroke-linejoin": "round" })), word);
 }
 
-// From 0 to a little beyond what is shown; the threshold stands at the same place in both cards.
-function meter(verdict, most) {
-  const place = (value) => `${Math.max(0, Math.min(100, (100 * value) / most))}%`;
+// The same scale in both cards: where the threshold is, beyond which is alarm, and where this picture stands.
+function meter(verdict, [least, most]) {
+  const place = (value) => `${Math.max(0, Math.min(100, (100 * (value - least)) / (most - least)))}%`;
   return make("div", { class: "meter-part" },
     make("div", { class: `meter ${verdict.is_attack ? "alarm" : ""}`, "aria-hidden": "true", style: { "--value": place(verdict.suspicion ?? most), "--threshold": place(verdict.threshold) } },
-      make("span", { class: "fill" }), make("span", { class: "tick" })),
+      make("span", { class: "beyond" }), make("span", { class: "tick" }), make("span", { class: "dot" })),
     make("dl", { class: "figures" },
       make("div", {}, make("dt", {}, "Suspicion"), make("dd", {}, two(verdict.suspicion))),
       make("div", {}, make("dt", {}, "Threshold"), make("dd", {}, two(verdict.threshold))),
@@ -33,11 +33,11 @@ function answers(list) {
       make("td", {}, percent(confidence))))));
 }
 
-export function card(title, side, most, facts = "") {
+export function card(title, side, scale, facts = "") {
   const { verdict } = side;
   return make("section", { class: "card" },
     make("h3", {}, title), badge(verdict), make("p", { class: "words" }, verdictWords(verdict)[1]),
-    verdict && meter(verdict, most), answers(side.answers),
+    verdict && meter(verdict, scale), answers(side.answers),
     facts && make("p", { class: "hint" }, facts));
 }
 
@@ -47,9 +47,10 @@ export function waitingCard(title) {
   return make("section", { class: "card waiting", "aria-hidden": "true" }, make("h3", {}, title), ...[7, 9, 10, 5, 5, 5, 5, 5].map((wide) => make("span", { class: "bone", style: { width: `${8 * wide}%` } })));
 }
 
-export function mostOf(...verdicts) {
-  const values = verdicts.filter(Boolean).flatMap(({ suspicion, threshold }) => [suspicion ?? 0, threshold]);
-  return 1.15 * Math.max(0.01, ...values);
+// From below the least to above the largest of what is shown.
+export function scaleOf(...verdicts) {
+  const values = verdicts.filter(Boolean).flatMap(({ suspicion, threshold }) => [suspicion ?? threshold, threshold, 0, 2 * threshold]);
+  const [least, most] = [Math.min(0, ...values), Math.max(0.01, ...values)];
+  const room = 0.08 * (most - least);
+  return [least - room, most + room];
 }
-
-export const promise = (rate) => `it calls at most ${share(rate)} clean images an attack`;

@@ -14,7 +14,7 @@ export const ATTACKS = { fgsm: "FGSM", pgd: "PGD" };
 
 export const camName = (cam) => CAMS[cam]?.[0] ?? cam;
 export const attackName = (name) => ATTACKS[name] ?? name;
-export const two = (value) => (value === null || value === undefined ? "–" : value.toFixed(2));
+export const two = (value) => (value === null || value === undefined ? "–" : value.toFixed(2).replace("-", "\u2212"));
 export const percent = (share) => (share === null || share === undefined ? "–" : `${(100 * share).toFixed(share >= 0.9995 || share < 0.0005 ? 0 : 1)}\u00a0%`);
 export const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 export const short = (name) => name.split(",")[0];

@@ -1,0 +1,139 @@
+"""The tables of studies that compare maps: how far each image's gaze moved, layer by layer."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gazeshift.report._findings import cam_name
+from gazeshift.serve._study_stored import Kept, kept
+from gazeshift.serve._study_tables import ALL, Choice, Page, Store, columns_of, contains, rounded
+
+ROWS = {"image", "attack", "strength", "kind", "target", "layer", "layer_index", "cam", "cosine", "blank"}
+IMAGES = {"image", "attack", "strength", "kind", "clean_name", "changed_name", "clean_correct", "success", "switched"}
+OUTCOMES = {
+    ALL: ("all", "TRUE"),
+    "fooled": ("the attack succeeded", "success"),
+    "held": ("the answer stayed right", "clean_correct AND NOT success"),
+    "wrong": ("wrong before the attack", "NOT clean_correct"),
+    "switched": ("the answer switched", "switched"),
+}
+SORTS = {
+    "similarity": ("gaze moved most", "similarity"),
+    "margin": ("margin", "margin"),
+    "psnr": ("PSNR", "psnr"),
+    "changed_confidence": ("confidence", "changed_confidence"),
+    "image": ("name", "image"),
+}
+KINDS = ("attacked", "noise")
+DEFINED = "NOT isnan(cosine) AND blank = 0"
+CONDITION = "attack = $attack AND strength = $strength::FLOAT AND kind = $kind"
+
+LISTED = f"""
+    WITH measured AS (
+        SELECT image, avg(cosine) FILTER ({DEFINED}) AS similarity, count(*) FILTER (NOT ({DEFINED})) AS undefined
+        FROM study_rows WHERE {CONDITION} AND target = $target AND cam = $cam AND {{layer}} GROUP BY image
+    )
+    SELECT study_images.* EXCLUDE (attack, strength, kind), similarity, undefined
+    FROM study_images LEFT JOIN measured USING (image) WHERE {{where}}
+    ORDER BY {{order}} LIMIT {{size}} OFFSET {{start}}
+"""  # noqa: S608
+CONDITIONS = "SELECT * FROM study_images WHERE image = $image ORDER BY attack, strength, kind"
+MEASURED = f"""
+    SELECT attack, strength, kind, target, cam, layer_index, CASE WHEN {DEFINED} THEN cosine END AS cosine
+    FROM study_rows WHERE image = $image ORDER BY layer_index
+"""  # noqa: S608
+
+
+class DeviationTables:
+    """Of the studies ``deviation`` and ``renkhoff2022``.
+
+    Args:
+        folder: of the study.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.has_gallery = bool(columns_of(folder, "gallery"))
+        self.store = Store(folder, ("rows", "images", *(("gallery",) if self.has_gallery else ())))
+        conditions = self.store.distinct("images", "attack, strength, kind")
+        layers = {row["layer"]: row["layer"] for row in self.store.distinct("rows", "layer_index, layer")}
+        self.layers = tuple(layers)
+        strengths = sorted({float(row["strength"]) for row in conditions})
+        nearest = min(strengths, key=lambda value: abs(value - 1))
+        kinds = {row["kind"] for row in conditions}
+        self.choices = (
+            Choice(name="attack", label="Attack", options={row["attack"]: row["attack"] for row in conditions}),
+            Choice(name="strength", label="Strength", options=_numbers(strengths), first=f"{nearest:g}"),
+            Choice(name="kind", label="Change", options={kind: kind for kind in KINDS if kind in kinds}),
+            Choice(name="outcome", label="Outcome", options={key: words for key, (words, _) in OUTCOMES.items()}),
+            Choice(name="layer", label="Layer", options={ALL: "mean of all layers", **layers}),
+            Choice(name="cam", label="Map", options=self._named("cam", cam_name), first="grad_cam"),
+            Choice(name="target", label="Explained class", options=self._named("target", _target), first="predicted"),
+        )
+        self.sorts = {key: words for key, (words, _) in SORTS.items()}
+        self.columns = (
+            ("clean_name", "Clean answer", "text"),
+            ("changed_name", "Changed answer", "text"),
+            ("outcome", "Outcome", "chip"),
+            ("similarity", "Similarity", "similarity"),
+            ("margin", "Margin", "number"),
+            ("psnr", "PSNR, dB", "number"),
+        )
+
+    def _named(self, column: str, words: Any) -> dict[str, str]:
+        return {row[column]: words(row[column]) for row in self.store.distinct("rows", column)}
+
+    def listed(self, page: Page) -> dict[str, Any]:
+        """Images of one condition with the similarity of one layer's maps, or the mean of all that are defined."""
+        chosen = {choice.name: choice.taken(page.chosen) for choice in self.choices}
+        where = f"{CONDITION} AND {OUTCOMES[chosen['outcome']][1]} AND {contains(page.search)}"
+        bound = {key: chosen[key] for key in ("attack", "strength", "kind")}
+        bound |= {"search": page.search} if page.search else {}
+        total = self.store.count("images", where, **bound)
+        layer, bound = "TRUE", bound | {key: chosen[key] for key in ("target", "cam")}
+        if chosen["layer"] != ALL:
+            layer, bound = "layer = $layer", bound | {"layer": chosen["layer"]}
+        order = f"{SORTS.get(page.sort, SORTS['similarity'])[1]} {'DESC' if page.reverse else 'ASC'} NULLS LAST, image"
+        query = LISTED.format(layer=layer, where=where, order=order, size=page.size, start=page.start)
+        return {"total": total, "rows": [self._row(row) for row in self.store.ask(query, **bound)]}
+
+    def _row(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        return rounded(row) | {"number": self.store.places.get(row["image"]), "outcome": outcome(row)}
+
+    def image(self, name: str) -> dict[str, Any]:
+        """Every condition of one image, and its similarities by condition, class, CAM and layer."""
+        rows, measured = (self.store.ask(query, image=name) for query in (CONDITIONS, MEASURED))
+        moved: dict[str, list[float | None]] = {}
+        first = min((row["layer_index"] for row in measured), default=0)
+        for row in measured:
+            key = "|".join((row["attack"], f"{row['strength']:g}", row["kind"], row["target"], row["cam"]))
+            values = moved.setdefault(key, [None] * len(self.layers))
+            values[row["layer_index"] - first] = rounded(row)["cosine"]
+        return {
+            "layers": list(self.layers),
+            "moved": moved,
+            "conditions": [
+                {**rounded(row), "strength": f"{row['strength']:g}", "outcome": outcome(row)} for row in rows
+            ],
+        }
+
+    def kept(self, name: str, attack: str, strength: float) -> Kept:
+        """Pictures and maps that the study kept of an image under an attack, at the strength that it kept them of."""
+        strengths = [float(value) for value in self.choices[1].options]
+        if not self.has_gallery or strength != min(strengths, key=lambda value: abs(value - 1)):
+            attack = ""
+        return kept(self.store, name, attack, self.layers) if self.has_gallery else {}
+
+
+def outcome(row: Mapping[str, Any]) -> str:
+    """What a change did to an image, in one word."""
+    if not row["clean_correct"]:
+        return "wrong before"
+    return "fooled" if row["success"] else "held"
+
+
+def _numbers(values: list[float]) -> dict[str, str]:
+    return {f"{value:g}": f"{value:g}" for value in values}
+
+
+def _target(target: str) -> str:
+    return {"predicted": "each picture's own", "reference": "the clean image's"}.get(target, target)

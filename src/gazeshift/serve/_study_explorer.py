@@ -1,0 +1,155 @@
+"""The explorer over a finished study: its page, and the tables behind it."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+
+from gazeshift.errors import DataError, GazeshiftError
+from gazeshift.pictures import encode_webp, photograph
+from gazeshift.serve._errors import GatewayError, refusal
+from gazeshift.serve._page import STUDY, add_page, opening
+from gazeshift.serve._study_deviation import IMAGES, DeviationTables
+from gazeshift.serve._study_deviation import ROWS as MOVED
+from gazeshift.serve._study_pictures import Again
+from gazeshift.serve._study_scorecard import ROWS as JUDGED
+from gazeshift.serve._study_scorecard import ScorecardTables
+from gazeshift.serve._study_stored import clean_picture
+from gazeshift.serve._study_tables import Page, Tables, columns_of, manifest_of
+from gazeshift.serve.app import _add_errors
+
+SIDE = 128
+OWN = ("search", "sort", "reverse", "start", "size")
+
+
+def create_study_app(
+    folder: Path, *, model: str | None = None, weights: str | None = None, hosts: tuple[str, ...] = ()
+) -> FastAPI:
+    """The app of a study's folder.
+
+    Args:
+        folder: of a finished study.
+        model: to draw maps with, if not the one that the manifest names.
+        weights: likewise.
+        hosts: names by which it may be asked, so that no other site's page can; empty: any.
+
+    Raises:
+        DataError: no finished study, or one of a kind that has no explorer.
+    """
+    manifest = manifest_of(folder)
+    tables = open_tables(folder, manifest)
+    app = FastAPI(title="gazeshift", docs_url=None, redoc_url=None, openapi_url=None)
+    _add_errors(app)
+    _add_own_errors(app, hosts)
+    add_page(app, STUDY)
+    _add_routes(app, manifest, tables, Again(manifest=manifest, model=model, weights=weights))
+    return app
+
+
+def open_tables(folder: Path, manifest: Any) -> Tables:
+    """The tables of a study, by what they hold.
+
+    Raises:
+        DataError: they are neither of a study that compares maps nor of a scorecard.
+    """
+    rows = columns_of(folder, "rows")
+    if not MOVED - rows and not IMAGES - columns_of(folder, "images"):
+        return DeviationTables(folder)
+    if not JUDGED - rows:
+        return ScorecardTables(folder)
+    raise DataError(
+        f"the explorer opens deviation, renkhoff2022 and scorecard studies, and {folder} holds "
+        f"'{manifest.get('study', 'something else')}'. Its page is report.html."
+    )
+
+
+def _add_routes(app: FastAPI, manifest: Any, tables: Tables, again: Again) -> None:
+    store, hindrance = tables.store, again.hindrance()
+
+    @lru_cache(maxsize=2048)
+    def small(number: int) -> bytes:
+        name = store.name(number)
+        kept = clean_picture(store, name) if getattr(tables, "has_gallery", False) else None
+        if kept is not None:
+            return kept
+        picture = photograph(again.picture(name))
+        picture.thumbnail((SIDE, SIDE))
+        return encode_webp(picture)
+
+    @app.get("/explorer/study")
+    def about() -> JSONResponse:
+        return JSONResponse(_about(manifest, tables, hindrance))
+
+    @app.get("/explorer/study/images")
+    def listed(
+        request: Request, *, search: str = "", sort: str = "", reverse: bool = False, start: int = 0, size: int = 50
+    ) -> JSONResponse:
+        chosen = {key: value for key, value in request.query_params.items() if key not in OWN}
+        page = Page(chosen=chosen, search=search[:200], sort=sort, reverse=reverse, start=start, size=size)
+        return JSONResponse(tables.listed(page))
+
+    @app.get("/explorer/study/images/{number}")
+    def image(number: int) -> JSONResponse:
+        name = store.name(number)
+        return JSONResponse({"number": number, "image": name, **tables.image(name)})
+
+    @app.get("/explorer/study/images/{number}/picture")
+    def picture(number: int) -> Response:
+        try:
+            return Response(small(number), media_type="image/webp", headers={"Cache-Control": "max-age=3600"})
+        except (GazeshiftError, ValueError) as error:
+            raise GatewayError(404, "no_picture", f"there is no picture of it: {error}") from error
+
+    @app.get("/explorer/study/images/{number}/maps")
+    def maps(number: int, attack: str = "", strength: float = 1.0, anew: bool = False) -> JSONResponse:
+        name = store.name(number)
+        if attack:
+            attack = next(one for one in tables.choices if one.name == "attack").taken({"attack": attack})
+        sides = again.drawn(name, attack, strength) if anew else tables.kept(name, attack, strength)
+        return JSONResponse({"sides": sides, "anew": anew, "hindrance": hindrance})
+
+
+def _about(manifest: Any, tables: Tables, hindrance: str) -> dict[str, Any]:
+    images, model = manifest.get("images") or {}, manifest.get("model") or {}
+    count = len(tables.store.images)
+    source = f"{count:,} image{'s' * (count != 1)} of {images.get('source', 'unknown source')}"
+    return opening(
+        f"{manifest.get('study')} study of {model.get('name', 'a model')}, {source}",
+        study=manifest.get("study"),
+        choices=[choice.told() for choice in tables.choices],
+        sorts=[{"value": value, "label": label} for value, label in tables.sorts.items()],
+        columns=[{"name": name, "label": label, "kind": kind} for name, label, kind in tables.columns],
+        facts=[
+            ["Study", manifest.get("study")],
+            ["Model", model.get("name")],
+            ["Images", source],
+            ["Made", str(manifest.get("created", ""))[:10]],
+        ],
+        hindrance=hindrance,
+    )
+
+
+def _add_own_errors(app: FastAPI, hosts: tuple[str, ...]) -> None:
+    """Whoever opens a study may read what is wrong with it; other sites' pages may read nothing."""
+
+    @app.exception_handler(GazeshiftError)
+    async def refused(_: Request, error: Exception) -> Response:
+        known = refusal(error) if isinstance(error, GazeshiftError) else None
+        told = known or GatewayError(409, "study", str(error))
+        return JSONResponse(told.body, told.status, told.headers)
+
+    @app.exception_handler(Exception)
+    async def fault(_: Request, error: Exception) -> Response:
+        logging.getLogger("gazeshift.serve").error("a fault of ours", exc_info=error)
+        return JSONResponse(GatewayError(500, "internal", "a fault of ours; the terminal shows where.").body, 500)
+
+    @app.middleware("http")
+    async def known_host(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+        if hosts and request.url.hostname not in hosts:
+            told = GatewayError(403, "wrong_host", f"ask for this page at {hosts[0]}.")
+            return JSONResponse(told.body, told.status)
+        return await answer(request)

@@ -1,0 +1,113 @@
+"""The tables of scorecards: what every detector said of every image, clean, changed and attacked."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gazeshift.serve._study_tables import ALL, Choice, Page, Store, contains, rounded
+
+ROWS = {"detector", "learned", "from_set", "kind", "condition", "image", "success", "suspicion", "p_value", "is_attack"}
+ATTACKS = "all attacks"
+OUTCOMES = {
+    ALL: ("all", "TRUE"),
+    "flagged": ("called an attack", "is_attack"),
+    "passed": ("not called an attack", "NOT is_attack"),
+    "missed": ("missed: it fooled the model", "kind = 'attack' AND success AND NOT is_attack"),
+    "false": ("false alarm", "kind <> 'attack' AND is_attack"),
+}
+SORTS = {
+    "suspicion": ("most suspicious", "suspicion"),
+    "p_value": ("p-value", "p_value"),
+    "confidence": ("confidence", "confidence"),
+    "image": ("name", "image"),
+}
+FALLING = ("suspicion", "confidence")
+
+
+class ScorecardTables:
+    """Of the study ``scorecard``.
+
+    Args:
+        folder: of the study.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Store(folder, ("rows",))
+        judges = sorted(self.store.distinct("rows", "detector, learned, from_set"), key=_as_fitted_first)
+        self.judges = {_judge(row): row for row in judges}
+        conditions = [row["condition"] for row in self.store.distinct("rows", "kind, condition")]
+        self.choices = (
+            Choice(name="judge", label="Detector", options={name: name for name in self.judges}),
+            Choice(
+                name="condition",
+                label="Images",
+                options={ALL: "all", ATTACKS: ATTACKS, **{name: name for name in conditions}},
+            ),
+            Choice(name="outcome", label="Verdict", options={key: words for key, (words, _) in OUTCOMES.items()}),
+        )
+        self.sorts = {key: words for key, (words, _) in SORTS.items()}
+        self.columns = (
+            ("condition", "Images", "text"),
+            ("fooled", "Model", "chip"),
+            ("verdict", "Verdict", "chip"),
+            ("suspicion", "Suspicion", "number"),
+            ("p_value", "p-value", "number"),
+            ("confidence", "Confidence", "share"),
+        )
+
+    def listed(self, page: Page) -> dict[str, Any]:
+        """Rows of one detector."""
+        chosen = {choice.name: choice.taken(page.chosen) for choice in self.choices}
+        bound: dict[str, Any] = dict(self.judges[chosen["judge"]])
+        where = "detector = $detector AND learned = $learned AND from_set = $from_set"
+        where += f" AND {OUTCOMES[chosen['outcome']][1]} AND {contains(page.search)}"
+        bound |= {"search": page.search} if page.search else {}
+        if chosen["condition"] == ATTACKS:
+            where += " AND kind = 'attack'"
+        elif chosen["condition"] != ALL:
+            where, bound = f"{where} AND condition = $condition", bound | {"condition": chosen["condition"]}
+        sort = page.sort if page.sort in SORTS else "suspicion"
+        falling = (sort in FALLING) != page.reverse
+        order = f"{SORTS[sort][1]} {'DESC' if falling else 'ASC'} NULLS LAST, image, condition"
+        query = f"SELECT * FROM study_rows WHERE {where} ORDER BY {order} LIMIT {page.size} OFFSET {page.start}"  # noqa: S608
+        rows = [self._row(row) for row in self.store.ask(query, **bound)]
+        return {"total": self.store.count("rows", where, **bound), "rows": rows}
+
+    def _row(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        return rounded(row) | {
+            "number": self.store.places.get(row["image"]),
+            "verdict": "attack" if row["is_attack"] else "clean",
+            "fooled": _fooled(row),
+        }
+
+    def image(self, name: str) -> dict[str, Any]:
+        """What every detector said of one image under every condition."""
+        rows = self.store.ask(
+            "SELECT * FROM study_rows WHERE image = $image ORDER BY detector, learned, from_set, kind, condition",
+            image=name,
+        )
+        told = [{**self._row(row), "judge": _judge(row)} for row in rows]
+        return {"layers": [], "moved": {}, "verdicts": told}
+
+    def kept(self, name: str, attack: str, strength: float) -> dict[str, Any]:  # noqa: ARG002
+        """Nothing: a scorecard keeps no pictures."""
+        return {}
+
+
+def _judge(row: Mapping[str, Any]) -> str:
+    """A detector, and from what it learned if that is not all it had."""
+    if row["learned"] == "as fitted":
+        return str(row["detector"])
+    return f"{row['detector']}, {row['learned']} {row['from_set']}".strip()
+
+
+def _as_fitted_first(row: Mapping[str, Any]) -> tuple[bool, str, str, str]:
+    return row["learned"] != "as fitted", row["detector"], row["learned"], row["from_set"]
+
+
+def _fooled(row: Mapping[str, Any]) -> str:
+    if not row["clean_correct"]:
+        return "wrong before"
+    if row["kind"] != "attack":
+        return "right"
+    return "fooled" if row["success"] else "held"

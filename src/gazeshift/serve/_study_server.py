@@ -1,0 +1,32 @@
+"""Runs the explorer of a study."""
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+import uvicorn
+
+from gazeshift.serve._server import bound, config_of
+from gazeshift.serve._settings import ServeSettings
+from gazeshift.serve._study_explorer import create_study_app
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+def explore_study(folder: Path, *, host: str, port: int, model: str | None, weights: str | None) -> None:
+    """Serve the explorer of a study's folder until it is interrupted.
+
+    Raises:
+        GazeshiftError: no finished study, or the address cannot be had.
+    """
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
+    settings = ServeSettings(host=host, port=port)
+    hosts = (host, *LOCAL) if settings.is_local else ()
+    app = create_study_app(folder, model=model, weights=weights, hosts=hosts)
+    sock = bound(settings)
+    if not settings.is_local:
+        warnings.warn(f"{host} is open to other machines: anyone may look at this study and its images.", stacklevel=2)
+    name = f"[{host}]" if ":" in host else host
+    print(f"The study in {folder} is open at http://{name}:{sock.getsockname()[1]} (Ctrl-C closes it)", flush=True)  # noqa: T201
+    uvicorn.Server(config_of(settings, app)).run(sockets=[sock])

@@ -1,0 +1,202 @@
+"""A finished study's tables, asked page by page: what can be chosen, a page of images, and all about one image.
+
+Queries are ours, values are bound, and names are looked up in what the tables hold: nothing of a request is ever part
+of a query's text or of a path.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gazeshift.errors import BoundsError, DataError, UnknownNameError, did_you_mean
+from gazeshift.report._study import REPAIR, open_study
+from gazeshift.serve._answers import number
+
+MOST_ROWS = 200
+ALL = "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Something to choose from.
+
+    Args:
+        name: in requests.
+        label: for people.
+        options: value to what people read.
+        first: the value chosen at first; empty: the first of the options.
+    """
+
+    name: str
+    label: str
+    options: Mapping[str, str]
+    first: str = ""
+
+    def told(self) -> dict[str, Any]:
+        """For the page."""
+        return {
+            "name": self.name,
+            "label": self.label,
+            "first": self.taken({}),
+            "options": [{"value": value, "label": label} for value, label in self.options.items()],
+        }
+
+    def taken(self, chosen: Mapping[str, str]) -> str:
+        """What a request chose, or the first.
+
+        Raises:
+            UnknownNameError: no such option.
+        """
+        usual = self.first if self.first in self.options else next(iter(self.options))
+        value = chosen.get(self.name, usual)
+        if value not in self.options:
+            raise UnknownNameError(f"{self.name} has no option '{value[:60]}'. {did_you_mean(value, self.options)}")
+        return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Which part of the list is asked for.
+
+    Args:
+        chosen: choice to value.
+        search: part of an image's name.
+        sort: name of an order.
+        reverse: the other way round.
+        start: images before it, from 0.
+        size: images on it, 1 to 200.
+    """
+
+    chosen: Mapping[str, str] = field(default_factory=dict)
+    search: str = ""
+    sort: str = ""
+    reverse: bool = False
+    start: int = 0
+    size: int = 50
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.size <= MOST_ROWS or self.start < 0:
+            raise BoundsError(f"a page has 1 to {MOST_ROWS} images from 0 on, got {self.size} from {self.start}.")
+
+
+class Tables(Protocol):
+    """What every kind of study offers to the page."""
+
+    @property
+    def store(self) -> "Store":
+        """The tables."""
+
+    @property
+    def choices(self) -> Sequence[Choice]:
+        """What the list can be narrowed by."""
+
+    @property
+    def sorts(self) -> Mapping[str, str]:
+        """Orders of the list, with what people call them."""
+
+    @property
+    def columns(self) -> Sequence[tuple[str, str, str]]:
+        """Name, heading and kind of each column of the list."""
+
+    def listed(self, page: Page) -> dict[str, Any]:
+        """The images of a page, and how many there are in all."""
+
+    def image(self, name: str) -> dict[str, Any]:
+        """All about one image."""
+
+    def kept(self, name: str, attack: str, strength: float) -> dict[str, Any]:
+        """Pictures and maps of it that the study kept, by kind of picture."""
+
+
+class Store:
+    """The tables of a study's folder, in DuckDB; any thread may ask.
+
+    Args:
+        folder: of the study.
+        names: of its tables.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self.connection = duckdb.connect()
+        for name in names:
+            path = folder / f"{name}.parquet"
+            try:
+                self.connection.read_parquet(str(path)).create_view(f"study_{name}")
+            except duckdb.Error as cause:
+                raise DataError(f"{path} is damaged: {str(cause).splitlines()[0]}. {REPAIR}") from cause
+        found = self.ask("SELECT DISTINCT image FROM study_rows ORDER BY image")
+        self.images: tuple[str, ...] = tuple(row["image"] for row in found)
+        self.places = {name: place for place, name in enumerate(self.images)}
+        if not self.images:
+            raise DataError(f"the tables in {folder} have no rows. {REPAIR}")
+
+    def ask(self, query: str, **values: Any) -> list[dict[str, Any]]:
+        """Rows of a query with bound values.
+
+        Raises:
+            DataError: a table turned out to be damaged.
+        """
+        try:
+            with self.connection.cursor() as cursor:
+                found = cursor.execute(query, values) if values else cursor.execute(query)
+                names = [column[0] for column in found.description]
+                return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        except duckdb.IOException as cause:
+            raise DataError(f"a table of the study cannot be read: {str(cause).splitlines()[0]}. {REPAIR}") from cause
+
+    def count(self, table: str, where: str, **values: Any) -> int:
+        """Rows of a table that meet a condition; the texts are ours, the values bound."""
+        return int(self.ask(f"SELECT count(*) AS n FROM study_{table} WHERE {where}", **values)[0]["n"])  # noqa: S608
+
+    def distinct(self, table: str, columns: str) -> list[dict[str, Any]]:
+        """What a table holds in these columns; both names are ours."""
+        return self.ask(f"SELECT DISTINCT {columns} FROM study_{table} ORDER BY {columns}")  # noqa: S608
+
+    def name(self, place: int) -> str:
+        """The image at a place in the order of names.
+
+        Raises:
+            UnknownNameError: there are not so many.
+        """
+        if not 0 <= place < len(self.images):
+            raise UnknownNameError(f"the study has images 0 to {len(self.images) - 1}, got {place}.")
+        return self.images[place]
+
+
+def columns_of(folder: Path, table: str) -> set[str]:
+    """Names of a table's columns; empty if it is not there.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    path = folder / f"{table}.parquet"
+    if not path.is_file():
+        return set()
+    try:
+        return set(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError) as cause:
+        raise DataError(f"{path} is damaged: {str(cause).splitlines()[0]}. {REPAIR}") from cause
+
+
+def manifest_of(folder: Path) -> Mapping[str, Any]:
+    """What a finished study's manifest says.
+
+    Raises:
+        DataError: no finished study is there.
+    """
+    return open_study(folder).manifest
+
+
+def rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with numbers as JSON has them."""
+    return {key: number(value) if isinstance(value, float) else value for key, value in row.items()}
+
+
+def contains(search: str) -> str:
+    """Condition on the image's name, to be used with the bound value `search`."""
+    return "contains(lower(image), lower($search))" if search else "TRUE"

@@ -1,11 +1,12 @@
 """The tables of studies that compare maps: how far each image's gaze moved, layer by layer."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from gazeshift.report._findings import cam_name
-from gazeshift.serve._study_stored import Kept, kept
+from gazeshift.serve._study_stored import Kept, kept, pictured
 from gazeshift.serve._study_tables import ALL, Choice, Page, Store, columns_of, contains, rounded
 
 ROWS = {"image", "attack", "strength", "kind", "target", "layer", "layer_index", "cam", "cosine", "blank"}
@@ -115,6 +116,14 @@ class DeviationTables:
                 {**rounded(row), "strength": f"{row['strength']:g}", "outcome": outcome(row)} for row in rows
             ],
         }
+
+    def pictured(self) -> frozenset[str]:
+        """Images whose picture the study kept."""
+        return self._pictured
+
+    @cached_property
+    def _pictured(self) -> frozenset[str]:
+        return frozenset(pictured(self.store)) if self.has_gallery else frozenset()
 
     def kept(self, name: str, attack: str, strength: float) -> Kept:
         """Pictures and maps that the study kept of an image under an attack, at the strength that it kept them of."""

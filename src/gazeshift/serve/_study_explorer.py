@@ -68,14 +68,13 @@ def open_tables(folder: Path, manifest: Any) -> Tables:
 
 
 def _add_routes(app: FastAPI, manifest: Any, tables: Tables, again: Again) -> None:
-    store, hindrance = tables.store, again.hindrance()
+    store, hindrance, seen = tables.store, again.hindrance(), _pictured(tables, again)
 
     @lru_cache(maxsize=2048)
     def small(number: int) -> bytes:
         name = store.name(number)
-        kept = clean_picture(store, name) if getattr(tables, "has_gallery", False) else None
-        if kept is not None:
-            return kept
+        if name in tables.pictured():
+            return clean_picture(store, name) or b""
         picture = photograph(again.picture(name))
         picture.thumbnail((SIDE, SIDE))
         return encode_webp(picture)
@@ -90,12 +89,14 @@ def _add_routes(app: FastAPI, manifest: Any, tables: Tables, again: Again) -> No
     ) -> JSONResponse:
         chosen = {key: value for key, value in request.query_params.items() if key not in OWN}
         page = Page(chosen=chosen, search=search[:200], sort=sort, reverse=reverse, start=start, size=size)
-        return JSONResponse(tables.listed(page))
+        found = tables.listed(page)
+        rows = [{**row, "pictured": row["image"] in seen} for row in found["rows"]]
+        return JSONResponse({**found, "rows": rows})
 
     @app.get("/explorer/study/images/{number}")
     def image(number: int) -> JSONResponse:
         name = store.name(number)
-        return JSONResponse({"number": number, "image": name, **tables.image(name)})
+        return JSONResponse({"number": number, "image": name, "pictured": name in seen, **tables.image(name)})
 
     @app.get("/explorer/study/images/{number}/picture")
     def picture(number: int) -> Response:
@@ -111,6 +112,15 @@ def _add_routes(app: FastAPI, manifest: Any, tables: Tables, again: Again) -> No
             attack = next(one for one in tables.choices if one.name == "attack").taken({"attack": attack})
         sides = again.drawn(name, attack, strength) if anew else tables.kept(name, attack, strength)
         return JSONResponse({"sides": sides, "anew": anew, "hindrance": hindrance})
+
+
+def _pictured(tables: Tables, again: Again) -> frozenset[str]:
+    """Images that there is a picture of: kept by the study, or where they were when it ran."""
+    try:
+        there = frozenset(again.source.ids)
+    except (GazeshiftError, ValueError):
+        there = frozenset()
+    return there | tables.pictured()
 
 
 def _about(manifest: Any, tables: Tables, hindrance: str) -> dict[str, Any]:

@@ -89,6 +89,10 @@ class ScorecardTables:
         told = [{**self._row(row), "judge": _judge(row)} for row in rows]
         return {"layers": [], "moved": {}, "verdicts": told}
 
+    def pictured(self) -> frozenset[str]:
+        """None: a scorecard keeps no pictures."""
+        return frozenset()
+
     def kept(self, name: str, attack: str, strength: float) -> dict[str, Any]:  # noqa: ARG002
         """Nothing: a scorecard keeps no pictures."""
         return {}

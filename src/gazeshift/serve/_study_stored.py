@@ -11,7 +11,9 @@ from gazeshift.serve._telling import told_map
 
 Kept = dict[str, dict[str, Any]]
 KEPT = "SELECT * FROM study_gallery WHERE image = $image AND attack IN ('', $attack)"
-PICTURE = "SELECT picture FROM study_gallery WHERE image = $image AND kind = 'clean' AND octet_length(picture) > 0"
+HAS_ONE = "kind = 'clean' AND octet_length(picture) > 0"
+PICTURE = f"SELECT picture FROM study_gallery WHERE image = $image AND {HAS_ONE}"  # noqa: S608
+PICTURED = f"SELECT DISTINCT image FROM study_gallery WHERE {HAS_ONE}"  # noqa: S608
 
 
 def kept(store: Store, name: str, attack: str, layers: Sequence[str]) -> Kept:
@@ -31,6 +33,11 @@ def kept(store: Store, name: str, attack: str, layers: Sequence[str]) -> Kept:
         drawn = found[row["kind"]]["maps"].setdefault(row["target"], {})
         drawn.setdefault(row["cam"], [None] * len(layers))[layers.index(row["layer"])] = _map(row)
     return found
+
+
+def pictured(store: Store) -> list[str]:
+    """Names of the images whose clean picture was kept."""
+    return [row["image"] for row in store.ask(PICTURED)]
 
 
 def clean_picture(store: Store, name: str) -> bytes | None:

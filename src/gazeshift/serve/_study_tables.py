@@ -109,6 +109,9 @@ class Tables(Protocol):
     def image(self, name: str) -> dict[str, Any]:
         """All about one image."""
 
+    def pictured(self) -> frozenset[str]:
+        """Images whose picture the study kept."""
+
     def kept(self, name: str, attack: str, strength: float) -> dict[str, Any]:
         """Pictures and maps of it that the study kept, by kind of picture."""
 

@@ -102,12 +102,14 @@ function pager(start, total) {
 function table(columns, rows) {
   return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Images of the study" }, make("table", { class: "list" },
     make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Image"), columns.map(({ label, kind }) => make("th", { scope: "col", class: kind === "text" || kind === "chip" ? "" : "right" }, label)))),
-    make("tbody", {}, rows.map((row) => make("tr", {}, make("th", { scope: "row" }, make("a", { href: address({ image: row.number, ...(row.kind === "attack" ? { of: row.condition } : {}) }) }, thumb(row.number), make("bdi", {}, row.image))),
+    make("tbody", {}, rows.map((row) => make("tr", {}, make("th", { scope: "row" }, make("a", { href: address({ image: row.number, ...(row.kind === "attack" ? { of: row.condition } : {}) }) }, thumb(row), make("bdi", {}, row.image))),
       columns.map((column) => cell(column, row)))))));
 }
 
 // A picture that is not there leaves its place empty.
-const thumb = (number) => make("img", { src: `explorer/study/images/${number}/picture`, alt: "", width: 40, height: 40, loading: "lazy", decoding: "async", onerror: (event) => event.target.classList.add("none") });
+const thumb = ({ number, pictured }) => (pictured
+  ? make("img", { src: `explorer/study/images/${number}/picture`, alt: "", width: 40, height: 40, loading: "lazy", decoding: "async", onerror: (event) => event.target.classList.add("none") })
+  : make("span", { class: "none" }));
 
 function cell({ name, kind }, row) {
   const given = row[name];
@@ -145,10 +147,10 @@ function drawImageSide(image) {
   const wanted = state.start.choices.filter(({ name }) => ["attack", "strength"].includes(name));
   const side = byId("study-side");
   const focused = side.contains(document.activeElement) ? document.activeElement.id : "";
-  side.replaceChildren(make("p", { class: "back" }, make("a", { href: address({ image: "", of: "" }), id: "back" }, "Back to the list")),
-    make("h2", {}, make("bdi", {}, image.image)), make("img", { class: "portrait", src: `explorer/study/images/${image.number}/picture`, alt: "the clean image", width: 292, height: 292, onerror: (event) => event.target.remove() }),
+  side.replaceChildren(...[make("p", { class: "back" }, make("a", { href: address({ image: "", of: "" }), id: "back" }, "Back to the list")),
+    make("h2", {}, make("bdi", {}, image.image)), image.pictured && make("img", { class: "portrait", src: `explorer/study/images/${image.number}/picture`, alt: "the clean image", width: 292, height: 292, onerror: (event) => event.target.remove() }),
     make("div", { class: "fields" }, wanted.map((one) => picker(one, value(one.name), (chosenValue) => go({ [one.name]: chosenValue })))),
-    make("div", { id: "anew" }));
+    make("div", { id: "anew" })].filter(Boolean));
   if (focused) byId(focused)?.focus();
 }
 
@@ -250,7 +252,7 @@ function drawMoved(hasStage) {
   const choose = hasStage ? stage.chooser() : null;
   const redraw = () => {
     const [cam, target] = hasStage ? [stage.cam, stage.target] : [value("cam"), value("target")];
-    const series = ["attacked", "noise"].map((kind) => ({ name: KINDS[kind].toLowerCase(), kind, values: similarities(kind, target, cam) })).filter(({ values }) => values);
+    const series = ["attacked", "noise"].map((kind) => ({ name: kind, kind, values: similarities(kind, target, cam) })).filter(({ values }) => values);
     place.replaceChildren(...(series.length ? [movedChart("Which layers moved", `Cosine similarity of ${camName(cam)} to the clean image’s, ${target === "reference" ? "for the clean image’s class" : "each picture’s own class"}. What is missing to a full bar has moved.`, layers, series, choose)] : []));
     if (hasStage) mark(place, layers[stage.layer]);
   };

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from gazeshift.evasion import Opponent, evade, evaded
 from gazeshift.models import Classifier, load
 from gazeshift.pipeline import attack, sight
 from gazeshift.registry import build
+from gazeshift.report._scorecard_adaptive import half
 from gazeshift.report._statistics import wilson
 from gazeshift.seeds import generator_for
 
@@ -210,20 +210,6 @@ def outcome(log: Log, names: Sequence[str], image: str, *, bits: int | None, siz
     return any(line["misclassified"] for line in within), any(line["evaded"] for line in within)
 
 
-def half(rows: Sequence[Line], method: str, bits: int | None, key: str) -> float | None:
-    """The size x 255 at which half of the images are reached, between two sizes by their logarithm; None if never.
-
-    Where the smallest size reaches more than half, that size: it is an upper bound.
-    """
-    points = [
-        (255 * row["epsilon"], row[key] / row["n"]) for row in rows if (row["method"], row["bits"]) == (method, bits)
-    ]
-    for (before, low), (after, high) in pairwise([(0, 0), *sorted(points)]):
-        if high >= 0.5:
-            return after if before == 0 else before * (after / before) ** ((0.5 - low) / (high - low))
-    return None
-
-
 def show(rows: Sequence[Line]) -> None:
     """The table, and the ratios of sizes."""
     print(
@@ -237,10 +223,11 @@ def show(rows: Sequence[Line]) -> None:
             f"| {row['misclassified'] / row['n']:.0%} | {row['evaded'] / row['n']:.0%} | {low:.0%} to {high:.0%} |"
         )
     for bits in SIZES:
+        plain = [row for row in rows if (row["method"], row["bits"]) == ("pgd", bits)]
         for name in dict.fromkeys(row["method"] for row in rows if row["adaptive"]):
-            reached = half(rows, name, bits, "evaded")
+            reached = half([row for row in rows if (row["method"], row["bits"]) == (name, bits)], "evaded")
             for key, told in (("misclassified", "fooling the bare classifier"), ("evaded", "getting past")):
-                base = half(rows, "pgd", bits, key)
+                base = half(plain, key)
                 ratio = f"{reached / base:.2f}" if reached and base else "not reached"
                 print(f"{bits} bits, {name}: half at {reached} / 255; plain PGD {told}: half at {base}; ratio {ratio}")
 

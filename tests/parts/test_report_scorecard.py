@@ -309,6 +309,25 @@ def test_adaptive_results_come_first_and_are_drawn(tmp_path):
     assert found["Adaptive attacks"].rows[0][-2:] == ["25.0 % [16.0, 36.8]", "3"]
 
 
+def test_the_budget_ratio_compares_the_sizes_that_reach_half_of_the_images(tmp_path):
+    plain = {"method": "pgd", "adaptive": False, "n": 8, "flagged": 8}
+    rows = [
+        plain | {"epsilon": 0.5 / 255, "misclassified": 2, "evaded": 2, "bits": None},
+        plain | {"epsilon": 2 / 255, "misclassified": 6, "evaded": 0, "bits": None},
+        plain | {"epsilon": 2 / 255, "misclassified": 8, "evaded": 8, "bits": 8},
+    ]
+    known = {"method": "joint", "adaptive": True, "n": 8, "misclassified": 8, "flagged": 0}
+    rows += [known | {"epsilon": size / 255, "evaded": past, "bits": None} for size, past in ((1, 0), (4, 8))]
+    rows += [known | {"epsilon": 4 / 255, "evaded": 4, "bits": 8}]
+    made = document(write(tmp_path / "study", images=16, adaptive=rows))
+    assert items(made)["Budget ratio"].rows == [
+        ["joint, as they are", "2/255", "1/255", "–", "2.00"],
+        ["joint, 8-bit files", "4/255", "2/255", "2/255", "2.00"],
+    ]
+    assert "joint at 4/255 got 100.0 %" in made.findings[0], "the plain attack does not know the detector"
+    assert len(items(made)["Evasion by attacks that know the detector"].traces) == 4
+
+
 @pytest.mark.parametrize("row", [{}, {"epsilon": "much"}, {"n": 0, "evaded": 0}, {"n": 4, "evaded": 9, "epsilon": 0.1}])
 def test_adaptive_results_that_say_little_stop_nothing(tmp_path, row):
     assert "Adaptive attacks" in report.make(write(tmp_path / "study", images=16, adaptive=[row])).html

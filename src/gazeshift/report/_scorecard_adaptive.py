@@ -1,6 +1,7 @@
 """Attacks that know the detector: how many images get past it, against the size of the change."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from gazeshift.report._charts import lines
@@ -19,6 +20,7 @@ def first_line(rows: Sequence[Row]) -> str:
     """What the page says before anything else."""
     if not rows:
         return NOTHING
+    rows = _adaptive(rows) or rows
     worst = max(rows, key=lambda row: (_evaded(row) or 0.0, -(_epsilon(row) or 0.0)))
     said = (
         f"Attacks that know the detector were tried: {_method(worst)} at {_size(worst)} got "
@@ -75,19 +77,68 @@ def table(rows: Sequence[Row]) -> Table:
         for row in rows
     ]
     head = ["attack", "detector", "epsilon", "n", *COUNTS[1:], *(key.replace("_", " ") for key in more)]
-    about = "Evaded: misclassified and not flagged, by 8-bit files. Wilson intervals."
+    about = (
+        "Evaded: misclassified and not flagged. Bits: of the files that the images arrive as; without, they arrive as "
+        "they are. Wilson intervals."
+    )
     return Table(title="Adaptive attacks", head=head, rows=cells, about=about, name="adaptive")
 
 
+def budget(rows: Sequence[Row]) -> Table:
+    """What the detector costs an attacker: the size that gets half of the images past, to what fools the bare model."""
+    plain = [row for row in rows if row.get("adaptive") is False]
+    cells = []
+    for name, own in _series(_adaptive(rows)).items():
+        same = [row for row in plain if all(row.get(key) == own[0].get(key) for key in ("bits", "detector"))]
+        sizes = half(own, "evaded"), half(same, "misclassified"), half(same, "evaded")
+        ratio = f"{sizes[0] / sizes[1]:.2f}" if sizes[0] and sizes[1] else NONE
+        cells.append([name, *(NONE if size is None else f"{size:.3g}/255" for size in sizes), ratio])
+    return Table(
+        title="Budget ratio",
+        head=["attack", "gets half past", "plain attack fools half", "plain attack gets half past", "budget ratio"],
+        rows=cells,
+        about="Sizes at which half of the images are reached, between two that were tried by their logarithm; where "
+        "the smallest one tried reaches more, it stands there as an upper bound. A dash: never reached. The ratio "
+        "is the first over the second: 1 means that the detector costs an attacker who knows it nothing.",
+        name="budget",
+    )
+
+
+def half(rows: Sequence[Row], key: str) -> float | None:
+    """The size x 255 at which half of the images are reached, between two sizes by their logarithm; None if never.
+
+    Where the smallest size reaches more than half, that size: it is an upper bound.
+
+    >>> rows = [{"epsilon": size / 255, "n": 4, "evaded": count} for size, count in ((1, 1), (4, 3))]
+    >>> half(rows, "evaded"), half(rows[:1], "evaded"), half(rows[1:], "evaded")
+    (2.0, None, 4.0)
+    """
+    points = [(_place(row), _share(row, key)) for row in rows]
+    known = sorted((size, share) for size, share in points if share is not None)
+    for (before, low), (after, high) in pairwise([(0.0, 0.0), *known]):
+        if high >= 0.5:
+            return after if before == 0 else before * (after / before) ** ((0.5 - low) / (high - low))
+    return None
+
+
 def _series(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows with a size, by attack, and by detector if there are several."""
-    several = len({row.get("detector") for row in rows}) > 1
+    """Rows with a size, by attack; and by detector, and by how images arrive, if there are several."""
+    several, files = (len({row.get(key) for row in rows}) > 1 for key in ("detector", "bits"))
     found: dict[str, list[Row]] = {}
     for row in rows:
         if _epsilon(row) is not None:
             name = f"{_method(row)} on {row.get('detector')}" if several else _method(row)
-            found.setdefault(name, []).append(row)
+            found.setdefault(f"{name}, {_arrival(row)}" if files else name, []).append(row)
     return found
+
+
+def _adaptive(rows: Sequence[Row]) -> list[Row]:
+    """Without the plain attacks that stand beside them."""
+    return [row for row in rows if row.get("adaptive") is not False]
+
+
+def _arrival(row: Row) -> str:
+    return f"{row['bits']}-bit files" if row.get("bits") else "as they are"
 
 
 def _method(row: Row) -> str:

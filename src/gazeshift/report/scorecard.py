@@ -58,7 +58,11 @@ def _facts(study: Study, found: Found) -> list[tuple[str, str]]:
 
 def _sections(found: Found) -> Iterator[Section]:
     if found.adaptive:
-        known: list[Item] = [adaptive.evasion(found.adaptive), adaptive.table(found.adaptive)]
+        known: list[Item] = [
+            adaptive.evasion(found.adaptive),
+            adaptive.budget(found.adaptive),
+            adaptive.table(found.adaptive),
+        ]
         yield Section(title="Attacks that know the detector", items=known)
     if found.tested:
         main = found.fitted(found.main)

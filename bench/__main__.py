@@ -15,8 +15,9 @@ TOPICS = (
     "renkhoff",
     "allocator",
     "judge",
+    "gateway",
 )  # those that `all` measures
-LONG = ("detection", "ablation", "adaptive")  # an hour and more
+LONG = ("detection", "ablation", "adaptive", "hostile")  # an hour and more
 
 
 def main() -> None:
@@ -32,6 +33,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=64, help="seeds of the studies that are timed (default 64)")
     parser.add_argument("--out", type=Path, help="folder that detection keeps its work in, or a detector's (ablation)")
     parser.add_argument("--detector", action="append", default=[], help="of detection; default: all")
+    parser.add_argument("--seconds", type=float, default=60, help="of each number of clients (gateway, default 60)")
+    parser.add_argument("--requests", type=int, default=5000, help="hostile ones (default 5000)")
     asked = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", str(asked.threads))  # for NumPy and OpenCV too, before they start
 
@@ -45,7 +48,22 @@ def main() -> None:
 
 def run(asked: argparse.Namespace) -> None:
     """One topic after the other."""
-    from bench import ablation, adaptive, allocator, detection, dlfuzz, judge, look, memory, pgd, renkhoff, sets, study
+    from bench import (
+        ablation,
+        adaptive,
+        allocator,
+        detection,
+        dlfuzz,
+        gateway,
+        hostile,
+        judge,
+        look,
+        memory,
+        pgd,
+        renkhoff,
+        sets,
+        study,
+    )
 
     topics = {
         "look": lambda: look.main(asked.model, asked.batch, asked.rounds),
@@ -61,6 +79,8 @@ def run(asked: argparse.Namespace) -> None:
             asked.out or Path("detection"), images=asked.images, restarts=asked.rounds, methods=adaptive.METHODS[:1]
         ),
         "judge": lambda: judge.main(asked.model, asked.rounds),
+        "gateway": lambda: gateway.main(asked.seconds, asked.threads),
+        "hostile": lambda: hostile.main(asked.requests),
         "allocator": lambda: allocator.main(asked.model, asked.rounds),
     }
     for topic, measure in topics.items():

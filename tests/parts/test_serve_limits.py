@@ -172,6 +172,10 @@ def test_what_is_no_http_is_refused_in_json(gateway: Running, head: bytes) -> No
     assert refused(parsed(raw(gateway.port, head)), 400, "bad_request")
 
 
+def test_a_head_that_is_too_long_is_refused_though_it_came_at_once(gateway: Running) -> None:
+    assert refused(gateway.judge(png(), X_Long="x" * 40_000), 431, "head_too_long")
+
+
 def test_a_broken_chunk_ends_the_request(gateway: Running) -> None:
     start = head(0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
     assert refused(parsed(raw(gateway.port, start, b"zz\r\n")), 400, "bad_request")

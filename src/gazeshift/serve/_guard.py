@@ -22,6 +22,7 @@ HEADERS = {
     b"referrer-policy": b"no-referrer",
     b"x-frame-options": b"DENY",
 }
+HEAD_BYTES = 32 * 1024
 HUNG_UP = 499  # nobody is there to read it; it is counted
 logger = logging.getLogger("gazeshift.serve")
 
@@ -52,6 +53,7 @@ class Guard:
     async def _answered(self, scope: Scope, receive: Receive, reply: "_Reply") -> GatewayError | None:
         """What went wrong, if anything did."""
         try:
+            _check_head(scope)
             self._check_token(scope)
             async with asyncio.timeout(self.state.settings.timeout):
                 await self.app(scope, receive, reply)
@@ -114,6 +116,13 @@ class _Reply:
             headers += [(name, value) for name, value in HEADERS.items() if name not in given]
             message = {**message, "headers": [*headers, (b"x-request-id", self.name.encode())]}
         await self.send(message)
+
+
+def _check_head(scope: Scope) -> None:
+    """The server below bounds what it waits for, and not what comes at once."""
+    size = len(scope.get("raw_path", b"")) + len(scope["query_string"])
+    if size + sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > HEAD_BYTES:
+        raise GatewayError(431, "head_too_long", f"the request's head is longer than {HEAD_BYTES >> 10} KiB.")
 
 
 def _ending() -> GatewayError:

@@ -121,6 +121,7 @@ _REASONS = {
     413: "the body is too large",
     415: "neither an image nor a form",
     422: "no image that can be used, or an unknown name",
+    431: "the head is too long",
     503: "too many requests wait, or the gateway ends; see Retry-After",
     504: "no answer in time",
 }

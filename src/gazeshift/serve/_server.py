@@ -24,6 +24,7 @@ from uvicorn.supervisors import Multiprocess
 
 from gazeshift.errors import GazeshiftError, SettingsError
 from gazeshift.serve._errors import GatewayError, busy
+from gazeshift.serve._guard import HEAD_BYTES
 from gazeshift.serve._metrics import SHARED
 from gazeshift.serve._opening import TOKEN, open_state, read_token
 from gazeshift.serve._settings import ServeSettings
@@ -33,7 +34,6 @@ from gazeshift.serve.app import create_app
 HEAD_SECONDS = 10  # for a request's head, and between requests
 GRACE = 4  # seconds for what is in flight when the end is asked for
 CONNECTIONS = 1000
-HEAD_BYTES = 32 * 1024
 _BUSY = json.dumps(busy(1).body).encode()
 FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\n"
 FULL += b"Content-Length: %d\r\n\r\n%b" % (len(_BUSY), _BUSY)
@@ -87,7 +87,7 @@ class Protocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """Uvicorn's, which would end the process by the signal that it has just obeyed; here the exit code says: all well."""
+    """Uvicorn's, but the signal that it obeyed does not end the process as well: the exit code shall say, all well."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -124,6 +124,7 @@ def serve(settings: ServeSettings) -> None:
         GazeshiftError: settings, model or detector cannot be used.
     """
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every malformed form
     if not settings.is_local and not read_token(settings):
         warnings.warn(
             f"{settings.host} is open to other machines and no token is asked for: anyone may send images. Set "

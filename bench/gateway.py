@@ -1,0 +1,145 @@
+"""The gateway under load, against judge() in a loop: 1, 8 and 32 clients on loopback, then twice what it carries.
+
+In each of three turns judge() with the best batch size goes first, then the gateway with each number of clients, so
+that a slow minute is slow for all. The gateway is a process of its own, its clients are another; judge() is called with
+images that are decoded already, the gateway decodes JPEG files of photographs. Both have the same torch threads.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+import torch
+from gazeshift.cli._memory import keep_freed_memory
+
+from bench._gateways import Served, serving
+from bench._table import show
+from bench.hostile import megabytes
+from gazeshift.data import demo_images, read_image
+from gazeshift.detectors._deployed import Deployed
+from gazeshift.detectors._shipped import shipped
+from gazeshift.models import Classifier, load
+from gazeshift.pipeline import judge
+
+CLIENTS, SIZES, TURNS = (1, 8, 32), (1, 2, 4, 8), 3
+LEAST = 0.85
+OVERLOAD = 2.0
+WAITS = ("--timeout", "300")  # of 32 clients on one core the last waits long; no limit shall hide that
+
+
+def main(seconds: float, threads: int) -> None:
+    """Print a table of the load, and one of the overload.
+
+    Args:
+        seconds: for each number of clients, over all turns.
+        threads: of torch, in this process and in the gateway.
+    """
+    torch.set_num_threads(threads)
+    loop = Loop()
+    best = max(SIZES, key=lambda size: loop.rate(size, seconds / 6))
+    files = [str(file) for file in demo_images().places]
+    with serving(None, *WAITS) as served:
+        load_of(served, files, 1, 3)
+        first = megabytes(served.process.pid)
+        turns = [_turn(loop, best, served, files, seconds / TURNS) for _ in range(TURNS)]
+        memory = [first, megabytes(served.process.pid)]
+    rows = [["judge() in a loop", f"{median(turn[0] for turn in turns):.2f}", "1.00", "", "", ""]]
+    rows += [_row(clients, [(turn[0], turn[1][clients]) for turn in turns]) for clients in CLIENTS]
+    show(
+        f"Gateway on {loop.classifier.name}, {seconds:g} s for each number of clients",
+        ["", "images/s", "of judge()", "p50, s", "p99, s", "errors"],
+        rows,
+        f"judge() at its best batch size, {best}. Memory of the gateway before and after: {memory[0]:.0f} and "
+        f"{memory[1]:.0f} MB.",
+    )
+    carried = median(turn[1][CLIENTS[-1]]["rate"] for turn in turns)
+    _overload(carried, files, seconds / 2)
+
+
+class Loop:
+    """Calls judge() again and again."""
+
+    def __init__(self) -> None:
+        keep_freed_memory()  # as the gateway does
+        self.deployed = Deployed.load(shipped("efficientnet_lite0"))
+        self.classifier: Classifier = load("efficientnet_lite0", device="cpu")
+        images = [read_image(file, self.classifier.preprocessing) for file in demo_images().places]
+        self.images = torch.stack(images)
+
+    def rate(self, size: int, seconds: float) -> float:
+        """Images a second at a batch size."""
+        done, start = 0, time.perf_counter()
+        while time.perf_counter() - start < seconds:
+            at = done % (len(self.images) - size)
+            judge(self.classifier, self.images[at : at + size], self.deployed)
+            done += size
+        return done / (time.perf_counter() - start)
+
+
+def load_of(served: Served, files: Sequence[str], clients: int, seconds: float) -> dict[str, Any]:
+    """What so many clients were answered."""
+    found = _clients(port=served.port, images=files, clients=clients, seconds=seconds)
+    good = [took for status, took in found["answers"] if status == 200]
+    return {
+        "rate": len(good) / found["seconds"],
+        "good": good,
+        "errors": len(found["answers"]) - len(good),
+    }
+
+
+def _turn(
+    loop: Loop, best: int, served: Served, files: Sequence[str], seconds: float
+) -> tuple[float, dict[int, dict[str, Any]]]:
+    bare = loop.rate(best, seconds)
+    return bare, {clients: load_of(served, files, clients, seconds) for clients in CLIENTS}
+
+
+def _row(clients: int, turns: Sequence[tuple[float, dict[str, Any]]]) -> list[str]:
+    ratios = sorted(found["rate"] / bare for bare, found in turns)
+    took = sorted(one for _, found in turns for one in found["good"])
+    middle = median(ratios)
+    aim = f", at least {LEAST}: {'met' if middle >= LEAST else 'NOT MET'}" if clients > 1 else ""
+    return [
+        f"{clients} client{'s' * (clients > 1)}",
+        f"{median(found['rate'] for _, found in turns):.2f}",
+        f"{middle:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}){aim}",
+        f"{_point(took, 0.5):.2f}",
+        f"{_point(took, 0.99):.2f}",
+        str(sum(found["errors"] for _, found in turns)),
+    ]
+
+
+def _overload(carried: float, files: Sequence[str], seconds: float) -> None:
+    """Twice the load that it carries, with a queue as long as it works off in about two seconds."""
+    queue = max(1, round(2 * carried))
+    with serving(None, *WAITS, "--queue", str(queue), "--batch", str(max(1, round(carried / 2)))) as served:
+        load_of(served, files, 1, 3)
+        found = _clients(port=served.port, images=files, rate=OVERLOAD * carried, seconds=seconds)
+    rows = []
+    for status in sorted({status for status, _ in found["answers"]}):
+        took = sorted(one for own, one in found["answers"] if own == status)
+        rows.append([str(status or "none"), str(len(took)), f"{_point(took, 0.5):.3f}", f"{_point(took, 0.99):.3f}"])
+    show(
+        f"At {OVERLOAD * carried:.1f} requests a second, {OVERLOAD:g} times what it carries, --queue {queue}",
+        ["answer", "requests", "p50, s", "p99, s"],
+        rows,
+        f"When the load ends and its clients hang up, a fresh request is answered after {found['recovered']:.2f} s "
+        f"(asked: 2 s).",
+    )
+
+
+def _clients(**asked: Any) -> dict[str, Any]:
+    command = [sys.executable, "-m", "bench._gateway_clients"]
+    done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"the clients failed: {done.stderr}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _point(ordered: Sequence[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")

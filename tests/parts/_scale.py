@@ -36,7 +36,7 @@ class Killer:
     def __init__(self, *at: int) -> None:
         self.at, self.killed = list(at), []
 
-    def __call__(self, done: int, total: int, what: str) -> None:
+    def __call__(self, done: int, *_: object) -> None:
         if self.at and done >= self.at[0]:
             self.at.pop(0)
             pid = multiprocessing.active_children()[-1].pid

@@ -1,6 +1,7 @@
 """Workers as Ray actors, on this machine or on a cluster. Nothing of the images or rows goes through Ray."""
 
 import os
+import socket
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,6 +16,7 @@ from gazeshift.scale._words import Died, Word
 
 __all__ = ["Actors"]
 
+KNOCK_SECONDS = 10.0
 STORE_BYTES = 80 * 2**20  # Ray's own memory for objects, nearly the least that it takes; orders are a few bytes
 
 
@@ -122,12 +124,20 @@ def _join(ray: Any, address: str, most: int | None) -> None:
         ray.init("local", num_cpus=count, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
         return
     try:
+        _knock(address)
         ray.init(address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as cause:
+    except (OSError, RuntimeError, ValueError) as cause:
         raise SettingsError(
             f"no Ray cluster answers at {address} ({_first_line(cause)}). Start one with `ray start --head`, give its "
             "address, or write --ray alone to use this machine."
         ) from cause
+
+
+def _knock(address: str) -> None:
+    """Raise OSError at once where nobody listens; Ray itself would try for minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
 
 
 def _first_line(cause: BaseException) -> str:

@@ -1,0 +1,203 @@
+"""Workers that are killed, that cannot begin, that fail; and a leading process that is stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gazeshift import cli
+from gazeshift.errors import DataError, OutputError, WorkerError
+from gazeshift.scale import Job, Scale, run
+from gazeshift.studies.deviation import Deviation
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _scale import Killer, alone, tables, with_workers
+from _small_study import NETWORK, make_images, make_network
+
+COUNT = 24
+DEADLY = """
+import os, signal
+
+
+class Deadly(Tiny):
+    def forward(self, images):
+        if os.getpid() != LEADER and bool((images.mean((1, 2, 3)) > 0.99).any()):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(images)
+
+
+def deadly():
+    torch.manual_seed(0)
+    return Deadly()
+
+
+def stillborn():
+    if os.getpid() != LEADER:
+        os._exit(7)
+    return tiny()
+
+
+def broken():
+    if os.getpid() != LEADER:
+        raise RuntimeError("no such luck")
+    return tiny()
+"""
+
+
+@pytest.fixture
+def settings(tmp_path) -> dict:
+    make_images(tmp_path / "images", COUNT)
+    shared = {"attack": "pgd:steps=3", "epsilon": 0.2, "strengths": "1", "layers": "convs", "batch_size": 2}
+    return {"model": make_network(tmp_path), "images": tmp_path / "images", **shared}
+
+
+def job(settings: dict, out: Path, **more: object) -> Job:
+    return Job(start=Deviation.run, settings=Deviation(**settings, **more), out=out)
+
+
+def deadly_network(folder: Path, name: str) -> str:
+    """A network that is harmless in this process alone."""
+    file = folder / "deadly_network.py"
+    file.write_text(f"{NETWORK}\nLEADER = {os.getpid()}\n{DEADLY}")
+    return f"module:{file}:{name}"
+
+
+def make_white(file: Path) -> None:
+    Image.fromarray(np.full((32, 40, 3), 255, np.uint8)).save(file)
+
+
+def test_three_kill_minus_9_change_nothing(settings, tmp_path):
+    expected = tables(alone(job(settings, tmp_path / "one")))
+    killer = Killer(2, 8, 14)
+    found = with_workers(job(settings, tmp_path / "two"), count=2, progress=killer)
+    assert len(set(killer.killed)) == 3
+    assert tables(found) == expected
+
+
+def test_the_manifest_tells_of_workers_and_threads(settings, tmp_path):
+    found = with_workers(job(settings, tmp_path / "two", limit=4), count=2)
+    said = json.loads((found / "manifest.json").read_text())
+    assert said["workers"] == {"kind": "processes", "count": 2}
+    assert said["threads"] == 1
+
+
+def test_what_is_finished_is_not_done_again_and_needs_no_worker(settings, tmp_path, monkeypatch):
+    wanted = job(settings, tmp_path / "out", limit=8)
+    first = tables(with_workers(wanted, count=3))
+    monkeypatch.setattr("gazeshift.scale.processes.Processes.hire", lambda _: pytest.fail("hired for nothing"))
+    assert tables(with_workers(wanted, count=2)) == first
+    assert tables(run(wanted)) == first
+
+
+def test_a_cell_that_kills_every_worker_is_named_and_the_others_are_kept(settings, tmp_path):
+    make_white(tmp_path / "images" / f"{COUNT - 1:03d}.png")
+    settings["model"] = deadly_network(tmp_path, "deadly")
+    with pytest.raises(WorkerError, match=r"cell 11 \(images 022.png, 023.png\) ended its worker 3 times .*SIGKILL"):
+        with_workers(job(settings, tmp_path / "out"))
+    assert len(list((tmp_path / "out" / "parts").glob("*.rows.parquet"))) == COUNT // 2 - 1
+
+
+def test_workers_that_die_before_they_begin_are_not_replaced_for_ever(settings, tmp_path):
+    settings["model"] = deadly_network(tmp_path, "stillborn")
+    with pytest.raises(WorkerError, match=r"3 workers in a row died before .* code 7"):
+        with_workers(job(settings, tmp_path / "out"))
+
+
+def test_an_error_of_a_worker_is_raised_here_with_its_place_as_a_note(settings, tmp_path):
+    settings["model"] = deadly_network(tmp_path, "broken")
+    with pytest.raises(Exception, match="no such luck") as raised:
+        with_workers(job(settings, tmp_path / "out"))
+    assert "deadly_network.py" in "".join(raised.value.__notes__)
+
+
+def test_bad_settings_are_one_error_here_and_start_nobody(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr("gazeshift.scale.processes.Processes.hire", lambda _: pytest.fail("hired for nothing"))
+    with pytest.raises(DataError, match="no images at"):
+        with_workers(job({**settings, "images": tmp_path / "nowhere"}, tmp_path / "out"))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    with pytest.raises(OutputError, match="is not empty"):
+        with_workers(job(settings, tmp_path / "full"))
+
+
+def test_an_image_that_vanishes_while_a_run_goes_on_is_told_by_whoever_looks_for_it(settings, tmp_path):
+    """The worker lists the folder anew, so that its cells are others than those that are asked for."""
+
+    def vanish(done: int, *_: object) -> None:
+        (tmp_path / "images" / "020.png").unlink(missing_ok=True)
+        labels = tmp_path / "images" / "labels.csv"
+        labels.write_text("\n".join(line for line in labels.read_text().splitlines() if "020" not in line) + "\n")
+        killer(done, 0, "")
+
+    killer = Killer(2, 4)
+    with pytest.raises(WorkerError, match="without meeting the cell that it was asked for"):
+        with_workers(job(settings, tmp_path / "out"), progress=vanish)
+
+
+def test_no_worker_outlives_a_leading_process_that_is_killed(settings, tmp_path):
+    command = [sys.executable, "-m", "gazeshift", "study", "deviation", "--workers", "2", "--out", tmp_path / "out"]
+    flags = [piece for name, given in settings.items() for piece in (f"--{name.replace('_', '-')}", given)]
+    leading = subprocess.Popen(map(str, [*command, *flags]), stderr=subprocess.PIPE)
+    parts, workers = tmp_path / "out" / "parts", []
+    until = time.monotonic() + 60
+    while not list(parts.glob("[!.]*.rows.parquet")) and time.monotonic() < until:
+        time.sleep(0.01)
+    workers = children(leading.pid)
+    leading.kill()
+    leading.wait()
+    assert workers
+    check_gone(workers)
+    leading.stderr.close()
+    expected = tables(alone(job(settings, tmp_path / "one")))
+    assert tables(with_workers(job(settings, tmp_path / "out"))) == expected
+
+
+def test_ctrl_c_in_a_terminal_ends_everything_with_one_sentence(settings, tmp_path):
+    command = [sys.executable, "-m", "gazeshift", "study", "deviation", "--workers", "2", "--out", tmp_path / "out"]
+    flags = [piece for name, given in settings.items() for piece in (f"--{name.replace('_', '-')}", given)]
+    leading = subprocess.Popen(map(str, [*command, *flags]), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    until = time.monotonic() + 60
+    while not list((tmp_path / "out" / "parts").glob("[!.]*.rows.parquet")) and time.monotonic() < until:
+        time.sleep(0.01)
+    workers = children(leading.pid)
+    os.killpg(leading.pid, signal.SIGINT)  # as a terminal does: to all of them
+    said = leading.communicate(timeout=30)[1]
+    assert leading.returncode == 130
+    assert "stopped. What is finished is kept" in said
+    assert "Traceback" not in said
+    check_gone(workers)
+
+
+def test_commands_offer_workers_and_refuse_none(settings, tmp_path, capsys):
+    flags = [piece for name, given in settings.items() for piece in (f"--{name.replace('_', '-')}", given)]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["study", "deviation", *map(str, flags), "--workers", "0", "--out", str(tmp_path / "out")])
+    assert ended.value.code == 2
+    assert "--workers" in capsys.readouterr().err
+    assert Scale(workers=2).is_alone is False
+
+
+def children(pid: int) -> list[int]:
+    return [int(own) for own in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def check_gone(pids: list[int]) -> None:
+    """They may take a moment to see that nobody listens any more."""
+    until = time.monotonic() + 60
+    while any(is_alive(pid) for pid in pids) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not [pid for pid in pids if is_alive(pid)]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -31,8 +31,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="turns that each candidate gets (default 7)")
     parser.add_argument("--threads", type=int, default=1, help="torch threads (default 1; see bench/_timing.py)")
     parser.add_argument("--images", type=int, default=64, help="seeds of the studies that are timed (default 64)")
-    parser.add_argument("--out", type=Path, help="folder that detection keeps its work in, or a detector's (ablation)")
-    parser.add_argument("--detector", action="append", default=[], help="of detection; default: all")
+    parser.add_argument("--out", type=Path, help="folder that detection, ablation or adaptive keeps its work in")
+    parser.add_argument(
+        "--detector", action="append", default=[], help="of detection (default: all) or, as a spec, of adaptive"
+    )
     parser.add_argument("--seconds", type=float, default=60, help="of each number of clients (gateway, default 60)")
     parser.add_argument("--requests", type=int, default=5000, help="hostile ones (default 5000)")
     asked = parser.parse_args()
@@ -76,7 +78,11 @@ def run(asked: argparse.Namespace) -> None:
         "detection": lambda: detection.main(asked.out or Path("detection"), asked.model, asked.detector),
         "ablation": lambda: ablation.main(asked.out or Path("detection")),
         "adaptive": lambda: adaptive.main(
-            asked.out or Path("detection"), images=asked.images, restarts=asked.rounds, methods=adaptive.METHODS[:1]
+            asked.out or Path("adaptive"),
+            *asked.detector[:1],
+            images=asked.images,
+            restarts=asked.rounds,
+            methods=adaptive.METHODS[:1],
         ),
         "judge": lambda: judge.main(asked.model, asked.rounds),
         "gateway": lambda: gateway.main(asked.seconds, asked.threads),

@@ -7,6 +7,7 @@ not tried in a smaller one.
 
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,11 +84,19 @@ class Log:
         return [line for line in self.lines if (line["method"], line["image"]) == (method, image)]
 
 
-def main(out: Path, folder: Path | None = None, *, images: int, restarts: int, methods: Sequence[str]) -> None:
-    """Attack what is missing, then print the table; its rows are in ``adaptive.jsonl``, for the scorecard."""
+def main(out: Path, spec: str = "stability", *, images: int, restarts: int, methods: Sequence[str]) -> None:
+    """Attack what is missing, then print the table; its rows are in ``adaptive.jsonl``, for the scorecard.
+
+    Args:
+        out: folder, one for each detector.
+        spec: of the detector, learned from clean images alone.
+        images: test images that are classified right.
+        restarts: random starts of each attack.
+        methods: of the adaptive attack.
+    """
     classifier = load("efficientnet_lite0", device="cpu")
     parts = split(imagenet700(), out / "parts")
-    deployed = Deployed.load(folder) if folder else fitted(classifier, parts, out / "stability")
+    deployed = fitted(classifier, parts, out / "detector", spec)
     shown = correct(classifier, read(classifier, parts["test"], None), images)
     log = Log.at(out / "lines.jsonl")
     for bits in SIZES:
@@ -256,9 +265,12 @@ def correct(classifier: Classifier, shown: Images, most: int) -> Images:
 
 def fitted(classifier: Classifier, parts: Mapping[str, Path], folder: Path, spec: str = "stability") -> Deployed:
     """The detector, from 100 clean images and calibrated on 100 others; kept for the next run."""
-    if (folder / "detector.json").exists():
-        return Deployed.load(folder)
     detector: Any = build("detectors", spec)
+    if (folder / "detector.json").exists():
+        kept = Deployed.load(folder)
+        if kept.detector != detector:
+            sys.exit(f"{folder} holds {kept.detector}, and {spec} was asked for. Name another folder: --out.")
+        return kept
     learned, fresh = (read(classifier, parts[part], 100) for part in ("dev", "cal"))
     detector = detector.fit(measured(classifier, detector, learned))
     made = Deployed(

@@ -14,7 +14,6 @@ from statistics import median
 from typing import Any
 
 import torch
-from gazeshift.cli._memory import keep_freed_memory
 
 from bench._gateways import Served, serving
 from bench._table import show
@@ -24,6 +23,7 @@ from gazeshift.detectors._deployed import Deployed
 from gazeshift.detectors._shipped import shipped
 from gazeshift.models import Classifier, load
 from gazeshift.pipeline import judge
+from gazeshift.scale._memory import keep_freed_memory
 
 CLIENTS, SIZES, TURNS = (1, 8, 32), (1, 2, 4, 8), 3
 LEAST = 0.85

@@ -5,6 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from gazeshift.errors import MissingPackageError
+from gazeshift.scale._memory import keep_freed_memory
 from gazeshift.serve._settings import ServeSettings
 
 
@@ -23,4 +24,4 @@ def serve(*, settings: Annotated[ServeSettings | None, Parameter(name="*", negat
         raise MissingPackageError(
             f"gazeshift serve needs {cause.name}, which is not installed: pip install 'gazeshift[serve]'"
         ) from cause
-    _server.serve(settings or ServeSettings())
+    _server.serve(settings or ServeSettings(), keep_freed_memory)

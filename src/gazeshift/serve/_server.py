@@ -9,7 +9,7 @@ import socket
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -117,8 +117,12 @@ def config_of(settings: ServeSettings, app: Any, *, factory: bool = False) -> uv
     )
 
 
-def serve(settings: ServeSettings) -> None:
+def serve(settings: ServeSettings, begin: Callable[[], None] = lambda: None) -> None:
     """Serve until SIGTERM or SIGINT, finish what is in flight within five seconds, and end the process.
+
+    Args:
+        settings: what to serve, and how.
+        begin: called first in every further process; it can be pickled.
 
     Raises:
         GazeshiftError: settings, model or detector cannot be used.
@@ -131,7 +135,10 @@ def serve(settings: ServeSettings) -> None:
             f"{TOKEN}, or name a --token-file.",
             stacklevel=2,
         )
-    (_serve_many if settings.workers > 1 else _serve_one)(settings)
+    if settings.workers > 1:
+        _serve_many(settings, begin)
+    else:
+        _serve_one(settings)
 
 
 def _serve_one(settings: ServeSettings) -> None:
@@ -144,18 +151,19 @@ def _serve_one(settings: ServeSettings) -> None:
     os._exit(0)  # a long pass on the model's thread has nobody left to answer to, and cannot be stopped otherwise
 
 
-def _serve_many(settings: ServeSettings) -> None:
+def _serve_many(settings: ServeSettings, begin: Callable[[], None]) -> None:
     """Processes that share the port. The settings are tried here first, so that what is wrong is told once."""
     state, sock = open_state(settings), bound(settings)
     state.close()
     with tempfile.TemporaryDirectory(prefix="gazeshift-metrics-") as folder:
         os.environ[SHARED] = folder
         _greet(state, sock)
-        Multiprocess(config_of(settings, partial(worker_app, settings), factory=True), sockets=[sock]).run()
+        Multiprocess(config_of(settings, partial(worker_app, settings, begin), factory=True), sockets=[sock]).run()
 
 
-def worker_app(settings: ServeSettings) -> FastAPI:
+def worker_app(settings: ServeSettings, begin: Callable[[], None]) -> FastAPI:
     """The app of one of several processes, each with its part of the cores."""
+    begin()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // settings.workers))
     try:
         return create_app(open_state(settings))

@@ -2,7 +2,7 @@
 import { ask, askJson } from "./api.js";
 import { mark, movedChart, partsChart } from "./charts.js";
 import { aim, byId, complain, download, make, roving, say, segments } from "./dom.js";
-import { loaded } from "./maps.js";
+import { bytesOf, loaded } from "./maps.js";
 import { Stage } from "./stage.js";
 import { card, emptyCard, scaleOf, waitingCard } from "./verdict.js";
 import { attackName, percent, short, two, verdictWords } from "./words.js";
@@ -248,8 +248,8 @@ function listenForEvidence() {
     download(`${base()}.json`, new Blob([JSON.stringify({ image: state.image.title, ...plain(state.seen) }, null, 1)], { type: "application/json" }));
     say("The numbers were saved as JSON.");
   });
-  byId("save-png").addEventListener("click", async () => {
-    download(`${base()}-attacked.png`, await (await fetch(state.seen.after.picture)).blob());
+  byId("save-png").addEventListener("click", () => {
+    download(`${base()}-attacked.png`, new Blob([bytesOf(state.seen.after.picture.split(",")[1])], { type: "image/png" }));
     say("The attacked image was saved as PNG.");
   });
   byId("save-html").addEventListener("click", (event) => saveReport(event.currentTarget, `${base()}.html`));

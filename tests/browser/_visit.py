@@ -1,0 +1,88 @@
+"""A page of a running server in Chromium, and what it said and asked for while it was open."""
+
+import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any
+
+SERIOUS = ("serious", "critical")
+
+
+class Visit:
+    """One page in a context of its own.
+
+    Args:
+        browser: Chromium.
+        address: of the page.
+        width: of the window, in pixels; 375 is a phone.
+        scheme: light or dark.
+    """
+
+    def __init__(self, browser: Any, address: str, width: int = 1280, scheme: str = "light") -> None:
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme=scheme,
+            accept_downloads=True,
+            is_mobile=width < 500,
+            has_touch=width < 500,
+            reduced_motion="reduce",
+        )
+        self.page, self.address = self.context.new_page(), address
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
+        self.page.on("dialog", lambda dialog: (self.said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.set_default_timeout(60_000)
+        self.page.goto(address)
+
+    def ready(self) -> "Visit":
+        """Wait until the page has drawn itself."""
+        self.page.wait_for_selector("html[data-ready]", state="attached")
+        return self
+
+    def text(self, selector: str) -> str:
+        return self.page.locator(selector).inner_text()
+
+    def drawn(self, kind: str) -> bytes:
+        """The picture of one kind on the stage, as a PNG."""
+        text = self.page.evaluate(
+            "kind => document.querySelector(`#stage canvas[data-kind=${kind}]`).toDataURL()", kind
+        )
+        return base64.b64decode(text.partition(",")[2])
+
+    def too_wide(self) -> list[str]:
+        """Elements that stick out to the right, but for those that scroll by themselves."""
+        return self.page.evaluate(
+            "() => { const width = document.documentElement.clientWidth;"
+            "const out = [...document.querySelectorAll('body *')].filter(part =>"
+            " !part.closest('.scroll, .film, .unseen, .skip') && part.getBoundingClientRect().right > width + 1);"
+            "const wide = document.documentElement.scrollWidth > width ? ['the page itself'] : [];"
+            "return [...wide, ...out.map(part => part.outerHTML.slice(0, 90))] }"
+        )
+
+    def faults(self) -> list[str]:
+        """What axe-core finds serious or critical, with the elements."""
+        script = files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
+        self.page.evaluate(script)
+        found = self.page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+        return [
+            f"{one['id']}: {[node['html'][:120] for node in one['nodes']]}"
+            for one in found["violations"]
+            if one["impact"] in SERIOUS
+        ]
+
+
+@contextmanager
+def visit(browser: Any, address: str, width: int = 1280, scheme: str = "light") -> Iterator[Visit]:
+    """A page that must keep silent: no word on the console, no request elsewhere."""
+    made = Visit(browser, address, width, scheme)
+    try:
+        yield made.ready()
+        assert made.said == []
+        home = address.split("#", maxsplit=1)[0]
+        assert [url for url in made.asked if not url.startswith((home, "data:", "blob:"))] == []
+    finally:
+        made.context.close()

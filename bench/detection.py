@@ -22,7 +22,6 @@ DETECTORS = {  # name on the scorecard, and its spec
 }
 LEARNS = {  # from adversarial images as well: of all sets, or of some
     "stability": None,
-    "mahalanobis": None,
     "binary": ("pgd-4", "fgsm-4"),  # of two, because each family that is left out is another training
 }
 

@@ -17,7 +17,7 @@ TOPICS = (
     "judge",
     "gateway",
 )  # those that `all` measures
-LONG = ("detection", "ablation", "adaptive", "hostile")  # an hour and more
+LONG = ("detection", "ablation", "adaptive", "hostile", "scale")  # an hour and more
 
 
 def main() -> None:
@@ -63,6 +63,7 @@ def run(asked: argparse.Namespace) -> None:
         memory,
         pgd,
         renkhoff,
+        scale,
         sets,
         study,
     )
@@ -87,6 +88,7 @@ def run(asked: argparse.Namespace) -> None:
         "judge": lambda: judge.main(asked.model, asked.rounds),
         "gateway": lambda: gateway.main(asked.seconds, asked.threads),
         "hostile": lambda: hostile.main(asked.requests),
+        "scale": lambda: scale.main(asked.images),
         "allocator": lambda: allocator.main(asked.model, asked.rounds),
     }
     for topic, measure in topics.items():

@@ -126,6 +126,11 @@ def _reasons(sides: dict[str, Any]) -> Iterator[Section]:
         )
         for part in ("layers", "views")
     ]
+    shares = {
+        name: [sum(part or 0 for part in one["layers"].values()), one["answer"]] for name, one in verdicts.items()
+    }
+    if first["answer"] is not None:
+        items.append(bars("Gaze or answer", ["all layers", "the answer"], shares, digits=3, y_title="part"))
     about = "How much more each layer and view moved than it does for clean images, as a part of the suspicion."
     yield Section(title="What raised the suspicion", items=items, about=[about])
 

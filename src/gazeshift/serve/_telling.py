@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gazeshift import pictures
-from gazeshift.records import Attacked, Comparison, Evidence, Verdict
+from gazeshift.records import ANSWER, Attacked, Comparison, Evidence, Verdict
 from gazeshift.serve._answers import number
 from gazeshift.serve._seeing import CAMS, Attempt, Seen
 
@@ -58,11 +58,12 @@ def answers(logits: Tensor, names: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def told_verdict(verdict: Verdict, at: int) -> dict[str, Any]:
-    """One image's verdict; its reasons summed over layers for each view, over views for each layer, and one by one."""
+    """One image's verdict, and its parts: by view, by layer, of the model's answer if it counts, and one by one."""
     parts: dict[str, dict[str, float]] = {}
     for (view, layer), part in verdict.reasons.items():
         parts.setdefault(view, {})[layer] = float(part[at])
-    layers = dict.fromkeys(layer for of_view in parts.values() for layer in of_view)
+    places = dict.fromkeys(layer for of_view in parts.values() for layer in of_view)
+    summed = {place: number(sum(of_view.get(place, 0) for of_view in parts.values())) for place in places}
     return {
         "suspicion": number(float(verdict.suspicion[at])),
         "threshold": number(verdict.threshold),
@@ -70,7 +71,8 @@ def told_verdict(verdict: Verdict, at: int) -> dict[str, Any]:
         "is_attack": bool(verdict.is_attack[at]),
         "false_alarms": number(verdict.false_alarms),
         "views": {view: number(sum(of_view.values())) for view, of_view in parts.items()},
-        "layers": {layer: number(sum(of_view.get(layer, 0) for of_view in parts.values())) for layer in layers},
+        "layers": {layer: part for layer, part in summed.items() if layer != ANSWER},
+        "answer": summed.get(ANSWER),
         "parts": {view: {layer: number(part) for layer, part in of_view.items()} for view, of_view in parts.items()},
     }
 

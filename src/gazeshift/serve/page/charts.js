@@ -32,11 +32,11 @@ function signed(value, most, kind) {
 }
 
 // Parts of the suspicion, above and below nought; series: [{ name, kind, values: {row: value} }].
-export function partsChart(title, about, rows, series, choose) {
+export function partsChart(title, about, rows, series, choose, head = choose ? "Layer" : "View") {
   const most = Math.max(1e-9, ...series.flatMap(({ values }) => rows.map((name) => Math.abs(values[name] ?? 0))));
   return panel("", title, about, series.map(({ name, kind }) => [name, `part ${kind}`]),
     make("table", { class: "bars" }, make("caption", { class: "unseen" }, title),
-      make("thead", {}, make("tr", {}, make("th", { scope: "col" }, choose ? "Layer" : "View"), make("td", {}), series.map(({ name }) => make("th", { scope: "col" }, name)))),
+      make("thead", {}, make("tr", {}, make("th", { scope: "col" }, head), make("td", {}), series.map(({ name }) => make("th", { scope: "col" }, name)))),
       make("tbody", {}, rows.map((name) => row(name, [
         make("td", { class: "parts-cell", "aria-hidden": "true" }, make("span", { class: "axis" }, series.map(({ kind, values }) => signed(values[name], most, kind)))),
         ...series.map(({ values }) => make("td", { class: "number" }, three(values[name]))),

@@ -211,9 +211,17 @@ function reasons(seen, choose) {
   const series = (part) => sides.map(([name, kind, verdict]) => ({ name, kind, values: verdict[part] }));
   const first = sides[0][2];
   return [
-    partsChart("What raised the suspicion, by layer", "How much more each layer moves when the image is shifted or compressed than it does for clean images, as a part of the suspicion. Left of the line: it holds stiller.", Object.keys(first.layers), series("layers"), choose),
+    partsChart("What raised the suspicion, by layer", "How much more each layer moves under small changes of the image than it does for clean images, as a part of the suspicion. Left of the line: it holds stiller.", Object.keys(first.layers), series("layers"), choose),
+    ...(first.answer === null ? [] : [gazeOrAnswer(sides)]),
     partsChart("What raised it, by view", "The same for each of the changed copies of the image that the detector compares with.", Object.keys(first.views), series("views"), null),
   ];
+}
+
+// The layers' parts together, and that of the answer itself.
+function gazeOrAnswer(sides) {
+  const [gaze, answer] = ["all layers", "the answer"];
+  const series = sides.map(([name, kind, verdict]) => ({ name, kind, values: { [gaze]: Object.values(verdict.layers).reduce((sum, part) => sum + (part ?? 0), 0), [answer]: verdict.answer } }));
+  return partsChart("Gaze or answer", "What the layers add to the suspicion together, and what a changing answer adds.", [gaze, answer], series, null, "Part");
 }
 
 function listenForAttack() {

@@ -15,8 +15,9 @@ from gazeshift.cli._progress import Progress
 from gazeshift.cli._reasons import draw_reasons
 from gazeshift.data import ImageSource, open_source
 from gazeshift.detectors._deployed import Deployed
+from gazeshift.detectors._shipped import shipped
 from gazeshift.errors import DataError
-from gazeshift.models import Classifier, load
+from gazeshift.models import DEFAULT, Classifier, load
 from gazeshift.pipeline import judge, moved_most
 from gazeshift.records import Batch, Verdict
 from gazeshift.seeds import generator_for
@@ -61,7 +62,7 @@ def told(folder: Path) -> list[str]:
     ]
 
 
-def scored(images: list[Path], folder: Path, *, as_json: bool, maps: Path | None, **rest: Any) -> list[str]:
+def scored(images: list[Path], folder: Path | None, *, as_json: bool, maps: Path | None, **rest: Any) -> list[str]:
     """One line for each image, in text or JSON.
 
     Raises:
@@ -84,7 +85,7 @@ def scored(images: list[Path], folder: Path, *, as_json: bool, maps: Path | None
     return [json.dumps(entry) if as_json else _sentence(entry) for entry in entries]
 
 
-def checked(images: Path, folder: Path, *, limit: int | None, **rest: Any) -> tuple[list[str], bool]:
+def checked(images: Path, folder: Path | None, *, limit: int | None, **rest: Any) -> tuple[list[str], bool]:
     """Whether so many alarms, and such scores, are to be expected from the images that the promise rests on."""
     source = open_source(images)
     asked = _asked(source if limit is None else source.take(limit, rest["seed"] or 0), folder, **rest)
@@ -111,8 +112,8 @@ def _advice(more: bool) -> str:
     return f"{what}: the promise does not fit these images. Calibrate on some of them: gazeshift detect calibrate."
 
 
-def _asked(source: ImageSource, folder: Path, **rest: Any) -> Asked:
-    deployed = Deployed.load(folder)
+def _asked(source: ImageSource, folder: Path | None, **rest: Any) -> Asked:
+    deployed = Deployed.load(folder or shipped(rest["model"] or DEFAULT))
     classifier = load(
         rest["model"] or deployed.facts["model"],
         weights=rest["weights"] or (deployed.facts["weights"] if rest["model"] is None else None),

@@ -82,7 +82,7 @@ def score(
     images: Annotated[list[Path], Parameter(required=True)],
     /,
     *,
-    detector: Path,
+    detector: Path | None = None,
     json: bool = False,
     maps: Path | None = None,
     model: str | None = None,
@@ -93,11 +93,11 @@ def score(
 ) -> None:
     """Say of each image whether it is adversarial, how sure that is, and which layers and views raised the suspicion.
 
-    Example: gazeshift detect score suspect.png --detector detector --json
+    Example: gazeshift detect score suspect.png --json
 
     Args:
         images: files, or folders of images.
-        detector: folder of a detector.
+        detector: folder of a detector; none: the one that ships for the model.
         json: one JSON object for each image in place of text.
         maps: folder for pictures of the layers that moved most: the image's map, the view's, and where they differ.
         model: the model, if the detector's own name does not lead to it any more.
@@ -130,7 +130,7 @@ def check(
     images: Path,
     /,
     *,
-    detector: Path,
+    detector: Path | None = None,
     limit: int | None = None,
     model: str | None = None,
     weights: str | None = None,
@@ -144,7 +144,7 @@ def check(
 
     Args:
         images: folder of clean images.
-        detector: folder of a detector.
+        detector: folder of a detector; none: the one that ships for the model.
         limit: use this many images, drawn with the seed.
         model: the model, if the detector's own name does not lead to it any more.
         weights: its weights, likewise.

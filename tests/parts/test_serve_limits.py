@@ -176,10 +176,12 @@ def test_a_head_that_is_too_long_is_refused_though_it_came_at_once(gateway: Runn
     assert refused(gateway.judge(png(), X_Long="x" * 40_000), 431, "head_too_long")
 
 
-def test_a_broken_chunk_ends_the_request(gateway: Running) -> None:
+def test_a_broken_chunk_ends_the_request(gateway: Running, caplog: pytest.LogCaptureFixture) -> None:
     start = head(0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
     assert refused(parsed(raw(gateway.port, start, b"zz\r\n")), 400, "bad_request")
+    assert refused(parsed(raw(gateway.port, start.replace(b"/judge", b"/nowhere") + b"zz\r\n")), 400, "bad_request")
     assert gateway.judge(png()).status == 200
+    assert caplog.text == ""
 
 
 def test_a_head_that_does_not_end_is_closed(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,9 @@ class Protocol(H11Protocol):
                 self.transport.write(self.conn.send(event) or b"")
         except h11.LocalProtocolError:
             pass  # an answer is on its way already
+        if self.cycle is not None:  # whoever still reads this request's body learns that no more comes
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         self.transport.close()
 
 

@@ -98,10 +98,9 @@ def form(image: bytes, name: str = "image", boundary: str = "cut-here") -> tuple
     return head.encode() + image + f"\r\n--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
 
 
-def make_detector(folder: Path, model: str, threshold: float | None = None) -> Path:
+def make_detector(folder: Path, model: str, threshold: float | None = None, side: int = SIDE) -> Path:
     """A stability detector that learned from random pictures; with a threshold, one that alarms above it."""
     classifier, detector = load(model, device="cpu"), Stability()
-    side = classifier.input_size
     images = torch.rand(48, 3, side, side, generator=generator_for(0, "images"))
     measured = detector.measure(sight(classifier, images, detector, generator=generator_for(0, "views")))
     fitted = detector.fit(measured[:24])

@@ -23,7 +23,7 @@ from gazeshift.serve._settings import ServeSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _gateway import Answer, Running, form, make_detector, png, running, until
-from _small_study import make_network
+from _small_study import NETWORK, make_network
 
 TOKEN = "a-token-of-some-length"  # noqa: S105
 
@@ -220,6 +220,43 @@ def test_beyond_the_queue_the_answer_is_503_at_once_and_it_recovers(detector: Pa
         assert [one.result(30).status for one in waiting] == [200] * 4
         assert gateway.judge(png()).status == 200
         assert gateway.state.waiting == 0
+
+
+def test_what_cannot_be_answered_in_time_is_refused_at_once(detector: Path) -> None:
+    with running(ServeSettings(detector=detector, timeout=20)) as gateway, ThreadPoolExecutor(1) as clients:
+        go = held(gateway)
+        waiting = clients.submit(gateway.judge, png())
+        until(lambda: gateway.state.waiting == 1)
+        gateway.state.desk.seconds_per_job = 30.0
+        answer = gateway.judge(png())
+        assert refused(answer, 503, "busy")
+        assert answer.headers["retry-after"] == "15"
+        go.set()
+        assert waiting.result(30).status == 200
+        assert gateway.judge(png()).status == 200
+
+
+def test_a_model_of_any_size_takes_images_as_they_are_and_refuses_what_it_cannot(tmp_path: Path) -> None:
+    file = tmp_path / "any_size.py"
+    network = NETWORK.replace("    input_size = 32\n", "").replace("padding=1, stride=2", "padding=0, dilation=9")
+    file.write_text(network)
+    detector = make_detector(tmp_path / "detector", f"module:{file}:tiny", side=40)
+    with running(ServeSettings(detector=detector)) as gateway:
+        for width, height in ((40, 32), (64, 48), (24, 24)):
+            answer = gateway.judge(png(width=width, height=height), "?maps=first")
+            assert answer.status == 200
+            assert answer.json["resized_from"] is None
+            assert (answer.json["maps"]["first"]["width"], answer.json["maps"]["first"]["height"]) == (width, height)
+        for path in ("/v1/judge", "/v1/judge?maps=first", "/v1/look"):
+            small = gateway.ask(path, png(width=10, height=12), Content_Type="image/png")
+            assert "10 x 12" in refused(small, 422, "unsuitable_image")
+
+
+def test_a_model_that_stopped_is_no_health(detector: Path) -> None:
+    with running(ServeSettings(detector=detector)) as gateway:
+        assert gateway.ask("/healthz").status == 200
+        assert gateway.state.desk.close(5)
+        assert refused(gateway.ask("/healthz"), 503, "broken")
 
 
 def test_a_request_whose_client_left_is_dropped_before_it_costs(gateway: Running) -> None:

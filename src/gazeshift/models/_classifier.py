@@ -19,6 +19,7 @@ from gazeshift.models._discovery import discover
 from gazeshift.models._uncompiled import uncompile, unwrapped
 from gazeshift.records import Layer
 
+SIZES = 64  # of images whose layers are remembered: a server may be sent any
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -201,6 +202,8 @@ class Classifier(nn.Module):
         size = size or (self.input_size or 0, self.input_size or 0)
         with self._lock, self.uncounted():
             if size not in self._layers:
+                while len(self._layers) >= SIZES:
+                    del self._layers[next(iter(self._layers))]
                 grey = partial(torch.full, (1, 3, *size), 0.5, device=self.device)
                 self._layers[size] = discover(self.module, lambda: self(grey()), self.name)
             return self._layers[size]

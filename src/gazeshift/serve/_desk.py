@@ -50,6 +50,11 @@ class Desk:
         self._thread = threading.Thread(target=self._serve, name="model", daemon=True)
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
     def submit(self, work: Work, given: Any, *, key: Hashable) -> Future[Any]:
         """Line up a job; its result comes in the future."""
         job = Job(work=work, given=given, key=key)

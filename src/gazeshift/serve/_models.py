@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gazeshift.detectors._deployed import Deployed
+from gazeshift.errors import ModelError
 from gazeshift.models import Classifier, select
 from gazeshift.pipeline import judge, look
 from gazeshift.records import Evidence, Layer
@@ -37,24 +38,31 @@ class Asked:
         return tuple(names("cams"))
 
     def layers(self, size: tuple[int, int]) -> tuple[Layer, ...]:
-        """Layers of the network for images of this height and width."""
-        return self.classifier.layers(size)
+        """Layers of the network for images of this height and width.
+
+        Raises:
+            GatewayError: it cannot take such images.
+        """
+        try:
+            return self.classifier.layers(size)
+        except (RuntimeError, ModelError) as cause:
+            raise self._unsuitable(size, cause) from cause
 
     def judge(self, images: Sequence[Float[Tensor, "3 h w"]]) -> list[dict[str, Any]]:
         """An answer for each image, all of one size. Views are drawn for each anew, so that nobody foresees them."""
         draws = [torch.Generator().manual_seed(secrets.randbits(63)) for _ in images]
         try:
             found = judge(self.classifier, torch.stack(list(images)), self.deployed, generator=draws)
-        except RuntimeError as cause:
-            raise self._unsuitable(images[0], cause) from cause
+        except (RuntimeError, ModelError) as cause:
+            raise self._unsuitable(tuple(images[0].shape[1:]), cause) from cause
         return _answers.verdicts(self.classifier, self.deployed, found)
 
     def look(self, image: Float[Tensor, "3 h w"], layers: Sequence[str], cams: Sequence[str]) -> Evidence:
         """The maps of one image, on the CPU."""
         try:
             return look(self.classifier, image[None], layers=layers, cams=cams)
-        except RuntimeError as cause:
-            raise self._unsuitable(image, cause) from cause
+        except (RuntimeError, ModelError) as cause:
+            raise self._unsuitable(tuple(image.shape[1:]), cause) from cause
 
     def chosen(self, layers: str, cams: str, size: tuple[int, int]) -> tuple[list[str], list[str]]:
         """Names of layers and CAMs that a request asks for, with commas; ``all`` for all layers of the trunk.
@@ -81,11 +89,11 @@ class Asked:
             )
         return found, wanted
 
-    def _unsuitable(self, image: Tensor, cause: RuntimeError) -> Exception:
+    def _unsuitable(self, size: tuple[int, ...], cause: Exception) -> Exception:
         """A network without an input size of its own may fail on an image; anything else is a fault of ours."""
         if self.classifier.input_size is not None or isinstance(cause, torch.OutOfMemoryError):
             return cause
-        height, width = image.shape[-2:]
+        height, width = size
         return GatewayError(
             422,
             "unsuitable_image",

@@ -57,13 +57,14 @@ class State:
         return len(self._inside)
 
     def check_room(self) -> None:
-        """Refuse while as many requests wait, or are being answered, as may.
+        """Refuse while as many requests wait, or are being answered, as may, or as can be in time.
 
         Raises:
             GatewayError: 503, with the seconds after which it is worth asking again.
         """
-        if self.waiting >= self.settings.queue + self.settings.batch:
-            raise busy(self.waiting * self.desk.seconds_per_job / 2)
+        seconds = self.waiting * self.desk.seconds_per_job
+        if self.waiting >= self.settings.queue + self.settings.batch or seconds > self.settings.timeout:
+            raise busy(seconds / 2)
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:

@@ -114,7 +114,9 @@ def _add_operation(app: FastAPI, state: State) -> None:
 
     @app.get("/healthz", tags=["operation"], **_schemas.HEALTH)
     async def healthz() -> Response:
-        """Whether the process answers."""
+        """Whether the process answers, and its model's thread runs; if not, start it anew."""
+        if not state.desk.is_alive:
+            raise GatewayError(503, "broken", "the model's thread has ended. Start the gateway anew.")
         return JSONResponse({"status": "ok"})
 
     @app.get("/readyz", tags=["operation"], **_schemas.HEALTH)

@@ -1,10 +1,12 @@
 """A gateway that really listens, around a tiny network; and clients as plain as they come."""
 
+import contextlib
 import http.client
 import io
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -166,3 +168,33 @@ def until(true: Any, seconds: float = 20) -> None:
     while not true():
         assert time.monotonic() < end, "it did not become true"
         time.sleep(0.01)
+
+
+def raw(port: int, *pieces: bytes, pause: float = 0.0, wait: float = 20) -> bytes:
+    """Send pieces on a socket, and read until the other side closes or nothing comes any more."""
+    with socket.create_connection(("127.0.0.1", port), timeout=wait) as line:
+        for piece in pieces:
+            with contextlib.suppress(ConnectionError):
+                line.sendall(piece)
+            time.sleep(pause)
+        answer = b""
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            while piece := line.recv(65536):
+                answer += piece
+        return answer
+
+
+def parsed(answer: bytes) -> Answer:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return Answer(status=int(first.split()[1]), headers=headers, body=body)
+
+
+def head(length: int | str, path: str = "/v1/judge", kind: str = "image/png", more: str = "") -> bytes:
+    return f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n{more}\r\n".encode()
+
+
+def refused(answer: Answer, status: int, code: str) -> str:
+    assert (answer.status, answer.code) == (status, code), answer
+    return answer.json["error"]["message"]

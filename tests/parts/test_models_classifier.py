@@ -200,3 +200,11 @@ def test_what_is_no_batch_of_images(wrong, message):
     with pytest.raises(BoundsError) as told:
         Classifier(Network(), name="toy").check(wrong)
     assert message in str(told.value)
+
+
+def test_layers_are_remembered_for_a_bounded_number_of_sizes(monkeypatch):
+    monkeypatch.setattr("gazeshift.models._classifier.SIZES", 2)
+    classifier = Classifier(Network(), name="any size", preprocessing=Preprocessing(resize=None, crop=None))
+    shapes = [classifier.layers((side, side))[0].shape for side in (8, 9, 10, 8)]
+    assert shapes == [(4, 6, 6), (4, 7, 7), (4, 8, 8), (4, 6, 6)]
+    assert list(classifier._layers) == [(10, 10), (8, 8)]

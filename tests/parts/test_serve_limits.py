@@ -1,16 +1,13 @@
 """What the gateway refuses, over real HTTP: too large, too slow, too many, not an image, not allowed."""
 
-import contextlib
 import io
 import json
 import socket
 import struct
 import sys
-import threading
 import time
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,7 +19,7 @@ from gazeshift.serve._opening import read_token
 from gazeshift.serve._settings import ServeSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
-from _gateway import Answer, Running, form, make_detector, png, running, until
+from _gateway import Running, form, head, make_detector, parsed, png, raw, refused, running, until
 from _small_study import NETWORK, make_network
 
 TOKEN = "a-token-of-some-length"  # noqa: S105
@@ -40,31 +37,6 @@ def gateway(detector: Path) -> Iterator[Running]:
         yield made
 
 
-def raw(port: int, *pieces: bytes, pause: float = 0.0, wait: float = 20) -> bytes:
-    """Send pieces on a socket, and read until the other side closes or nothing comes any more."""
-    with socket.create_connection(("127.0.0.1", port), timeout=wait) as line:
-        for piece in pieces:
-            with contextlib.suppress(ConnectionError):
-                line.sendall(piece)
-            time.sleep(pause)
-        answer = b""
-        with contextlib.suppress(ConnectionError, TimeoutError):
-            while piece := line.recv(65536):
-                answer += piece
-        return answer
-
-
-def parsed(answer: bytes) -> Answer:
-    head, _, body = answer.partition(b"\r\n\r\n")
-    first, *lines = head.decode().split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    return Answer(status=int(first.split()[1]), headers=headers, body=body)
-
-
-def head(length: int | str, path: str = "/v1/judge", kind: str = "image/png", more: str = "") -> bytes:
-    return f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n{more}\r\n".encode()
-
-
 def bomb(width: int, height: int) -> bytes:
     """A small PNG file that claims to be large."""
     lines = zlib.compress(b"\0" * 1000)
@@ -74,11 +46,6 @@ def bomb(width: int, height: int) -> bytes:
     for name, data in chunks:
         content += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
     return content
-
-
-def refused(answer: Answer, status: int, code: str) -> str:
-    assert (answer.status, answer.code) == (status, code), answer
-    return answer.json["error"]["message"]
 
 
 def test_a_body_that_says_it_is_too_large_is_refused_before_it_is_sent(gateway: Running) -> None:
@@ -198,44 +165,6 @@ def test_too_many_connections_are_told(gateway: Running, monkeypatch: pytest.Mon
     assert answer.headers["retry-after"] == "1"
 
 
-def held(gateway: Running) -> threading.Event:
-    """Keep the model busy until the event is set."""
-    go = threading.Event()
-    gateway.state.desk.run(go.wait, 30)
-    return go
-
-
-def test_beyond_the_queue_the_answer_is_503_at_once_and_it_recovers(detector: Path) -> None:
-    with running(ServeSettings(detector=detector, queue=2, batch=2)) as gateway, ThreadPoolExecutor(4) as clients:
-        go = held(gateway)
-        waiting = [clients.submit(gateway.judge, png(seed)) for seed in range(4)]
-        until(lambda: gateway.state.waiting == 4)
-        answer = gateway.judge(png())
-        assert refused(answer, 503, "busy")
-        assert int(answer.headers["retry-after"]) >= 1
-        assert refused(gateway.ask("/readyz"), 503, "busy")
-        assert gateway.ask("/healthz").status == 200  # it lives: only new images are refused
-        assert gateway.metric("gazeshift_queue") == 4
-        go.set()
-        assert [one.result(30).status for one in waiting] == [200] * 4
-        assert gateway.judge(png()).status == 200
-        assert gateway.state.waiting == 0
-
-
-def test_what_cannot_be_answered_in_time_is_refused_at_once(detector: Path) -> None:
-    with running(ServeSettings(detector=detector, timeout=20)) as gateway, ThreadPoolExecutor(1) as clients:
-        go = held(gateway)
-        waiting = clients.submit(gateway.judge, png())
-        until(lambda: gateway.state.waiting == 1)
-        gateway.state.desk.seconds_per_job = 30.0
-        answer = gateway.judge(png())
-        assert refused(answer, 503, "busy")
-        assert answer.headers["retry-after"] == "15"
-        go.set()
-        assert waiting.result(30).status == 200
-        assert gateway.judge(png()).status == 200
-
-
 def test_a_model_of_any_size_takes_images_as_they_are_and_refuses_what_it_cannot(tmp_path: Path) -> None:
     file = tmp_path / "any_size.py"
     network = NETWORK.replace("    input_size = 32\n", "").replace("padding=1, stride=2", "padding=0, dilation=9")
@@ -250,38 +179,6 @@ def test_a_model_of_any_size_takes_images_as_they_are_and_refuses_what_it_cannot
         for path in ("/v1/judge", "/v1/judge?maps=first", "/v1/look"):
             small = gateway.ask(path, png(width=10, height=12), Content_Type="image/png")
             assert "10 x 12" in refused(small, 422, "unsuitable_image")
-
-
-def test_a_model_that_stopped_is_no_health(detector: Path) -> None:
-    with running(ServeSettings(detector=detector)) as gateway:
-        assert gateway.ask("/healthz").status == 200
-        assert gateway.state.desk.close(5)
-        assert refused(gateway.ask("/healthz"), 503, "broken")
-
-
-def test_a_request_whose_client_left_is_dropped_before_it_costs(gateway: Running) -> None:
-    go, before = held(gateway), gateway.metric("gazeshift_verdicts_total")
-    line = socket.create_connection(("127.0.0.1", gateway.port))
-    line.sendall(head(len(png())) + png())
-    until(lambda: gateway.state.waiting == 1)
-    line.close()
-    until(lambda: gateway.state.waiting == 0)
-    go.set()
-    assert gateway.judge(png()).status == 200
-    assert gateway.metric("gazeshift_verdicts_total") == before + 1
-    assert 'status="499"' in gateway.ask("/metrics").body.decode()
-
-
-def test_a_request_whose_time_is_up_is_told_and_dropped(detector: Path) -> None:
-    with running(ServeSettings(detector=detector, timeout=0.5)) as gateway:
-        go, images = held(gateway), gateway.metric("gazeshift_batch_size_sum")
-        answer = gateway.judge(png())
-        assert refused(answer, 504, "timed_out")
-        go.set()
-        slow = parsed(raw(gateway.port, head(len(png())) + png()[:100]))
-        assert refused(slow, 408, "timed_out")
-        until(lambda: gateway.judge(png()).status == 200)
-        assert gateway.metric("gazeshift_batch_size_sum") <= images + 2  # the held call and the last image, no other
 
 
 def test_half_a_body_leaves_nothing_behind(gateway: Running) -> None:

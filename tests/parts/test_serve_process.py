@@ -121,6 +121,15 @@ def test_what_is_wrong_is_told_in_one_sentence(
             assert said.count("\n") == 1
 
 
+def test_a_missing_package_is_named() -> None:
+    code = "import sys; sys.modules['uvicorn'] = None; from gazeshift import cli; cli.main(['serve'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "gazeshift: gazeshift serve needs uvicorn, which is not installed: pip install 'gazeshift[serve]'\n"
+    )
+
+
 def test_an_open_address_without_a_token_is_warned_of(detector: Path) -> None:
     with started("--detector", str(detector), "--host", "0.0.0.0") as gateway:  # noqa: S104
         assert gateway.process is not None

@@ -15,7 +15,7 @@ from bench._gateways import Served
 from bench._hostile_requests import Blow, Outcome, strike
 from bench.hostile import attacked, steady
 
-COUNT = 300
+COUNT = 250
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +26,13 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads a process's memory as Linux tells it")
 def test_no_500_no_hang_no_growth(detector: Path) -> None:
-    with started("--detector", str(detector), "--timeout", "2") as gateway:
+    with started("--detector", str(detector), "--timeout", "6") as gateway:
         assert gateway.process is not None
         outcomes, memory = attacked(Served(port=gateway.port, process=gateway.process), COUNT, seed=1)
         honest = gateway.judge(png())
         assert gateway.metric("gazeshift_queue") == 0
     assert [one for one in outcomes if one.fault] == []
-    assert len(outcomes) >= COUNT - 10
+    assert len(outcomes) >= COUNT
     assert {200, 400, 415, 422} <= {one.status for one in outcomes}
     assert steady(memory), memory
     assert honest.status == 200

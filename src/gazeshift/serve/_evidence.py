@@ -8,6 +8,7 @@ from gazeshift import __version__, pictures
 from gazeshift.report._charts import bars
 from gazeshift.report._document import Document, Gallery, Item, Picture, Section, Table, number, share
 from gazeshift.report._findings import cam_name
+from gazeshift.serve._answers import public
 from gazeshift.serve._intake import Picture as Upload
 from gazeshift.serve._seeing import CAMS, REFERENCE, Seen
 from gazeshift.serve._state import State
@@ -23,12 +24,12 @@ def document(state: State, seen: Seen, upload: Upload, title: str) -> Document:
     sides = {name: told_side(seen.targets, seen.verdict, at) for at, name in enumerate(names)}
     attack = told_attack(seen.attempt, seen.attacked) if seen.attempt and seen.attacked else None
     return Document(
-        title=f"What {state.classifier.name} saw in {title}",
+        title=f"What {public(state.classifier)} saw in {title}",
         paper="Evidence of a single image, saved from the explorer.",
         facts=[
             ("Image", f"{upload.form}, {upload.size[0]} x {upload.size[1]} pixels"),
             ("SHA-256 of the file", upload.sha256),
-            ("Model", state.classifier.name),
+            ("Model", public(state.classifier)),
             ("Detector", f"{state.deployed.name}, at most {share(state.deployed.false_alarms, 1)} false alarms"),
         ],
         findings=list(_findings(sides, attack)),

@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from gazeshift.report._paper import page
-from gazeshift.serve._answers import number
+from gazeshift.serve._answers import number, public
 from gazeshift.serve._errors import busy
 from gazeshift.serve._evidence import document
 from gazeshift.serve._page import LIVE, add_page, opening
@@ -119,9 +119,9 @@ def _see(state: State, image: Any, wish: Wish) -> Seen:
 def _opening(state: State) -> dict[str, Any]:
     deployed = state.deployed
     return opening(
-        f"{state.classifier.name}, judged by {deployed.name}: at most {100 * deployed.false_alarms:.3g} % of clean "
+        f"{public(state.classifier)}, judged by {deployed.name}: at most {100 * deployed.false_alarms:.3g} % of clean "
         "images are called attacks",
-        model=state.classifier.name,
+        model=public(state.classifier),
         detector=deployed.name,
         threshold=number(deployed.threshold),
         false_alarms=number(deployed.false_alarms),

@@ -62,7 +62,7 @@ def told(folder: Path) -> list[str]:
     ]
 
 
-def scored(images: list[Path], folder: Path | None, *, as_json: bool, maps: Path | None, **rest: Any) -> list[str]:
+def scored(images: list[str], folder: Path | None, *, as_json: bool, maps: Path | None, **rest: Any) -> list[str]:
     """One line for each image, in text or JSON.
 
     Raises:
@@ -85,7 +85,7 @@ def scored(images: list[Path], folder: Path | None, *, as_json: bool, maps: Path
     return [json.dumps(entry) if as_json else _sentence(entry) for entry in entries]
 
 
-def checked(images: Path, folder: Path | None, *, limit: int | None, **rest: Any) -> tuple[list[str], bool]:
+def checked(images: str, folder: Path | None, *, limit: int | None, **rest: Any) -> tuple[list[str], bool]:
     """Whether so many alarms, and such scores, are to be expected from the images that the promise rests on."""
     source = open_source(images)
     asked = _asked(source if limit is None else source.take(limit, rest["seed"] or 0), folder, **rest)

@@ -22,7 +22,7 @@ PAGE, MARK = "index.html", ".gazeshift-look"
 
 
 def look_at(
-    images: list[Path],
+    images: list[str],
     out: Path,
     *,
     layers: str,

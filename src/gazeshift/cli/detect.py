@@ -79,7 +79,7 @@ def calibrate(
 
 @app.command
 def score(
-    images: Annotated[list[Path], Parameter(required=True)],
+    images: Annotated[list[str], Parameter(required=True)],
     /,
     *,
     detector: Path | None = None,
@@ -96,7 +96,7 @@ def score(
     Example: gazeshift detect score suspect.png --json
 
     Args:
-        images: files, or folders of images.
+        images: files, or a folder of images; here, or at an address (s3://, gs://, https://, hf://).
         detector: folder of a detector; none: the one that ships for the model.
         json: one JSON object for each image in place of text.
         maps: folder for pictures of the layers that moved most: the image's map, the view's, and where they differ.
@@ -127,7 +127,7 @@ def score(
 
 @app.command
 def check(
-    images: Path,
+    images: str,
     /,
     *,
     detector: Path | None = None,
@@ -143,7 +143,7 @@ def check(
     Example: gazeshift detect check todays-photos/ --detector detector
 
     Args:
-        images: folder of clean images.
+        images: folder of clean images, here or at an address.
         detector: folder of a detector; none: the one that ships for the model.
         limit: use this many images, drawn with the seed.
         model: the model, if the detector's own name does not lead to it any more.

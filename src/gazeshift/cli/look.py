@@ -9,7 +9,7 @@ from gazeshift.cli._progress import progress_shown
 
 
 def look(
-    images: Annotated[list[Path], Parameter(required=True)],
+    images: Annotated[list[str], Parameter(required=True)],
     /,
     *,
     model: str = "efficientnet_lite0",
@@ -26,7 +26,7 @@ def look(
     Examples: gazeshift look cat.jpg dog.png; gazeshift look photos/ --layers blocks --cams grad_cam,layer_cam
 
     Args:
-        images: files, or folders of images.
+        images: files, or a folder of images; here, or at an address (s3://, gs://, https://, hf://).
         model: see `gazeshift list models`.
         layers: convs, blocks, trunk, names, aliases or globs, with commas.
         cams: see `gazeshift list cams`, with commas.

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from gazeshift.data._decode import printable, read_file
 from gazeshift.data._files import display_name, list_folder
 from gazeshift.data._open import demo_images, open_source
+from gazeshift.data._remote import AnyFile, Remote, place_of
 from gazeshift.data._source import ImageSource, assemble
 from gazeshift.data._vggface2 import aligner, identity_names, is_vggface2, read_faces
 from gazeshift.errors import DataError
@@ -42,7 +43,7 @@ class Collection:
     aligned: ImageSource | None = None
 
 
-def open_collection(path: Path | None, *, labels: Path | None = None, names: Any = None) -> Collection:
+def open_collection(path: Path | str | None, *, labels: Path | str | None = None, names: Any = None) -> Collection:
     """Labelled pictures in one of these forms; nothing is decoded yet.
 
     * A folder of class folders, or one with the folders ``train``, ``val`` and ``test`` that hold class folders of
@@ -61,8 +62,8 @@ def open_collection(path: Path | None, *, labels: Path | None = None, names: Any
     """
     if path is None:
         return _demo_views(names or {})
-    root = Path(path).expanduser()
-    if labels is not None or not root.is_dir():
+    root = place_of(path)
+    if labels is not None or isinstance(root, Remote) or not root.is_dir():
         return _dense(open_source(path, labels=labels, **(names or {})), names or {})
     listing = list_folder(root)
     if not listing.images or listing.flat or any((root / own).is_file() for own in ("labels.csv", "val.txt")):
@@ -130,7 +131,7 @@ def _known(names: dict[str, Any]) -> tuple[Sequence[str], list[str]]:
     return names.get("wnids", ()), [name.split(",")[0] for name in names.get("class_names", ())]
 
 
-def _folders(root: Path, images: dict[str, Path], known: dict[str, str]) -> Collection:
+def _folders(root: Path, images: dict[str, AnyFile], known: dict[str, str]) -> Collection:
     """Class folders; those named by WordNet ids get the names that a model knows."""
     folder = _class_folder(list(images))
     folders = sorted({folder(own) for own in images})
@@ -148,7 +149,7 @@ def _class_folder(ids: list[str]) -> Callable[[str], str]:
     return lambda own: own.split("/")[at]
 
 
-def _faces(root: Path, images: dict[str, Path]) -> Collection:
+def _faces(root: Path, images: dict[str, AnyFile]) -> Collection:
     found = _folders(root, images, {})
     called, faces = identity_names(root), read_faces(root)
     found = replace(found, names=tuple(called.get(own, own) for own in found.names))

@@ -4,8 +4,10 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Any
 
 from gazeshift.data._decode import SUFFIXES, printable
+from gazeshift.data._remote import AnyFile, Remote, remote_ids
 from gazeshift.errors import DataError
 
 
@@ -14,13 +16,13 @@ class Listing:
     """Files below a folder.
 
     Args:
-        images: id to path; an id is the path below the folder, with ``/``.
-        tables: id to path, of Parquet files.
+        images: id to path or address; an id is the path below the folder, with ``/``.
+        tables: id to path or address, of Parquet files.
         others: number of other and hidden files.
     """
 
-    images: dict[str, Path]
-    tables: dict[str, Path]
+    images: dict[str, Any]
+    tables: dict[str, Any]
     others: int
 
     @property
@@ -34,29 +36,49 @@ class Listing:
         return sorted({own.split("/", 1)[0] for own in self.images if "/" in own})
 
 
-def list_folder(root: Path) -> Listing:
+def list_folder(root: AnyFile) -> Listing:
     """Everything below the folder. Links are followed, each real folder once; hidden folders are left alone."""
-    images, tables, others = {}, {}, 0
-    for path in _walk(root):
-        suffix, hidden = path.suffix.lower(), path.name.startswith(".")
+    images: dict[str, AnyFile] = {}
+    tables: dict[str, AnyFile] = {}
+    others = 0
+    for own, place in _below(root):
+        suffix, hidden = place.suffix.lower(), place.name.startswith(".")
         if suffix in SUFFIXES and not hidden:
-            images[_id(path, root)] = path
+            images[own] = place
         elif suffix == ".parquet" and not hidden:
-            tables[_id(path, root)] = path
+            tables[own] = place
         else:
             others += 1
     return Listing(images=images, tables=tables, others=others)
 
 
-def file_ids(paths: Sequence[Path]) -> dict[str, Path]:
-    """Ids of single files: their paths below the folder that they share."""
+def file_ids(places: Sequence[AnyFile]) -> dict[str, AnyFile]:
+    """Ids of single files: their paths below the folder that they share.
+
+    Raises:
+        DataError: some lie here, and some at addresses.
+    """
+    paths = [place for place in places if isinstance(place, Path)]
+    remote = [place for place in places if isinstance(place, Remote)]
+    if paths and remote:
+        raise DataError(
+            f"a list of files holds {printable(str(paths[0]))} and {remote[0].name} from elsewhere. Part it."
+        )
+    if remote:
+        return {**remote_ids(remote)}
     root = Path(os.path.commonpath([path.absolute().parent for path in paths]))
     return {_id(path.absolute(), root): path for path in paths}
 
 
-def display_name(path: Path) -> str:
+def display_name(path: AnyFile) -> str:
     """The folder's own name, also of ``.`` and ``..``."""
+    if isinstance(path, Remote):
+        return path.name
     return _text(path.name if path.name not in {"", ".."} else path.resolve().name or str(path))
+
+
+def _below(root: AnyFile) -> Iterable[tuple[str, AnyFile]]:
+    return root.below() if isinstance(root, Remote) else ((_id(path, root), path) for path in _walk(root))
 
 
 def _walk(root: Path) -> Iterable[Path]:

@@ -8,10 +8,10 @@ import io
 import posixpath
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from gazeshift.data._classes import Classes, named
 from gazeshift.data._decode import printable
+from gazeshift.data._remote import AnyFile
 from gazeshift.errors import DataError
 from gazeshift.records import Skipped
 
@@ -45,7 +45,7 @@ class LabelTable:
     repeated: int
 
 
-def read_labels(path: Path, classes: Classes) -> LabelTable:
+def read_labels(path: AnyFile, classes: Classes) -> LabelTable:
     """The table, with every label turned into a class of the model.
 
     Raises:
@@ -89,7 +89,7 @@ def match(
     return labels, () if chosen else tuple(absent)
 
 
-def _text(path: Path) -> str:
+def _text(path: AnyFile) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as cause:

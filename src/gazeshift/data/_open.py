@@ -5,11 +5,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import quote
 
 from gazeshift.data._classes import Classes, folder_classes, named
 from gazeshift.data._decode import SUFFIXES, printable, read_file
 from gazeshift.data._files import Listing, display_name, file_ids, list_folder
 from gazeshift.data._labels import match, read_labels
+from gazeshift.data._remote import WEB, AnyFile, Remote, place_of, read_place
 from gazeshift.data._source import ImageSource, assemble
 from gazeshift.errors import DataError, MissingPackageError
 
@@ -35,11 +37,13 @@ def open_source(
     * A folder of class folders named by WordNet id or by class name (case does not matter; spaces, ``_`` and ``-``
       are the same; one synonym of "tench, Tinca tinca" is enough). Names that are numbers count as class indices
       only if all of them are numbers in range and they are no names. The order of folders never counts.
+    * Any of these at an address: ``s3://``, ``gs://``, ``https://``, ``hf://`` (extra ``remote``). Files are fetched
+      when they are asked for. A web server that lists no folder needs a table of labels that names the images.
     * A Parquet file, or a folder of them, in the Hugging Face image layout. Labels go by the table's own class names
       where it and the model have some and they differ.
 
     Args:
-        path: file, files or folder.
+        path: file, files or folder, here or at an address.
         labels: CSV with the columns file and label (and perhaps wnid, which must then agree), or a ``.txt`` of
             "name label" lines. A label is a class index, a WordNet id or a class name. Files are named as below
             the folder.
@@ -52,7 +56,7 @@ def open_source(
         DataError: nothing there, no image, or labels that do not fit the model or the images.
     """
     classes = Classes(names=tuple(class_names), wnids=tuple(wnids))
-    table = None if labels is None else Path(labels).expanduser()
+    table = None if labels is None else place_of(labels)
     source = _open(path, table, classes)
     if not source.ids:
         raise DataError(f"{printable(source.name)} holds no image that can be used. {' '.join(source.notes)}".strip())
@@ -77,12 +81,35 @@ def demo_images() -> ImageSource:
     return assemble(name="foolbox demo", kind="demo", places=places, labels=labels, fetch=read_file)
 
 
-def _open(path: AnyPath | Sequence[AnyPath], table: Path | None, classes: Classes) -> ImageSource:
+def _open(path: AnyPath | Sequence[AnyPath], table: AnyFile | None, classes: Classes) -> ImageSource:
     if not isinstance(path, str | os.PathLike):
-        return _open_files([Path(one).expanduser() for one in path], table, classes)
-    root = Path(path).expanduser()
+        return _open_files([place_of(one) for one in path], table, classes)
+    root = place_of(path)
+    if isinstance(root, Remote):
+        is_file = root.suffix.lower() in SUFFIXES | {".parquet"}
+        return _open_files([root], table, classes) if is_file else _open_remote(root, table, classes)
     _check_there(root)
     return _open_folder(root, table, classes) if root.is_dir() else _open_files([root], table, classes)
+
+
+def _open_remote(root: Remote, table: AnyFile | None, classes: Classes) -> ImageSource:
+    """A folder at an address; of a web server that lists nothing, the files that its table of labels names."""
+    if root.scheme not in WEB:
+        return _open_folder(root, table, classes)
+    try:
+        listing = list_folder(root)
+        if not listing.images and not listing.tables:
+            raise _no_images(root, listing)
+    except DataError:
+        table = table or _own_table(root)
+        if table is None:
+            raise
+    else:
+        return _open_folder(root, table, classes, listing=listing)
+    said = read_labels(table, classes)
+    places: dict[str, AnyFile] = {own: root / quote(own) for own in said.labels}
+    note = "The server lists no files: those that the labels name were taken."
+    return _with_table(places, display_name(root), "folder", table, classes, notes=[note])
 
 
 def _check_there(path: Path) -> None:
@@ -93,10 +120,12 @@ def _check_there(path: Path) -> None:
         raise DataError(f"no images at {printable(str(path))}: {reason}. Check the path.") from cause
 
 
-def _open_files(paths: Sequence[Path], table: Path | None, classes: Classes) -> ImageSource:
+def _open_files(paths: Sequence[AnyFile], table: AnyFile | None, classes: Classes) -> ImageSource:
     if not paths:
         raise DataError("the list of image files is empty. Give at least one file.")
     for path in paths:
+        if isinstance(path, Remote):
+            continue  # whether it is there turns out when it is fetched
         _check_there(path)
         if path.is_dir():
             raise DataError(f"{printable(str(path))} is a folder in a list of files. Open a folder by itself.")
@@ -108,8 +137,14 @@ def _open_files(paths: Sequence[Path], table: Path | None, classes: Classes) -> 
     return _with_table(places, name, "files", table, classes, notes=notes)
 
 
-def _open_folder(root: Path, table: Path | None, classes: Classes, outer: Path | None = None) -> ImageSource:
-    listing = list_folder(root)
+def _open_folder(
+    root: AnyFile,
+    table: AnyFile | None,
+    classes: Classes,
+    outer: AnyFile | None = None,
+    listing: Listing | None = None,
+) -> ImageSource:
+    listing = listing or list_folder(root)
     if not listing.images and listing.tables:
         return _open_parquet(listing.tables, display_name(root), table, classes)
     if not listing.images:
@@ -128,21 +163,21 @@ def _open_folder(root: Path, table: Path | None, classes: Classes, outer: Path |
     return _with_table(listing.images, name, "folder", table, classes, notes=_ignored(listing.others - own))
 
 
-def _open_wrapped(root: Path, listing: Listing, table: Path | None, classes: Classes) -> ImageSource:
+def _open_wrapped(root: AnyFile, listing: Listing, table: AnyFile | None, classes: Classes) -> ImageSource:
     inner = _open_folder(root / "images", table, classes, outer=root)
     beside = [folder for folder in listing.folders if folder != "images"]
     notes = [f"Images beside the folder images were ignored: {named(beside)}."] if beside else []
     return replace(inner, notes=(*inner.notes, *notes))
 
 
-def _is_wrapped(root: Path, listing: Listing) -> bool:
+def _is_wrapped(root: AnyFile, listing: Listing) -> bool:
     """Whether the images are those in the sub-folder ``images``, described by a table beside it."""
     if listing.flat or "images" not in listing.folders:
         return False
     return listing.folders == ["images"] or _own_table(root) is not None
 
 
-def _own_table(root: Path) -> Path | None:
+def _own_table(root: AnyFile) -> AnyFile | None:
     return next((root / name for name in OWN_LABELS if (root / name).is_file()), None)
 
 
@@ -150,7 +185,7 @@ def _ignored(count: int) -> list[str]:
     return [f"Other files ignored: {count}."] if count else []
 
 
-def _no_images(root: Path, listing: Listing) -> DataError:
+def _no_images(root: AnyFile, listing: Listing) -> DataError:
     known = " ".join(sorted(SUFFIXES))
     return DataError(
         f"no images in the folder {printable(str(root))} (other files in it: {listing.others}). "
@@ -158,7 +193,7 @@ def _no_images(root: Path, listing: Listing) -> DataError:
     )
 
 
-def _open_class_folders(root: Path, listing: Listing, classes: Classes) -> ImageSource:
+def _open_class_folders(root: AnyFile, listing: Listing, classes: Classes) -> ImageSource:
     meant = folder_classes(listing.folders, classes)
     labels = {own: meant[own.split("/", 1)[0]] for own in listing.images}
     return assemble(
@@ -166,12 +201,12 @@ def _open_class_folders(root: Path, listing: Listing, classes: Classes) -> Image
         kind="class_folders",
         places=listing.images,
         labels=labels,
-        fetch=read_file,
+        fetch=read_place,
         notes=_ignored(listing.others),
     )
 
 
-def _open_parquet(files: dict[str, Path], name: str, table: Path | None, classes: Classes) -> ImageSource:
+def _open_parquet(files: dict[str, AnyFile], name: str, table: AnyFile | None, classes: Classes) -> ImageSource:
     from gazeshift.data._parquet import parquet_source
 
     if table is not None:
@@ -180,12 +215,12 @@ def _open_parquet(files: dict[str, Path], name: str, table: Path | None, classes
 
 
 def _with_table(
-    places: dict[str, Path], name: str, kind: str, table: Path | None, classes: Classes, *, notes: Iterable[str]
+    places: dict[str, AnyFile], name: str, kind: str, table: AnyFile | None, classes: Classes, *, notes: Iterable[str]
 ) -> ImageSource:
     """Image files with the labels of a table, if there is one."""
     if table is None:
-        return assemble(name=name, kind=kind, places=places, labels=None, fetch=read_file, notes=notes)
+        return assemble(name=name, kind=kind, places=places, labels=None, fetch=read_place, notes=notes)
     said = read_labels(table, classes)
     labels, absent = match(said, places.keys(), prefix="images/", chosen=kind == "files")
     notes = [*notes, f"Repeated rows of {said.name} ignored: {said.repeated}."] if said.repeated else notes
-    return assemble(name=name, kind=kind, places=places, labels=labels, fetch=read_file, skipped=absent, notes=notes)
+    return assemble(name=name, kind=kind, places=places, labels=labels, fetch=read_place, skipped=absent, notes=notes)

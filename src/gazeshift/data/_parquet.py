@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 
 from gazeshift.data._classes import Classes
 from gazeshift.data._decode import printable
+from gazeshift.data._remote import AnyFile, opened
 from gazeshift.data._source import ImageSource, assemble
 from gazeshift.errors import DataError, ImageError
 
@@ -37,7 +37,7 @@ class Columns:
     names: tuple[str, ...]
 
 
-def parquet_source(files: Mapping[str, Path], *, name: str, classes: Classes) -> ImageSource:
+def parquet_source(files: Mapping[str, AnyFile], *, name: str, classes: Classes) -> ImageSource:
     """Rows of Parquet files. Ids are row numbers, after the file's name if there are several files.
 
     The images are in the column ``image`` (binary, or a struct with ``bytes``), the labels, if any, in ``label``; or
@@ -86,14 +86,14 @@ class Rows:
         return content
 
     def _read(self, file: str, group: int) -> Any:
-        with pq.ParquetFile(file) as table:
+        with pq.ParquetFile(opened(file)) as table:
             return table.read_row_group(group, columns=[self._column]).column(self._column)
 
 
-def _scan(path: Path) -> tuple[Columns, list[Place], list[Any]]:
+def _scan(path: AnyFile) -> tuple[Columns, list[Place], list[Any]]:
     """Columns, the place of every row, and the labels; the images are not read."""
     try:
-        with pq.ParquetFile(path) as table:
+        with pq.ParquetFile(opened(str(path))) as table:
             columns = _columns(table.schema_arrow, path.name)
             sizes = [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
             read = table.read(columns=[columns.label]).column(0).to_pylist() if columns.label else None

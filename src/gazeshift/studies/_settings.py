@@ -45,6 +45,12 @@ def written(text: str) -> Any:
     return text
 
 
+def read_place(given: Any) -> Any:
+    """A path, or an address as it is: a `Path` would lose one of its slashes."""
+    return Path(given) if isinstance(given, str) and "://" not in given else given
+
+
+Place = Annotated[Path | str, BeforeValidator(read_place)]
 Number = Annotated[float, BeforeValidator(read_number)]
 Numbers = Annotated[tuple[Number, ...], BeforeValidator(read_numbers)]
 Names = Annotated[tuple[str, ...], BeforeValidator(read_list)]
@@ -56,8 +62,10 @@ class StudySettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    images: Path | None = Field(None, description="Folder, files or Parquet to look at; none: the 20 demo images.")
-    labels: Path | None = Field(None, description="CSV with columns file,label, or ImageNet's val.txt.")
+    images: Place | None = Field(
+        None, description="Folder, file, Parquet, or an address (s3://, gs://, https://, hf://); none: 20 demo images."
+    )
+    labels: Place | None = Field(None, description="CSV with columns file,label, or ImageNet's val.txt.")
     limit: int | None = Field(None, ge=1, description="Use this many images, drawn with the seed.")
     model: str = Field("efficientnet_lite0", description="See `gazeshift list models`.")
     weights: str | None = Field(None, description=".safetensors or tensors-only .pt file; `random` for none.")

@@ -1,7 +1,8 @@
 """The explorer over a finished study: its page, and the tables behind it."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,13 @@ def create_study_app(
     """
     manifest = manifest_of(folder)
     tables = open_tables(folder, manifest)
-    app = FastAPI(title="gazeshift", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @asynccontextmanager
+    async def closing(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        tables.store.close()
+
+    app = FastAPI(title="gazeshift", docs_url=None, redoc_url=None, openapi_url=None, lifespan=closing)
     _add_errors(app)
     _add_own_errors(app, hosts)
     add_page(app, STUDY)

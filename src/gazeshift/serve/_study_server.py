@@ -5,9 +5,7 @@ import sys
 import warnings
 from pathlib import Path
 
-import uvicorn
-
-from gazeshift.serve._server import bound, config_of
+from gazeshift.serve._server import Server, bound, config_of
 from gazeshift.serve._settings import ServeSettings
 from gazeshift.serve._study_explorer import create_study_app
 
@@ -29,4 +27,4 @@ def explore_study(folder: Path, *, host: str, port: int, model: str | None, weig
         warnings.warn(f"{host} is open to other machines: anyone may look at this study and its images.", stacklevel=2)
     name = f"[{host}]" if ":" in host else host
     print(f"The study in {folder} is open at http://{name}:{sock.getsockname()[1]} (Ctrl-C closes it)", flush=True)  # noqa: T201
-    uvicorn.Server(config_of(settings, app)).run(sockets=[sock])
+    Server(config_of(settings, app)).run(sockets=[sock])

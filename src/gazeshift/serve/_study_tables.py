@@ -138,6 +138,10 @@ class Store:
         if not self.images:
             raise DataError(f"the tables in {folder} have no rows. {REPAIR}")
 
+    def close(self) -> None:
+        """Let go of the tables."""
+        self.connection.close()
+
     def ask(self, query: str, **values: Any) -> list[dict[str, Any]]:
         """Rows of a query with bound values.
 

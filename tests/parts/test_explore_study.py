@@ -1,0 +1,318 @@
+"""The explorer of a finished study: what it lists is what the tables hold, and maps drawn anew are the study's own."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import uvicorn
+
+from gazeshift import cli
+from gazeshift.errors import DataError
+from gazeshift.serve._server import bound, config_of
+from gazeshift.serve._settings import ServeSettings
+from gazeshift.serve._study_deviation import DeviationTables
+from gazeshift.serve._study_explorer import create_study_app
+from gazeshift.serve._study_pictures import Again
+from gazeshift.serve._study_scorecard import ScorecardTables
+from gazeshift.serve._study_tables import Page
+from gazeshift.studies.deviation import Deviation
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _gateway import Running
+from _scorecard_study import write as write_scorecard
+from _small_study import make_images, make_network
+from _synthetic_study import HOSTILE, write_study
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_study(tmp_path_factory.mktemp("study"), images=12, layers=5)
+
+
+@pytest.fixture(scope="module")
+def tables(folder: Path) -> Iterator[DeviationTables]:
+    made = DeviationTables(folder)
+    yield made
+    made.store.close()
+
+
+@pytest.fixture(scope="module")
+def scorecard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_scorecard(tmp_path_factory.mktemp("scorecard") / "study")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A real study of a tiny network, and that network's name."""
+    home = tmp_path_factory.mktemp("finished")
+    model = make_network(home)
+    settings = Deviation(
+        images=make_images(home / "photos", 5),
+        model=model,
+        attack=("fgsm", "pgd:steps=3"),
+        epsilon=16 / 255,
+        strengths=(0.5, 1.0),
+        cams=("grad_cam", "layer_cam"),
+        gallery=1,
+        batch_size=2,
+        device="cpu",
+        seed=3,
+    )
+    return settings.run(home / "study"), model
+
+
+def serve(app) -> Iterator[Running]:
+    settings = ServeSettings(port=0)
+    sock = bound(settings)
+    server = uvicorn.Server(config_of(settings, app))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
+    thread.start()
+    try:
+        yield Running(port=sock.getsockname()[1])
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        sock.close()
+
+
+@pytest.fixture(scope="module")
+def opened(finished: tuple[Path, str]) -> Iterator[Running]:
+    yield from serve(create_study_app(finished[0], model=finished[1], hosts=("127.0.0.1", "localhost")))
+
+
+def rows_of(folder: Path, **wanted: object) -> list[dict]:
+    return [row for row in pq.read_table(folder / "rows.parquet").to_pylist() if wanted.items() <= row.items()]
+
+
+def test_the_list_has_the_mean_similarity_of_every_image_sorted(folder: Path, tables: DeviationTables) -> None:
+    chosen = {"attack": "pgd", "strength": "2", "kind": "attacked", "target": "reference", "cam": "layer_cam"}
+    found = tables.listed(Page(chosen=chosen, sort="similarity"))
+    rows = rows_of(folder, attack="pgd", strength=2.0, kind="attacked", target="reference", cam="layer_cam")
+    wanted: dict[str, list[float]] = {}
+    for row in rows:
+        if row["blank"] == 0 and not np.isnan(row["cosine"]):
+            wanted.setdefault(row["image"], []).append(row["cosine"])
+    means = {name: float(np.mean(values)) for name, values in wanted.items()}
+    assert found["total"] == len(found["rows"]) == 12
+    assert [row["image"] for row in found["rows"]] == sorted(means, key=means.get)
+    for row in found["rows"]:
+        assert row["similarity"] == pytest.approx(means[row["image"]], abs=1e-5)
+        assert row["undefined"] == (row["image"] == HOSTILE), "a map that is undefined is left out and counted"
+
+
+def test_one_layer_and_the_other_way_round(folder: Path, tables: DeviationTables) -> None:
+    chosen = {"attack": "fgsm", "strength": "0.25", "kind": "noise", "layer": "blocks.1"}
+    found = tables.listed(Page(chosen=chosen, sort="similarity", reverse=True))
+    rows = rows_of(
+        folder, attack="fgsm", strength=0.25, kind="noise", layer="blocks.1", cam="grad_cam", target="predicted"
+    )
+    wanted = sorted(rows, key=lambda row: -row["cosine"])
+    assert [row["image"] for row in found["rows"]] == [row["image"] for row in wanted]
+
+
+@pytest.mark.parametrize("outcome", ["fooled", "held", "wrong", "switched"])
+def test_outcomes_are_those_of_the_table(folder: Path, tables: DeviationTables, outcome: str) -> None:
+    def meets(row: dict) -> bool:
+        return {
+            "fooled": row["success"],
+            "held": row["clean_correct"] and not row["success"],
+            "wrong": not row["clean_correct"],
+            "switched": row["switched"],
+        }[outcome]
+
+    found = tables.listed(Page(chosen={"attack": "pgd", "strength": "1", "kind": "attacked", "outcome": outcome}))
+    images = pq.read_table(folder / "images.parquet").to_pylist()
+    condition = {"attack": "pgd", "strength": 1.0, "kind": "attacked"}
+    wanted = {row["image"] for row in images if condition.items() <= row.items() and meets(row)}
+    assert {row["image"] for row in found["rows"]} == wanted
+    assert found["total"] == len(wanted)
+
+
+def test_pages_follow_each_other_and_names_can_be_searched(tables: DeviationTables) -> None:
+    whole = [row["image"] for row in tables.listed(Page(sort="image"))["rows"]]
+    pieces = [tables.listed(Page(sort="image", start=start, size=5)) for start in (0, 5, 10)]
+    assert [row["image"] for piece in pieces for row in piece["rows"]] == whole
+    assert {piece["total"] for piece in pieces} == {12}
+    found = tables.listed(Page(search="ANIMALS/000"))
+    assert found["total"] == 9
+    for hostile in ("' OR 1=1 --", "%", "{0}", '"; DROP VIEW study_rows; --', "$attack"):
+        assert tables.listed(Page(search=hostile)) == {"total": 0, "rows": []}
+
+
+def test_an_image_has_all_its_similarities(folder: Path, tables: DeviationTables) -> None:
+    found = tables.image("animals/0003.jpg")
+    assert len(found["conditions"]) == 2 * 5 * 2
+    rows = rows_of(folder, image="animals/0003.jpg", attack="pgd", strength=1.0, kind="noise", target="predicted")
+    wanted = [row["cosine"] for row in rows if row["cam"] == "grad_cam"]
+    assert found["moved"]["pgd|1|noise|predicted|grad_cam"] == pytest.approx(wanted, abs=1e-5)
+    assert len(found["moved"]) == 2 * 5 * 2 * 2 * 2
+    assert None in tables.image(HOSTILE)["moved"]["pgd|1|attacked|predicted|layer_cam"], "undefined is not 0"
+    json.dumps(found, allow_nan=False)
+
+
+def test_kept_pictures_and_maps_come_from_the_study(folder: Path, tables: DeviationTables) -> None:
+    assert tables.pictured() == {HOSTILE, "animals/0001.jpg"}
+    kept = tables.kept("animals/0001.jpg", "pgd", 1.0)
+    assert set(kept) == {"clean", "attacked", "noise", "perturbation"}
+    assert set(kept["attacked"]["maps"]["predicted"]) == {"grad_cam", "layer_cam"}
+    assert len(kept["attacked"]["maps"]["predicted"]["grad_cam"]) == 5
+    assert set(tables.kept("animals/0001.jpg", "pgd", 2.0)) == {"clean"}, "kept at one strength only"
+    assert tables.kept("animals/0005.jpg", "pgd", 1.0) == {}
+
+
+def test_maps_drawn_anew_are_those_of_the_study(finished: tuple[Path, str], opened: Running) -> None:
+    study, _ = finished
+    drawn = opened.ask("/explorer/study/images/4/maps?attack=fgsm&strength=1&anew=true").json["sides"]
+    again = opened.ask("/explorer/study/images/4/maps?attack=fgsm&strength=1&anew=true").json["sides"]
+    assert drawn == again
+    kept = opened.ask("/explorer/study/images/0/maps?attack=fgsm&strength=1").json["sides"]
+    anew = opened.ask("/explorer/study/images/0/maps?attack=fgsm&strength=1&anew=true").json["sides"]
+    assert set(kept) == {"clean", "attacked", "noise", "perturbation"}
+    for kind in ("clean", "attacked", "noise"):
+        assert kept[kind]["maps"]["predicted"] == anew[kind]["maps"]["predicted"], kind
+    images = pq.read_table(study / "images.parquet").to_pylist()
+    wanted = {"image": "004.png", "attack": "fgsm", "strength": 1.0}
+    for row in (row for row in images if wanted.items() <= row.items()):
+        best = drawn[row["kind"]]["answers"][0]
+        assert best["class"] == row["changed_class"]
+        assert best["confidence"] == pytest.approx(row["changed_confidence"], abs=1e-4)
+
+
+def test_pictures_come_from_the_studys_images(opened: Running) -> None:
+    for number in range(5):
+        answer = opened.ask(f"/explorer/study/images/{number}/picture")
+        assert answer.status == 200
+        assert answer.body[8:12] == b"WEBP"
+
+
+def test_code_runs_only_if_it_is_named(finished: tuple[Path, str]) -> None:
+    study, model = finished
+    manifest = json.loads((study / "manifest.json").read_text())
+    closed = Again(manifest=manifest)
+    assert "open the study with --model module:" in closed.hindrance()
+    with pytest.raises(DataError, match="runs only if you say so"):
+        _ = closed.classifier
+    assert Again(manifest=manifest, model=model).hindrance() == ""
+
+
+def test_another_models_maps_are_not_shown_as_the_studys(finished: tuple[Path, str], tmp_path: Path) -> None:
+    other = make_network(tmp_path)
+    (tmp_path / "tiny_network.py").write_text(
+        (tmp_path / "tiny_network.py").read_text().replace("manual_seed(0)", "manual_seed(1)")
+    )
+    manifest = json.loads((finished[0] / "manifest.json").read_text())
+    with pytest.raises(DataError, match="other weights now"):
+        _ = Again(manifest=manifest, model=other).classifier
+
+
+def test_images_that_are_gone_leave_the_numbers(finished: tuple[Path, str], tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    shutil.copytree(finished[0], study)
+    manifest = json.loads((study / "manifest.json").read_text())
+    manifest["settings"]["images"] = str(tmp_path / "gone")
+    (study / "manifest.json").write_text(json.dumps(manifest))
+    for server in serve(create_study_app(study, model=finished[1])):
+        about = server.ask("/explorer/study").json
+        assert "gone" in about["hindrance"]
+        assert server.ask("/explorer/study/images").json["total"] == 5
+        assert server.ask("/explorer/study/images/0/picture").status == 200, "this one was kept"
+        assert server.ask("/explorer/study/images/4/picture").code == "no_picture"
+        assert server.ask("/explorer/study/images/4/maps?attack=fgsm&anew=true").code == "study"
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/explorer/study/images?attack=none", 422),
+        ("/explorer/study/images?layer=../../etc/passwd", 422),
+        ("/explorer/study/images?size=100000", 422),
+        ("/explorer/study/images?start=-1", 422),
+        ("/explorer/study/images?start=soon", 422),
+        ("/explorer/study/images/99", 422),
+        ("/explorer/study/images/-1", 422),
+        ("/explorer/study/images/..%2f..%2fmanifest.json/picture", 404),
+        ("/explorer/study/images/..%2fmanifest.json", 404),
+        ("/explorer/study/images/0/maps?attack=cw&anew=true", 422),
+        ("/explorer/study/images/0/maps?attack=fgsm&strength=nan&anew=true", 422),
+        ("/explorer/study/images/0/maps?attack=fgsm&strength=1e9", 200),
+        ("/page/../_page.py", 404),
+        ("/manifest.json", 404),
+        ("/rows.parquet", 404),
+    ],
+)
+def test_wrong_requests_get_one_sentence(opened: Running, path: str, status: int) -> None:
+    answer = opened.ask(path)
+    assert answer.status == status
+    assert status == 200 or answer.code
+
+
+def test_other_sites_pages_cannot_read_it(opened: Running) -> None:
+    assert opened.ask("/explorer/study", Host="127.0.0.1").status == 200
+    assert opened.ask("/explorer/study", Host="attacker.example").code == "wrong_host"
+
+
+def test_a_scorecard_lists_verdicts(scorecard: Path) -> None:
+    tables = ScorecardTables(scorecard)
+    rows = [row for row in pq.read_table(scorecard / "rows.parquet").to_pylist() if row["learned"] == "as fitted"]
+    for judge in ("stability", "confidence"):
+        mine = [row for row in rows if row["detector"] == judge]
+        found = tables.listed(Page(chosen={"judge": judge}, size=200))
+        assert found["total"] == len(mine)
+        wanted = sorted((row["suspicion"] for row in mine), reverse=True)[:200]
+        assert [row["suspicion"] for row in found["rows"]] == pytest.approx(wanted, rel=1e-5)
+        missed = tables.listed(Page(chosen={"judge": judge, "outcome": "missed"}))
+        assert missed["total"] == sum(row["success"] and not row["is_attack"] for row in mine)
+        false = tables.listed(Page(chosen={"judge": judge, "outcome": "false"}))
+        assert false["total"] == sum(row["kind"] != "attack" and row["is_attack"] for row in mine)
+    one = tables.image(tables.store.images[0])
+    assert {row["judge"] for row in one["verdicts"]} >= {"stability", "confidence"}
+    tables.store.close()
+
+
+def test_only_studies_with_an_explorer_are_opened(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(DataError, match="no manifest"):
+        create_study_app(tmp_path)
+    strange = tmp_path / "strange"
+    strange.mkdir()
+    (strange / "manifest.json").write_text(json.dumps({"schema": 1, "study": "ding2022"}))
+    with pytest.raises(DataError, match=r"holds 'ding2022'. Its page is report.html"):
+        create_study_app(strange)
+    torn = tmp_path / "torn"
+    shutil.copytree(folder, torn)
+    content = (torn / "rows.parquet").read_bytes()
+    (torn / "rows.parquet").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match="damaged"):
+        create_study_app(torn)
+
+
+def test_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gazeshift", "explore", str(folder), "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+        with urllib.request.urlopen(found[0]) as answer:  # noqa: S310
+            assert 'data-mode="study"' in answer.read().decode()
+    finally:
+        process.terminate()
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert said == "", "it ends without a word"
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["explore", str(folder / "none")])
+    assert ended.value.code == 2
+    assert "no manifest.json" in capsys.readouterr().err

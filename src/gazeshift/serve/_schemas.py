@@ -50,7 +50,7 @@ class NamedMap(Map):
 
 
 class Reasons(BaseModel):
-    """Each view's and each layer's part in the suspicion; empty if the detector does not say."""
+    """Each view's and each layer's part in the suspicion, ``answer`` being the output; empty if it does not say."""
 
     views: dict[str, Number]
     layers: dict[str, Number]

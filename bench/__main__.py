@@ -17,7 +17,7 @@ TOPICS = (
     "judge",
     "gateway",
 )  # those that `all` measures
-LONG = ("detection", "ablation", "adaptive", "hostile", "scale")  # an hour and more
+LONG = ("detection", "ablation", "adaptive", "hostile", "scale", "explore")  # an hour and more
 
 
 def main() -> None:
@@ -56,6 +56,7 @@ def run(asked: argparse.Namespace) -> None:
         allocator,
         detection,
         dlfuzz,
+        explore,
         gateway,
         hostile,
         judge,
@@ -89,6 +90,7 @@ def run(asked: argparse.Namespace) -> None:
         "gateway": lambda: gateway.main(asked.seconds, asked.threads),
         "hostile": lambda: hostile.main(asked.requests),
         "scale": lambda: scale.main(asked.images),
+        "explore": explore.main,
         "allocator": lambda: allocator.main(asked.model, asked.rounds),
     }
     for topic, measure in topics.items():

@@ -149,6 +149,25 @@ def test_pages_follow_each_other_and_names_can_be_searched(tables: DeviationTabl
         assert tables.listed(Page(search=hostile)) == {"total": 0, "rows": []}
 
 
+def test_a_folders_name_is_no_pattern(folder: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "a[1]*? study"
+    shutil.copytree(folder, odd)
+    made = DeviationTables(odd)
+    assert made.listed(Page())["total"] == 12
+    made.store.close()
+
+
+def test_a_condition_that_was_let_go_is_read_again(
+    folder: Path, tables: DeviationTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gazeshift.serve._study_deviation.MOST_KEPT", 2)
+    asked = [
+        Page(chosen={"attack": attack, "kind": kind}) for attack in ("pgd", "fgsm") for kind in ("attacked", "noise")
+    ]
+    first = [tables.listed(page) for page in asked]
+    assert [tables.listed(page) for page in asked] == first
+
+
 def test_an_image_has_all_its_similarities(folder: Path, tables: DeviationTables) -> None:
     found = tables.image("animals/0003.jpg")
     assert len(found["conditions"]) == 2 * 5 * 2

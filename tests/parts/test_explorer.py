@@ -265,7 +265,7 @@ def test_too_large_a_body_is_refused(gateway: Running) -> None:
 def test_maps_that_are_not_defined_say_why() -> None:
     blank, nowhere = told_map(-np.ones((2, 3))), told_map(np.full((2, 3), np.nan))
     assert blank == {"height": 2, "width": 3, "values": None, "why": "it has no positive value"}
-    assert nowhere["why"] == "this map is not defined at this layer"
+    assert nowhere["why"] == "it is not finite, or not defined at this layer"
     assert told_map(np.array([[1.0, np.inf]]))["why"] == "it is not finite"
     drawn = told_map(np.array([[-1.0, 1.0], [2.0, 4.0]]))
     assert list(base64.b64decode(drawn["values"])) == [0, 64, 128, 255]

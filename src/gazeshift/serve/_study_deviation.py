@@ -1,7 +1,9 @@
 """The tables of studies that compare maps: how far each image's gaze moved, layer by layer."""
 
+import threading
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +30,21 @@ SORTS = {
 KINDS = ("attacked", "noise")
 DEFINED = "NOT isnan(cosine) AND blank = 0"
 CONDITION = "attack = $attack AND strength = $strength::FLOAT AND kind = $kind"
+MEASURED_BY = ("attack", "strength", "kind", "target", "cam")
+MOST_KEPT = 12  # conditions whose similarities stay in memory
 
-LISTED = f"""
+FILLED = f"""
+    INSERT INTO {{table}} SELECT image, layer, CASE WHEN {DEFINED} THEN cosine END
+    FROM study_rows WHERE {CONDITION} AND target = $target AND cam = $cam
+"""  # noqa: S608
+LISTED = """
     WITH measured AS (
-        SELECT image, avg(cosine) FILTER ({DEFINED}) AS similarity, count(*) FILTER (NOT ({DEFINED})) AS undefined
-        FROM study_rows WHERE {CONDITION} AND target = $target AND cam = $cam AND {{layer}} GROUP BY image
+        SELECT image, avg(cosine) AS similarity, count(*) FILTER (cosine IS NULL) AS undefined
+        FROM {table} WHERE {layer} GROUP BY image
     )
     SELECT study_images.* EXCLUDE (attack, strength, kind), similarity, undefined
-    FROM study_images LEFT JOIN measured USING (image) WHERE {{where}}
-    ORDER BY {{order}} LIMIT {{size}} OFFSET {{start}}
-"""  # noqa: S608
+    FROM study_images LEFT JOIN measured USING (image) WHERE {where} ORDER BY {order} LIMIT {size} OFFSET {start}
+"""
 CONDITIONS = "SELECT * FROM study_images WHERE image = $image ORDER BY attack, strength, kind"
 MEASURED = f"""
     SELECT attack, strength, kind, target, cam, layer_index, CASE WHEN {DEFINED} THEN cosine END AS cosine
@@ -54,9 +61,12 @@ class DeviationTables:
 
     def __init__(self, folder: Path) -> None:
         self.has_gallery = bool(columns_of(folder, "gallery"))
-        self.store = Store(folder, ("rows", "images", *(("gallery",) if self.has_gallery else ())))
+        tables = ("rows", "images", *(("gallery",) if self.has_gallery else ()))
+        self.store = Store(folder, tables, listing="images")
+        self._read, self._numbers, self._lock = dict[tuple[str, ...], str](), count(), threading.Lock()
         conditions = self.store.distinct("images", "attack, strength, kind")
-        layers = {row["layer"]: row["layer"] for row in self.store.distinct("rows", "layer_index, layer")}
+        drawn = self.store.distinct("rows", "layer_index, layer, cam, target")
+        layers = {row["layer"]: row["layer"] for row in drawn}
         self.layers = tuple(layers)
         strengths = sorted({float(row["strength"]) for row in conditions})
         nearest = min(strengths, key=lambda value: abs(value - 1))
@@ -67,8 +77,8 @@ class DeviationTables:
             Choice(name="kind", label="Change", options={kind: kind for kind in KINDS if kind in kinds}),
             Choice(name="outcome", label="Outcome", options={key: words for key, (words, _) in OUTCOMES.items()}),
             Choice(name="layer", label="Layer", options={ALL: "mean of all layers", **layers}),
-            Choice(name="cam", label="Map", options=self._named("cam", cam_name), first="grad_cam"),
-            Choice(name="target", label="Explained class", options=self._named("target", _target), first="predicted"),
+            Choice(name="cam", label="Map", options=_named(drawn, "cam", cam_name), first="grad_cam"),
+            Choice(name="target", label="Explained class", options=_named(drawn, "target", _target), first="predicted"),
         )
         self.sorts = {key: words for key, (words, _) in SORTS.items()}
         self.columns = (
@@ -80,22 +90,30 @@ class DeviationTables:
             ("psnr", "PSNR, dB", "number"),
         )
 
-    def _named(self, column: str, words: Any) -> dict[str, str]:
-        return {row[column]: words(row[column]) for row in self.store.distinct("rows", column)}
-
     def listed(self, page: Page) -> dict[str, Any]:
         """Images of one condition with the similarity of one layer's maps, or the mean of all that are defined."""
         chosen = {choice.name: choice.taken(page.chosen) for choice in self.choices}
         where = f"{CONDITION} AND {OUTCOMES[chosen['outcome']][1]} AND {contains(page.search)}"
         bound = {key: chosen[key] for key in ("attack", "strength", "kind")}
         bound |= {"search": page.search} if page.search else {}
-        total = self.store.count("images", where, **bound)
-        layer, bound = "TRUE", bound | {key: chosen[key] for key in ("target", "cam")}
-        if chosen["layer"] != ALL:
-            layer, bound = "layer = $layer", bound | {"layer": chosen["layer"]}
+        layer, of_layer = ("TRUE", {}) if chosen["layer"] == ALL else ("layer = $layer", {"layer": chosen["layer"]})
         order = f"{SORTS.get(page.sort, SORTS['similarity'])[1]} {'DESC' if page.reverse else 'ASC'} NULLS LAST, image"
-        query = LISTED.format(layer=layer, where=where, order=order, size=page.size, start=page.start)
-        return {"total": total, "rows": [self._row(row) for row in self.store.ask(query, **bound)]}
+        with self._lock:
+            table = self._measured(tuple(chosen[key] for key in MEASURED_BY))
+            query = LISTED.format(table=table, layer=layer, where=where, order=order, size=page.size, start=page.start)
+            rows = self.store.ask(query, **bound, **of_layer)
+        return {"total": self.store.count("images", where, **bound), "rows": [self._row(row) for row in rows]}
+
+    def _measured(self, condition: tuple[str, ...]) -> str:
+        """Name of a table in memory with one condition's similarities, read when they are first asked for."""
+        if condition not in self._read:
+            if len(self._read) >= MOST_KEPT:
+                self.store.ask(f"DROP TABLE {self._read.pop(next(iter(self._read)))}")
+            table = f"measured_{next(self._numbers)}"
+            self.store.ask(f"CREATE TABLE {table} (image VARCHAR, layer VARCHAR, cosine FLOAT)")
+            self.store.ask(FILLED.format(table=table), **dict(zip(MEASURED_BY, condition, strict=True)))
+            self._read[condition] = table
+        return self._read[condition]
 
     def _row(self, row: Mapping[str, Any]) -> dict[str, Any]:
         return rounded(row) | {"number": self.store.places.get(row["image"]), "outcome": outcome(row)}
@@ -138,6 +156,10 @@ def outcome(row: Mapping[str, Any]) -> str:
     if not row["clean_correct"]:
         return "wrong before"
     return "fooled" if row["success"] else "held"
+
+
+def _named(rows: list[dict[str, Any]], column: str, words: Any) -> dict[str, str]:
+    return {value: words(value) for value in sorted({row[column] for row in rows})}
 
 
 def _numbers(values: list[float]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from gazeshift.report._study import REPAIR, open_study
 from gazeshift.serve._answers import number
 
 MOST_ROWS = 200
+MOST_IN_MEMORY = 2_000_000  # rows of a table that is read once and held
 ALL = "all"
 
 
@@ -122,18 +123,20 @@ class Store:
     Args:
         folder: of the study.
         names: of its tables.
+        listing: the smallest one that names every image; held in memory if it is not too large.
     """
 
-    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+    def __init__(self, folder: Path, names: Sequence[str], listing: str = "rows") -> None:
         self.connection = duckdb.connect()
         for name in names:
             path = folder / f"{name}.parquet"
             try:
-                self.connection.read_parquet(str(path)).create_view(f"study_{name}")
+                found = self.connection.read_parquet(_unglobbed(path))
+                small = name == listing and pq.read_metadata(path).num_rows <= MOST_IN_MEMORY
+                (found.create if small else found.create_view)(f"study_{name}")
             except duckdb.Error as cause:
                 raise DataError(f"{path} is damaged: {str(cause).splitlines()[0]}. {REPAIR}") from cause
-        found = self.ask("SELECT DISTINCT image FROM study_rows ORDER BY image")
-        self.images: tuple[str, ...] = tuple(row["image"] for row in found)
+        self.images = tuple(str(row["image"]) for row in self.distinct(listing, "image"))
         self.places = {name: place for place, name in enumerate(self.images)}
         if not self.images:
             raise DataError(f"the tables in {folder} have no rows. {REPAIR}")
@@ -173,6 +176,11 @@ class Store:
         if not 0 <= place < len(self.images):
             raise UnknownNameError(f"the study has images 0 to {len(self.images) - 1}, got {place}.")
         return self.images[place]
+
+
+def _unglobbed(path: Path) -> str:
+    """The path with letters that would be a pattern put in brackets, where they are themselves."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(path))
 
 
 def columns_of(folder: Path, table: str) -> set[str]:

@@ -84,7 +84,7 @@ def told_map(raw: Any) -> dict[str, Any]:
     drawn = pictures.rectified(values)
     if drawn is None:
         defined = "it has no positive value" if np.isfinite(values).all() else "it is not finite"
-        why = "this map is not defined at this layer" if np.isnan(values).all() else defined
+        why = "it is not finite, or not defined at this layer" if np.isnan(values).all() else defined
         return {**shaped, "values": None, "why": why}
     eight = np.round(drawn * 255).astype(np.uint8)
     return {**shaped, "values": base64.b64encode(eight.tobytes()).decode(), "most": number(float(values.max()))}

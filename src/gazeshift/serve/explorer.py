@@ -13,6 +13,7 @@ from gazeshift.report._paper import page
 from gazeshift.serve._answers import number, public
 from gazeshift.serve._errors import busy
 from gazeshift.serve._evidence import document
+from gazeshift.serve._models import Asked
 from gazeshift.serve._page import LIVE, add_page, opening
 from gazeshift.serve._samples import open_samples
 from gazeshift.serve._seeing import ATTACKS, MOST_LEVELS, MOST_STEPS, Attempt, Seen, see
@@ -113,6 +114,7 @@ class Attackers:
 
 
 def _see(state: State, image: Any, wish: Wish) -> Seen:
+    Asked(state.classifier, state.deployed).layers((image.shape[1], image.shape[2]))  # refuses what it cannot take
     return see(state.classifier, state.deployed, image, seed=wish.seed, attempt=wish.attempt)
 
 

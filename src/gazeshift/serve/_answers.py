@@ -44,13 +44,21 @@ def verdicts(classifier: Classifier, deployed: Deployed, found: Verdict) -> list
     ]
 
 
-def seen(classifier: Classifier, evidence: Evidence) -> dict[str, Any]:
-    """The class of the first image, and the five most probable."""
+def looked(classifier: Classifier, evidence: Evidence, picture: Picture) -> dict[str, Any]:
+    """The class of the first image, the five most probable, and all maps."""
     top = evidence.logits[0].softmax(0).topk(min(TOP, evidence.logits.shape[1]))
     classes = [
         _class(classifier, int(index), float(share)) for share, index in zip(top.values, top.indices, strict=True)
     ]
-    return {**classes[0], "top": classes, "model": public(classifier), "layers": evidence.layers, "cams": evidence.cams}
+    return {
+        **classes[0],
+        "top": classes,
+        "layers": evidence.layers,
+        "cams": evidence.cams,
+        "maps": maps(evidence),
+        "model": public(classifier),
+        **of_picture(picture),
+    }
 
 
 def one_map(values: Float[Tensor, "h w"], size: tuple[int, int]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
@@ -19,6 +19,7 @@ from gazeshift.serve._journal import Journal
 from gazeshift.serve._metrics import Metrics
 from gazeshift.serve._settings import ServeSettings
 
+Result = TypeVar("Result")
 GONE, UPLOADING = "gazeshift.gone", "gazeshift.uploading"  # keys of a request's scope
 
 
@@ -97,7 +98,7 @@ class State:
         async with self.place(), _cancelled_when_gone(request):
             yield await self.aside(self.intake.picture, body)
 
-    async def aside(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    async def aside(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Call a function on a thread for pictures."""
         return await asyncio.get_running_loop().run_in_executor(self.pool, function, *arguments)
 

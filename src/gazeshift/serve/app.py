@@ -74,7 +74,7 @@ def _add_model(app: FastAPI, state: State, asked: Asked) -> None:
                 evidence = await state.run(asked.look, picture.image, layers, cams)
                 drawn = await state.aside(_answers.maps, evidence)
                 answer["maps"] = {layer: {"cam": cam, **one[cam]} for layer, one in drawn.items() for cam in cams}
-        return _answered(state, answer)
+        return await state.aside(_answered, state, answer)
 
     @app.post("/v1/look", tags=["images"], **_schemas.LOOK)
     async def look(request: Request, cams: List = "grad_cam", layers: List = "trunk") -> Response:
@@ -83,10 +83,8 @@ def _add_model(app: FastAPI, state: State, asked: Asked) -> None:
             size = (picture.image.shape[1], picture.image.shape[2])
             chosen = await state.aside(asked.chosen, layers, cams, size)
             evidence = await state.run(asked.look, picture.image, *chosen)
-            drawn = await state.aside(_answers.maps, evidence)
-        return JSONResponse(
-            {**_answers.seen(state.classifier, evidence), **_answers.of_picture(picture), "maps": drawn}
-        )
+            answer = await state.aside(_answers.looked, state.classifier, evidence, picture)
+        return await state.aside(JSONResponse, answer)
 
     told: dict[str, Any] = {}
 
@@ -101,7 +99,7 @@ def _add_model(app: FastAPI, state: State, asked: Asked) -> None:
 
 
 def _answered(state: State, answer: dict[str, Any]) -> Response:
-    """As the policy wants it: an attack is answered with a warning, or refused with the verdict."""
+    """As the policy wants it: an attack is answered with a warning, or refused with the verdict. Maps take a moment."""
     headers = {"X-Gazeshift-Verdict": answer["verdict"]}
     if answer["is_attack"] and state.settings.policy == "block":
         raise GatewayError(403, "blocked", "the image looks adversarial.", details=answer, headers=headers)

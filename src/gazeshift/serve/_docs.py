@@ -1,9 +1,11 @@
 """The interface as a page to read: made from its OpenAPI, without scripts, so that it works offline."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment
+from markupsafe import Markup, escape
 
 METHODS = ("get", "post", "put", "patch", "delete")
 PAGE = """<!doctype html>
@@ -16,16 +18,17 @@ h2 { font-size: 1.1rem; margin: 2rem 0 .25rem; border-top: 1px solid var(--line)
 h2 code { font-size: 1.05rem; } .method { text-transform: uppercase; font-weight: 700; margin-right: .5rem; }
 table { border-collapse: collapse; width: 100%; } td, th { text-align: left; vertical-align: top;
   padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line); }
+td:first-child, th:first-child { width: 6rem; }
 .quiet { color: var(--quiet); } pre { overflow-x: auto; padding: .75rem; background: #8881; border-radius: 6px; }
 </style>
 <main>
 <h1>{{ info.title }} {{ info.version }}</h1>
-<p>{{ info.description }} The same as JSON: <a href="openapi.json">openapi.json</a>.</p>
+<p>{{ info.description | code }} The same as JSON: <a href="openapi.json">openapi.json</a>.</p>
 <pre>curl -F image=@photo.jpg ADDRESS/v1/judge
 curl -H 'Content-Type: image/jpeg' --data-binary @photo.jpg 'ADDRESS/v1/look?cams=grad_cam,layer_cam'</pre>
 {% for path, method, route in routes %}
 <h2 id="{{ method }}{{ path }}"><span class="method">{{ method }}</span><code>{{ path }}</code></h2>
-<p>{{ route.description or route.summary }}</p>
+<p>{{ (route.description or route.summary) | code }}</p>
 {% if route.parameters or route.requestBody %}<table><tr><th scope="col">takes</th><th scope="col"></th></tr>
 {% for one in route.parameters %}<tr><td><code>?{{ one.name }}=</code></td>
 <td>{{ one.schema.type }}{% if one.schema.default %}, {{ one.schema.default }} if not given{% endif %}</td></tr>
@@ -34,7 +37,7 @@ curl -H 'Content-Type: image/jpeg' --data-binary @photo.jpg 'ADDRESS/v1/look?cam
 </table>{% endif %}
 <table><tr><th scope="col">answers</th><th scope="col"></th></tr>
 {% for status, answer in route.responses.items() %}<tr><td><code>{{ status }}</code></td>
-<td>{{ answer.description }}{% for name in answer.fields %}<br><code>{{ name[0] }}</code>
+<td>{{ answer.description | code }}{% for name in answer.fields %}<br><code>{{ name[0] }}</code>
 <span class="quiet">{{ name[1] }}</span>{% endfor %}</td></tr>{% endfor %}
 </table>
 {% endfor %}
@@ -51,7 +54,14 @@ def page(openapi: Mapping[str, Any]) -> str:
         for method, route in methods.items()
         if method in METHODS
     ]
-    return Environment(autoescape=True).from_string(PAGE).render(info=openapi["info"], routes=routes)
+    environment = Environment(autoescape=True)
+    environment.filters["code"] = _code
+    return environment.from_string(PAGE).render(info=openapi["info"], routes=routes)
+
+
+def _code(text: str) -> Markup:
+    """Escaped, with what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - it is escaped
 
 
 def _told(route: Mapping[str, Any], shapes: Mapping[str, Any]) -> dict[str, Any]:

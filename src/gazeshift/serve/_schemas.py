@@ -130,7 +130,8 @@ _REASONS = {
 def _told(model: type[BaseModel], *statuses: int, **more: str) -> dict[str, Any]:
     reasons = {**{status: _REASONS[status] for status in statuses}, **{int(k[1:]): v for k, v in more.items()}}
     refused = {status: {"model": Refusal, "description": reasons[status]} for status in sorted(reasons)}
-    return {"response_model": model, "responses": refused}
+    good = (model.__doc__ or "").splitlines()[0]
+    return {"response_model": model, "response_description": good, "responses": refused}
 
 
 JUDGE: dict[str, Any] = {

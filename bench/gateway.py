@@ -58,8 +58,8 @@ def main(seconds: float, threads: int) -> None:
         rows,
         f"judge() at its best batch size, {best}. Memory of the gateway after each turn, MB: "
         f"{', '.join(f'{one:.0f}' for one in memory)}.",
-        f"Asked: at least {LEAST} of judge(). By CPU time: CPU seconds an image of judge() to those of the whole gateway; "
-        "other programs on the machine hardly change it.",
+        f"Asked: at least {LEAST} of judge(). By CPU time: CPU seconds an image of judge() to those of the whole "
+        "gateway; other programs on the machine hardly change it.",
     )
     carried = median(found[CLIENTS[-1]]["rate"] for _, found in turns)
     _overload(carried, files, seconds / 2)

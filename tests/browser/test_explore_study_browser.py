@@ -68,9 +68,8 @@ def choose(made: Visit, name: str, value: str) -> None:
 
 
 def settled(made: Visit) -> None:
-    made.page.wait_for_function(
-        "!document.querySelector('#list[aria-busy]') && !document.querySelector('.status.busy')"
-    )
+    """Nothing is under way any more."""
+    made.page.wait_for_selector("#list[aria-busy], .status.busy", state="detached")
 
 
 def find(made: Visit, text: str) -> None:

@@ -11,6 +11,7 @@ from gazeshift.models._classifier import Classifier, Passes, Preprocessing
 from gazeshift.models._discovery import SELECTORS, select
 from gazeshift.models._neurons import Neurons, Reading, coverage_curve, find_neurons
 from gazeshift.models._preflight import preflight
+from gazeshift.models._speed import sped_up
 from gazeshift.models._trace import SCORES, trace
 from gazeshift.registry import find
 
@@ -28,6 +29,7 @@ __all__ = [
     "load",
     "preflight",
     "select",
+    "sped_up",
     "trace",
 ]
 

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
@@ -92,6 +92,7 @@ class Classifier(nn.Module):
         self.name, self.source = name, source
         self.class_names, self.wnids = tuple(class_names), tuple(wnids)
         self.eval().requires_grad_(requires_grad=False)
+        self.fast: Callable[[Tensor], Tensor] | None = None  # `answer` compiled, for passes that nobody looks into
         self._start()
         self._layers: dict[tuple[int, int], tuple[Layer, ...]] = {}
 
@@ -100,7 +101,8 @@ class Classifier(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """All but what belongs to this process, so that a classifier can be copied and sent to a worker."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_local", "_lock")}
+        kept = {name: value for name, value in self.__dict__.items() if name not in ("_local", "_lock")}
+        return kept | {"fast": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
@@ -108,12 +110,17 @@ class Classifier(nn.Module):
 
     def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c"]:
         """Logits of images in [0, 1]."""
-        logits: Tensor = self.module(((images - self.mean) / self.std).to(self.dtype))
+        logits = (self.answer if self.fast is None or _is_watched(self.module) else self.fast)(images)
         passes: Passes | None = getattr(self._local, "passes", None)
         if passes is not None:
             passes.forwards += len(images)
             if logits.requires_grad:
                 logits.register_hook(lambda _: self._count_backward(passes, len(images)))  # type: ignore[no-untyped-call]
+        return logits
+
+    def answer(self, images: Tensor) -> Tensor:
+        """Logits, counted nowhere: what `torch.compile` compiles."""
+        logits: Tensor = self.module(((images - self.mean) / self.std).to(self.dtype))
         return logits
 
     def train(self, mode: bool = True) -> Self:
@@ -242,6 +249,13 @@ class Classifier(nn.Module):
                 f"images must be in [0, 1], got [{low:.4g}, {high:.4g}]. The model normalises inside; "
                 "pass images before normalisation, and divide 8-bit ones by 255."
             )
+
+
+def _is_watched(network: nn.Module) -> bool:
+    """Whether somebody looks at the network's layers right now: compiled, it would show them nothing."""
+    if torch._C._len_torch_function_stack():  # noqa: SLF001  # the only way to ask
+        return True
+    return any(part._forward_hooks or part._forward_pre_hooks for part in network.modules())  # noqa: SLF001
 
 
 def _snapshot(module: object, name: str, *, own: bool) -> nn.Module:

@@ -8,7 +8,7 @@ import torch
 
 from gazeshift.data import ImageSource, demo_images, open_source
 from gazeshift.errors import DataError
-from gazeshift.models import Classifier, load, preflight
+from gazeshift.models import Classifier, load, preflight, sped_up
 from gazeshift.records import Batch, Finding
 from gazeshift.registry import accepted, build, find, parse
 from gazeshift.studies._examples import SetSource
@@ -24,13 +24,14 @@ def open_attack(spec: str, epsilon: float | None) -> Any:
 
 def open_classifier(settings: StudySettings) -> Classifier:
     """The model that the settings name."""
-    return load(
+    made = load(
         settings.model,
         weights=settings.weights,
         device=settings.device,
         input_size=settings.input_size,
         class_names=settings.class_names(),
     )
+    return sped_up(made, **settings.speed)
 
 
 def open_images(settings: StudySettings, classifier: Classifier) -> ImageSource:

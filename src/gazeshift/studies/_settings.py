@@ -57,10 +57,14 @@ Names = Annotated[tuple[str, ...], BeforeValidator(read_list)]
 Specs = Annotated[tuple[str, ...], BeforeValidator(read_specs)]
 
 
+FASTER = ("compile", "channels_last", "bf16")  # told of only when chosen, so that older runs can still be resumed
+
+
 class StudySettings(BaseModel):
     """What every study needs to know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    TRAINS: ClassVar[bool] = False
 
     images: Place | None = Field(
         None, description="Folder, file, Parquet, or an address (s3://, gs://, https://, hf://); none: 20 demo images."
@@ -74,6 +78,20 @@ class StudySettings(BaseModel):
     seed: int = Field(0, ge=0, description="Everything random follows from it.")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.")
     batch_size: int = Field(8, ge=1, description="Images side by side; also the piece that a resumed study redoes.")
+    compile: bool = Field(False, description="torch.compile, where no layers are shown; for GPUs, changes last bits.")
+    channels_last: bool = Field(False, description="Weights with channels side by side; for GPUs, changes last bits.")
+    bf16: bool = Field(False, description="Weights in bfloat16, for GPUs: faster, and other numbers.")
+
+    @model_validator(mode="after")
+    def _trains_as_it_is(self) -> Self:
+        if self.TRAINS and any(self.speed.values()):
+            raise ValueError("this study trains its networks: leave out --compile, --channels-last and --bf16")
+        return self
+
+    @property
+    def speed(self) -> dict[str, bool]:
+        """How the model is made faster, as arguments of `gazeshift.models.sped_up`."""
+        return {"compiled": self.compile, "channels_last": self.channels_last, "bf16": self.bf16}
 
     def class_names(self) -> tuple[str, ...]:
         """Names from the file `classes`, if one is given."""
@@ -87,7 +105,8 @@ class StudySettings(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide the rows: everything but where and in what pieces the work is done."""
-        return self.model_dump(mode="json", exclude={"device", "batch_size", "quick"})
+        told = self.model_dump(mode="json", exclude={"device", "batch_size", "quick"})
+        return {name: value for name, value in told.items() if value or name not in FASTER}
 
 
 class PaperSettings(StudySettings):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from torch import Tensor
 
 from gazeshift.records import Attacked, Comparison, Evidence
@@ -84,7 +85,10 @@ class Rows:
 
 
 def _plain(values: Any) -> Any:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+    if not isinstance(values, Tensor):
+        return values
+    found = values.detach().cpu()
+    return (found.float() if found.dtype == torch.bfloat16 else found).numpy()  # NumPy has no bfloat16
 
 
 def add_comparison(

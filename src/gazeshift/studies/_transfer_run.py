@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gazeshift.models import Classifier, load
+from gazeshift.models import Classifier, load, sped_up
 from gazeshift.records import Batch
 from gazeshift.studies._cells import Cell, CellResult
 from gazeshift.studies._opening import check_first, open_attack
@@ -58,7 +58,9 @@ def run(settings: Transfer, out: Path, command: str, progress: Progress) -> Path
 def _models(settings: Transfer, first: Classifier) -> dict[str, Classifier]:
     """Every model by name: first the one that the settings name, then those that are attacked too, then victims."""
     others = dict.fromkeys((*settings.sources, *settings.victims))
-    found = {name: load(name, device=settings.device) for name in others if name != settings.model}
+    found = {
+        name: sped_up(load(name, device=settings.device), **settings.speed) for name in others if name != settings.model
+    }
     return {settings.model: first} | found
 
 

@@ -27,6 +27,7 @@ class Chakraborty2022(PaperSettings):
     Example: gazeshift study chakraborty2022 --images faces/ --models torchvision:vgg16,torchvision:resnet50 --out faces
     """
 
+    TRAINS: ClassVar[bool] = True
     QUICK: ClassVar[Mapping[str, Any]] = {"gallery": 1, "epochs": 20}
 
     set: Path | None = Field(None, description="Not for this study: examples are made for the heads that it trains.")

@@ -24,6 +24,7 @@ class Ding2022(PaperSettings):
     Example: gazeshift study ding2022 --sets aoa=sets/aoa,pgd=sets/pgd --epochs 3 --detector-epochs 5 --out ding
     """
 
+    TRAINS: ClassVar[bool] = True
     QUICK: ClassVar[Mapping[str, Any]] = {
         "examples": 4,
         "draws": 2,

@@ -100,14 +100,20 @@ def test_both_sides_count_steps_from_the_median_to_the_outer_points():
     assert alarms.double().mean().item() == pytest.approx(0.1, abs=0.005)
 
 
-def test_weights_are_those_of_a_logistic_regression():
+def test_weights_are_those_of_a_logistic_regression_that_has_the_rule_of_clean_images_as_one_more_number():
     draw = generator_for(2, "draw")
     benign, attacked = (torch.randn(60, 5, generator=draw, dtype=torch.float64) + shift for shift in (0.0, 0.7))
     detector = Stability(shifts=1, penalty=0.3).fit(benign, attacked)
     scale = lambda values: (values - benign.mean(0)) / benign.std(0)  # noqa: E731
     oracle = LogisticRegression(C=0.3, class_weight="balanced", max_iter=5000)
-    oracle.fit(torch.cat([scale(benign), scale(attacked)]).numpy(), [0] * 60 + [1] * 60)
-    np.testing.assert_allclose(detector.weights.numpy(), oracle.coef_[0], atol=1e-6)
+    known = Stability(shifts=1).fit(benign)
+    scores = torch.cat([known.score(benign), known.score(attacked)])[:, None]
+    numbers = torch.cat([torch.cat([scale(benign), scale(attacked)]), 10 * scores], 1).numpy()
+    oracle.fit(numbers, [0] * 60 + [1] * 60)
+    by_hand = oracle.decision_function(numbers) - oracle.intercept_
+    np.testing.assert_allclose(
+        torch.cat([detector.score(benign), detector.score(attacked)]).numpy(), by_hand, atol=1e-6
+    )
     assert detector.score(attacked).mean() > detector.score(benign).mean()
 
 

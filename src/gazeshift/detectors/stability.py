@@ -19,6 +19,7 @@ __all__ = ["Stability"]
 
 FLOOR = 1e-6  # of 1 - cosine: what float32 sums cannot tell from 0
 TINY = 1e-30
+ANCHOR = 10  # times the suspicion learned from clean images alone, as one more number of the regression
 LEAST = 20  # clean images from which a spread can be learned
 SIDES = ("high", "both")
 UNFITTED = "stability knows no clean images yet: fit it first."
@@ -35,7 +36,8 @@ class Stability:
 
     Each number is taken for each view, layer and feature, in units of its spread over clean images. Learned from clean
     images alone it knows no attack: the suspicion is the mean over the features, each being the mean of its numbers, in
-    units of the spread of that. With adversarial images too, a logistic regression weighs the numbers.
+    units of the spread of that. With adversarial images too, a logistic regression weighs the numbers, and that mean as
+    one more: what it learns of the attacks that it saw must pay for leaving the rule that knows none.
 
     Args:
         shifts: views shifted at random, along each axis by 1 to `most` pixels.
@@ -152,10 +154,9 @@ class Stability:
         spread = benign.std(0).clamp_min(FLOOR)
         learned = replace(self, centre=benign.mean(0), spread=spread, weights=None, range=None)
         clean = learned.scaled(benign)
-        if attacked is None:
-            weights = _balanced(clean, self._kinds(benign.shape[1]))
-        else:
-            weights = _regressed(clean, learned.scaled(attacked), self.penalty)
+        weights = _balanced(clean, self._kinds(benign.shape[1]))
+        if attacked is not None:
+            weights = _regressed(clean, learned.scaled(attacked), weights, self.penalty)
         learned = replace(learned, weights=weights)
         means = learned.mean(benign)
         return replace(learned, range=torch.quantile(means, torch.tensor([0.05, 0.5, 0.95], dtype=means.dtype)))
@@ -251,11 +252,15 @@ FEATURES: Mapping[str, Callable[[LayerTrace, LayerTrace], Tensor]] = {
 }
 
 
-def _regressed(benign: Float[Tensor, "n f"], attacked: Float[Tensor, "m f"], penalty: float) -> Float[Tensor, " f"]:
-    """Weights of a logistic regression in which both classes count the same."""
+def _regressed(
+    benign: Float[Tensor, "n f"], attacked: Float[Tensor, "m f"], known: Float[Tensor, " f"], penalty: float
+) -> Float[Tensor, " f"]:
+    """Weights of a logistic regression in which both classes count the same, and weights `known` before cost little."""
     from sklearn.linear_model import LogisticRegression  # takes seconds to load
 
-    values = torch.cat([benign, attacked]).numpy()
+    values = torch.cat([benign, attacked])
+    numbers = torch.cat([values, ANCHOR * (values @ known)[:, None]], 1).numpy()
     labels = [0] * len(benign) + [1] * len(attacked)
-    found = LogisticRegression(C=penalty, class_weight="balanced", max_iter=2000).fit(values, labels)
-    return torch.from_numpy(found.coef_[0].copy()).double()
+    found = LogisticRegression(C=penalty, class_weight="balanced", max_iter=2000).fit(numbers, labels)
+    learned = torch.from_numpy(found.coef_[0].copy()).double()
+    return learned[:-1] + ANCHOR * learned[-1] * known

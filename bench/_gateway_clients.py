@@ -55,11 +55,12 @@ def open_loop(port: int, images: list[bytes], rate: float, seconds: float) -> tu
     """Requests at a fixed rate, whether answered or not; at the end all who still wait hang up."""
     answers: Answers = []
     lines: list[HTTPConnection] = []
+    has_ended = threading.Event()
     start = time.perf_counter()
 
     def client(line: HTTPConnection, image: bytes) -> None:
         found = ask(line, image)
-        if time.perf_counter() - start < seconds:
+        if not has_ended.is_set():
             answers.append(found)
 
     at = 0
@@ -69,6 +70,7 @@ def open_loop(port: int, images: list[bytes], rate: float, seconds: float) -> tu
         threading.Thread(target=client, args=(lines[-1], images[at % len(images)]), daemon=True).start()
         at += 1
     took = time.perf_counter() - start
+    has_ended.set()
     for line in lines:
         if line.sock is not None:
             with suppress(OSError):

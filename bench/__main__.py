@@ -17,7 +17,7 @@ TOPICS = (
     "judge",
     "gateway",
 )  # those that `all` measures
-LONG = ("detection", "ablation", "adaptive", "hostile", "scale", "explore")  # an hour and more
+LONG = ("detection", "ablation", "adaptive", "hostile", "scale", "gpu", "explore")  # an hour and more
 
 
 def main() -> None:
@@ -58,6 +58,7 @@ def run(asked: argparse.Namespace) -> None:
         dlfuzz,
         explore,
         gateway,
+        gpu,
         hostile,
         judge,
         look,
@@ -78,7 +79,7 @@ def run(asked: argparse.Namespace) -> None:
         "sets": sets.main,
         "renkhoff": lambda: renkhoff.main(asked.images),
         "detection": lambda: detection.main(asked.out or Path("detection"), asked.model, asked.detector),
-        "ablation": lambda: ablation.main(asked.out or Path("detection")),
+        "ablation": lambda: ablation.main(asked.out or Path("detection"), asked.images),
         "adaptive": lambda: adaptive.main(
             asked.out or Path("adaptive"),
             *asked.detector[:1],
@@ -89,6 +90,7 @@ def run(asked: argparse.Namespace) -> None:
         "judge": lambda: judge.main(asked.model, asked.rounds),
         "gateway": lambda: gateway.main(asked.seconds, asked.threads),
         "hostile": lambda: hostile.main(asked.requests),
+        "gpu": lambda: gpu.main(asked.model, asked.batch, asked.rounds),
         "scale": lambda: scale.main(asked.images),
         "explore": explore.main,
         "allocator": lambda: allocator.main(asked.model, asked.rounds),

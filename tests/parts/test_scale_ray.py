@@ -104,3 +104,15 @@ def test_without_the_package_it_is_said_what_to_install(settings, tmp_path, monk
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingPackageError, match=r"pip install 'gazeshift\[ray\]'"):
         run(job(settings, tmp_path / "out"), Scale(ray="local"))
+
+
+def test_a_ray_that_does_not_start_is_one_sentence(settings, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise Exception("The current node timed out during startup.\nMore.")  # noqa: TRY002  # as Ray does
+
+    monkeypatch.setattr(ray, "init", fail)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(
+        WorkerError, match=r"Ray does not start on this machine, after 3 tries \(The current node timed out"
+    ):
+        run(job(settings, tmp_path / "out"), Scale(ray="local"))

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any
 
@@ -110,11 +110,15 @@ class ImageSource:
     def _positions(self, start: int, stop: int | None, ids: Sequence[str] | None) -> Sequence[int]:
         if ids is None:
             return range(len(self))[start:stop]
-        known = {own: position for position, own in enumerate(self.ids)}
         for wanted in ids:
-            if wanted not in known:
+            if wanted not in self._known:
                 raise DataError(f"{printable(self.name)} holds no image with the id '{printable(wanted)}'.")
-        return [known[wanted] for wanted in ids]
+        return [self._known[wanted] for wanted in ids]
+
+    @cached_property
+    def _known(self) -> Mapping[str, int]:
+        """Position of each id; made once, for a study asks for a few of very many images at a time."""
+        return {own: position for position, own in enumerate(self.ids)}
 
     def _sample(self, preprocessing: Geometry | None, position: int) -> Sample | Skipped:
         own = self.ids[position]

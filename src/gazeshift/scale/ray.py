@@ -8,7 +8,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
-from gazeshift.errors import MissingPackageError, SettingsError
+from gazeshift.errors import MissingPackageError, SettingsError, WorkerError
 from gazeshift.scale._follow import Line, follow
 from gazeshift.scale._job import Job
 from gazeshift.scale._settings import LOCAL
@@ -16,6 +16,7 @@ from gazeshift.scale._words import Died, Word
 
 __all__ = ["Actors"]
 
+STARTS = 3  # of Ray on this machine: its servers have half a minute, too little where much else goes on
 KNOCK_SECONDS = 10.0
 STORE_BYTES = 80 * 2**20  # Ray's own memory for objects, nearly the least that it takes; orders are a few bytes
 
@@ -120,8 +121,7 @@ def _ray() -> Any:
 def _join(ray: Any, address: str, most: int | None) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == LOCAL:
-        count = most or os.cpu_count() or 1
-        ray.init("local", num_cpus=count, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
+        _begin(ray, most or os.cpu_count() or 1, quiet)
         return
     try:
         _knock(address)
@@ -131,6 +131,22 @@ def _join(ray: Any, address: str, most: int | None) -> None:
             f"no Ray cluster answers at {address} ({_first_line(cause)}). Start one with `ray start --head`, give its "
             "address, or write --ray alone to use this machine."
         ) from cause
+
+
+def _begin(ray: Any, count: int, quiet: dict[str, Any]) -> None:
+    """A cluster of this machine alone."""
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init("local", num_cpus=count, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
+        except Exception as cause:  # Ray raises whatever its servers failed with
+            ray.shutdown()
+            if not left:
+                raise WorkerError(
+                    f"Ray does not start on this machine, after {STARTS} tries ({_first_line(cause)}). It may be too "
+                    "busy, or short of memory: take --workers without --ray."
+                ) from cause
+        else:
+            return
 
 
 def _knock(address: str) -> None:

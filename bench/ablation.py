@@ -22,19 +22,18 @@ from gazeshift.detectors.stability import Stability, _balanced
 from gazeshift.studies._detector_run import read_learned
 
 FEATURES = ("activation", "gradient", "grad_cam", "layer_cam", "logits")
-OTHERS = ("shift:most=8,least=4", "jpeg:quality=60", "median", "blur:sigma=1.0")
+OTHERS = ("shift:most=8", "jpeg:quality=60", "median", "blur:sigma=1.0")
 WIDE = f"stability:shifts=4,others={'+'.join(OTHERS)},features={'+'.join(FEATURES)}"
 DEFAULT = ("activation", "gradient", "logits")
-IMAGES = 100
 Seen = Mapping[str, Float[Tensor, "n f"]]
 
 
-def main(out: Path, model: str = "efficientnet_lite0") -> None:
+def main(out: Path, images: int, model: str = "efficientnet_lite0") -> None:
     """Look with a wide detector in the folder of `python -m bench detection`, and print a row for each subset."""
     parts, sets = split_and_sets(out, model)
     base, folder = ["--model", model, "--device", "cpu"], out / model / "wide"
     gazeshift("detect", "fit", "--detector", WIDE, *image_flags(parts["cal"]), *base, out=folder)
-    given = [*image_flags(parts["dev"]), *set_flags(sets["dev"]), "--limit", str(IMAGES), "--noise-like", "pgd-2"]
+    given = [*image_flags(parts["dev"]), *set_flags(sets["dev"]), "--limit", str(images), "--noise-like", "pgd-2"]
     gazeshift("detect", "evaluate", "--detector", f"wide={folder}", *given, *base, out=out / model / "wide-seen")
     detector, learned = Deployed.load(folder).detector, read_learned(folder)
     assert isinstance(detector, Stability), "the ablation is stability's"

@@ -1,12 +1,15 @@
 """Workers that are killed, that cannot begin, that fail; and a leading process that is stopped."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,7 +17,8 @@ from PIL import Image
 
 from gazeshift import cli
 from gazeshift.errors import DataError, OutputError, WorkerError
-from gazeshift.scale import Job, Scale, run
+from gazeshift.scale import Job, Scale, processes, run
+from gazeshift.studies._crew import working
 from gazeshift.studies.deviation import Deviation
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -201,3 +205,49 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+class Watching:
+    """A follower that is asked for nothing."""
+
+    follows = True
+    card: ClassVar[dict] = {}
+
+    def do(self, stage: object) -> None:
+        """Every cell is somebody else's."""
+
+
+def test_a_follower_leaves_the_folder_to_the_process_that_leads(settings, tmp_path):
+    """It would throw away what the other workers are writing."""
+    with working(Watching()), pytest.raises(WorkerError, match="without meeting the cell"):
+        job(settings, tmp_path / "out")()
+    assert not (tmp_path / "out").exists()
+    finished = alone(job(settings, tmp_path / "out"))
+    half = finished / "parts" / ".half-written.parquet.77"
+    half.touch()
+    before = {file.name: file.stat().st_mtime_ns for file in finished.iterdir()}
+    with working(Watching()), pytest.raises(WorkerError, match="without meeting the cell"):
+        job(settings, tmp_path / "out")()
+    assert half.exists()
+    assert {file.name: file.stat().st_mtime_ns for file in finished.iterdir()} == before
+
+
+@pytest.mark.parametrize(("asked", "given"), [("auto", ["cuda:0", "cuda:1", "cuda:0"]), ("cpu", ["cpu"] * 3)])
+def test_gpus_are_given_out_in_turn(asked, given, settings, tmp_path, monkeypatch):
+    started = []
+
+    class Process:
+        def __init__(self, *, args: tuple, **_: object) -> None:
+            started.append(args[0].settings.device)
+
+        def start(self) -> None:
+            assert os.environ["OMP_NUM_THREADS"] == "1"
+
+    context = SimpleNamespace(Process=Process, Pipe=multiprocessing.Pipe)
+    monkeypatch.setattr(processes, "get_context", lambda _: context)
+    monkeypatch.setattr(processes, "_gpus", lambda: 2)
+    team = processes.Processes(job({**settings, "device": asked}, tmp_path / "out"), 3)
+    assert [team.hire() for _ in range(3)] == [0, 1, 2]
+    assert started == given
+    for _, pipe in team.members.values():
+        pipe.close()

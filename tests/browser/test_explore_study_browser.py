@@ -186,7 +186,7 @@ def test_the_keyboard_alone_filters_and_opens(opened: Visit) -> None:
 def test_a_wrong_address_is_told(browser, address: str) -> None:
     made = Visit(browser, f"{address}#image=9999")
     made.page.locator("#fatal").wait_for()
-    assert "the study has images 0 to 119, got 9999" in made.text("#fatal")
+    assert "The study has images 0 to 119, got 9999" in made.text("#fatal")
     made.context.close()
 
 

@@ -224,7 +224,7 @@ def test_the_evidence_is_saved_as_a_page_numbers_and_a_picture(
 @pytest.mark.parametrize(
     ("file", "words"),
     [
-        ("words.png", "the image is none of JPEG, PNG, WEBP, BMP, GIF"),
+        ("words.png", "The image is none of JPEG, PNG, WEBP, BMP, GIF"),
         ("large.png", "at most 1 MiB are taken"),
     ],
 )
@@ -267,7 +267,7 @@ def test_a_token_is_asked_for_once(browser, home: Path, monkeypatch: pytest.Monk
         wrong.page.locator("#token-value").fill("not-the-token-at-all")
         wrong.page.keyboard.press("Enter")
         wrong.page.locator("#fatal").wait_for()
-        assert "wants its token" in wrong.text("#fatal")
+        assert "his gateway wants its token" in wrong.text("#fatal")
         for one in (made, wrong):
             one.context.close()
 
@@ -364,3 +364,21 @@ def test_the_page_may_ask_nobody_else(browser, address: str) -> None:
     made.page.wait_for_timeout(300)
     assert sum("Content Security Policy" in said for said in made.said) >= 2
     made.context.close()
+
+
+@pytest.mark.slow
+def test_a_real_classifier_with_the_detector_that_ships(browser) -> None:
+    with running(ServeSettings(timeout=600)) as real, visit(browser, f"http://127.0.0.1:{real.port}/") as made:
+        made.page.set_default_timeout(300_000)
+        made.page.locator("#samples button[title=drum]").click()
+        made.page.wait_for_selector("#cards .badge")
+        assert "drum" in made.page.locator("#cards .answers tr").first.inner_text()
+        attacked(made)
+        assert "The answer switched." in made.text("#cards")
+        assert made.page.locator("#cards .badge").nth(1).inner_text() == "Looks like an attack"
+        assert made.page.locator("#film button").count() == 18
+        own = made.drawn("attacked")
+        made.page.get_by_label("Clean image’s").check()
+        assert made.drawn("attacked") != own, "the class of the clean image is explained in both"
+        assert made.too_wide() == []
+        assert made.faults() == []

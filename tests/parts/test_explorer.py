@@ -153,6 +153,8 @@ def test_the_report_says_the_same_figures(gateway: Running) -> None:
         assert f"suspicion is {said[side]['verdict']['suspicion']:.2f}" in text
     assert "<script>alert(1)" not in text
     assert said["sha256"] in text
+    assert "/explorer/report?attack=fgsm&amp;epsilon=8&amp;steps=10&amp;seed=11" in text
+    assert "unknown time" not in text
     assert not re.search(r'(src|href)="https?:', text)
 
 

@@ -15,11 +15,24 @@ from gazeshift.serve._state import State
 from gazeshift.serve._telling import told_attack, told_moved, told_side
 
 SIDES = ("image", "attacked")
+COLOURS = {"image": "--fourth", "attacked": "--attacked"}
+CHECKS = (
+    ("pixels", "the image, and the attacked one, were seen as 8-bit files of the model's size hold them"),
+    ("views", "all random numbers follow from the seed; the detector saw both pictures under the same views"),
+)
 VIEWING = "Each map is divided by its own largest value; pictures are for viewing, the numbers come from the raw maps."
 
 
-def document(state: State, seen: Seen, upload: Upload, title: str) -> Document:
-    """The evidence of one image, as it came and attacked, with what is needed to repeat it."""
+def document(state: State, seen: Seen, upload: Upload, title: str, seconds: float) -> Document:
+    """The evidence of one image, as it came and attacked, with what is needed to repeat it.
+
+    Args:
+        state: of the gateway.
+        seen: what was seen.
+        upload: the image as it came.
+        title: what to call it.
+        seconds: that seeing it took.
+    """
     names = SIDES if seen.attempt else SIDES[:1]
     sides = {name: told_side(seen.targets, seen.verdict, at) for at, name in enumerate(names)}
     attack = told_attack(seen.attempt, seen.attacked) if seen.attempt and seen.attacked else None
@@ -35,7 +48,7 @@ def document(state: State, seen: Seen, upload: Upload, title: str) -> Document:
         findings=list(_findings(sides, attack)),
         claims=(),
         sections=[_answers(sides), _maps(seen, names), *_moved(seen), *_reasons(sides)],
-        manifest=_manifest(state, seen, upload, attack),
+        manifest=_manifest(state, seen, upload, attack) | {"seconds": round(seconds, 2)},
     )
 
 
@@ -123,6 +136,7 @@ def _reasons(sides: dict[str, Any]) -> Iterator[Section]:
             {name: list(one[part].values()) for name, one in verdicts.items()},
             digits=3,
             y_title="part of the suspicion",
+            colours=COLOURS,
             wide=True,
         )
         for part in ("layers", "views")
@@ -131,7 +145,9 @@ def _reasons(sides: dict[str, Any]) -> Iterator[Section]:
         name: [sum(part or 0 for part in one["layers"].values()), one["answer"]] for name, one in verdicts.items()
     }
     if first["answer"] is not None:
-        items.append(bars("Gaze or answer", ["all layers", "the answer"], shares, digits=3, y_title="part"))
+        items.append(
+            bars("Gaze or answer", ["all layers", "the answer"], shares, digits=3, y_title="part", colours=COLOURS)
+        )
     about = "How much more each layer and view moved than it does for clean images, as a part of the suspicion."
     yield Section(title="What raised the suspicion", items=items, about=[about])
 
@@ -147,4 +163,16 @@ def _manifest(state: State, seen: Seen, upload: Upload, attack: Any) -> dict[str
         "image": {"sha256": upload.sha256, "format": upload.form, "size": upload.size},
         "attack": {key: value for key, value in attack.items() if key != "perturbation"} if attack else None,
         "seed": seen.seed,
+        "command": _command(seen),
+        "preflight": [{"check": check, "level": "ok", "detail": detail} for check, detail in CHECKS],
     }
+
+
+def _command(seen: Seen) -> str:
+    """What gives this page again, from the same file and the same gateway."""
+    asked = seen.attempt
+    attack = f"attack={asked.name}&epsilon={asked.levels}&steps={asked.steps}&" if asked else ""
+    return (
+        "curl -H 'Content-Type: application/octet-stream' --data-binary @FILE -o evidence.html "
+        f"'http://ADDRESS/explorer/report?{attack}seed={seen.seed}'"
+    )

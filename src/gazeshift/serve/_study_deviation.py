@@ -65,7 +65,7 @@ class DeviationTables:
         self.store = Store(folder, tables, listing="images")
         self._read, self._numbers, self._lock = dict[tuple[str, ...], str](), count(), threading.Lock()
         conditions = self.store.distinct("images", "attack, strength, kind")
-        drawn = self.store.distinct("rows", "layer_index, layer, cam, target")
+        drawn = self.store.sampled("rows", ("layer_index", "layer", "cam", "target"))
         layers = {row["layer"]: row["layer"] for row in drawn}
         self.layers = tuple(layers)
         strengths = sorted({float(row["strength"]) for row in conditions})

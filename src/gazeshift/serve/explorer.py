@@ -1,6 +1,7 @@
 """The explorer of a running gateway: the page at ``/`` and the routes that only the page needs."""
 
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -82,8 +83,10 @@ def add_explorer(app: FastAPI, state: State) -> None:
         request: Request, wish: Wished, title: Annotated[str, Query(max_length=200)] = "an image"
     ) -> Response:
         async with attackers.one(wish.attempt), state.picture(request) as picture:
+            started = time.perf_counter()
             found = await state.run(_see, state, picture.image, wish)
-            made = await state.aside(lambda: page(document(state, found, picture, title)))
+            seconds = time.perf_counter() - started
+            made = await state.aside(lambda: page(document(state, found, picture, title, seconds)))
         return Response(made.encode("utf-8", "replace"), media_type="text/html; charset=utf-8", headers=SAVED)
 
 

@@ -28,7 +28,8 @@ export function say(text, lasting = false) {
 // One sentence where the fault belongs; an empty one takes it away.
 export function complain(id, error) {
   const place = byId(id);
-  place.textContent = error ? error.message || String(error) : "";
+  const words = error ? error.message || String(error) : "";
+  place.textContent = words.charAt(0).toUpperCase() + words.slice(1);
   place.hidden = !error;
 }
 

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,8 @@ class Running:
         line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         names = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
-            line.request(method or ("GET" if body is None else "POST"), path, body, names)
+            with suppress(BrokenPipeError, ConnectionResetError):  # refused before all of it was sent
+                line.request(method or ("GET" if body is None else "POST"), path, body, names)
             answer = line.getresponse()
             return Answer(status=answer.status, headers=dict(answer.headers.items()), body=answer.read())
         finally:

@@ -30,8 +30,16 @@ def with_workers(job: Job, count: int = 2, **rest: object) -> Path:
     return run(job, Scale(workers=count), **rest)
 
 
+def began(process: multiprocessing.Process) -> float:
+    """When a process began, in ticks since the machine did."""
+    return float(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19])
+
+
 class Killer:
-    """A progress that kills a worker of this process with kill -9 whenever so many images are done."""
+    """A progress that kills a worker of this process with kill -9 whenever so many images are done.
+
+    It takes the oldest, so that as many kills as there are workers end all that began the run.
+    """
 
     def __init__(self, *at: int) -> None:
         self.at, self.killed = list(at), []
@@ -39,6 +47,6 @@ class Killer:
     def __call__(self, done: int, *_: object) -> None:
         if self.at and done >= self.at[0]:
             self.at.pop(0)
-            pid = multiprocessing.active_children()[-1].pid
+            pid = min(multiprocessing.active_children(), key=began).pid
             os.kill(pid, signal.SIGKILL)
             self.killed.append(pid)

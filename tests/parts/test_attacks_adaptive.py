@@ -29,7 +29,7 @@ def classifier():
 @pytest.fixture(scope="module")
 def deployed(classifier):
     """Fitted on half of some images, calibrated on the others."""
-    detector, images = Stability(shifts=1, others=()), images_of(80, seed=3)
+    detector, images = Stability(shifts=1, features="activation+gradient"), images_of(80, seed=3)
     draws = [generator_for(0, str(at)) for at in range(80)]
     measured = detector.measure(sight(classifier, images, detector, generator=draws))
     fitted = detector.fit(measured[:40])

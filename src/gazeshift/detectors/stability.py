@@ -31,8 +31,8 @@ class Stability:
 
     A perturbation is tuned to the very pixels it lies on, and to the grid of strides behind them: a shift by a pixel or
     two takes much of its effect. Then the channels' mean activations and mean gradients (what Grad-CAM weighs by) move,
-    at all layers, and the answer does, while a clean image's hardly do. Views that move clean images more, such as larger
-    shifts, blur or a median filter, add nothing. Random views are drawn anew for each request.
+    at all layers, and the answer does, while a clean image's hardly do. Views that move clean images more, such as
+    larger shifts, blur or a median filter, add nothing. Random views are drawn anew for each request.
 
     Each number is taken for each view, layer and feature, in units of its spread over clean images. Learned from clean
     images alone it knows no attack: the suspicion is the mean over the features, each being the mean of its numbers, in

@@ -9,6 +9,15 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
 
+import torch
+
+from bench._fitted import deployed
+from gazeshift.detectors._deployed import Deployed
+from gazeshift.detectors.stability import Stability
+from gazeshift.models import load
+from gazeshift.pipeline import sight
+from gazeshift.seeds import generator_for
+
 SMALL = """
 import torch
 from torch import nn
@@ -68,29 +77,15 @@ def serving(detector: Path | None, *flags: str, environment: Mapping[str, str] |
 
 def small_detector(folder: Path) -> Path:
     """A detector for a network so small that requests, and not passes, are what takes time."""
-    import torch
-
-    from gazeshift.detectors._deployed import Deployed
-    from gazeshift.detectors.stability import Stability
-    from gazeshift.models import load
-    from gazeshift.pipeline import sight
-    from gazeshift.seeds import generator_for
-
     (folder / "small_network.py").write_text(SMALL)
-    spec = f"module:{folder / 'small_network.py'}:small"
-    classifier, detector = load(spec, device="cpu"), Stability()
-    images = torch.rand(48, 3, 32, 32, generator=generator_for(0, "images"))
-    measured = detector.measure(sight(classifier, images, detector, generator=generator_for(0, "views")))
-    fitted = detector.fit(measured[:24])
-    Deployed(
-        name="stability",
-        detector=fitted,
-        model=classifier.card(),
-        layers=detector.layers(classifier.layers((32, 32))),
-        scores=fitted.score(measured[24:]).double(),
-        false_alarms=0.05,
-        fitted_on=(),
-        calibrated_on=(),
-        facts={"model": spec, "weights": None, "input_size": None},
-    ).save(folder / "detector")
+    random_detector(f"module:{folder / 'small_network.py'}:small", 32).save(folder / "detector")
     return folder / "detector"
+
+
+def random_detector(spec: str, side: int) -> Deployed:
+    """A stability detector that learned from random pictures, for the model of that name."""
+    classifier, detector = load(spec, device="cpu"), Stability()
+    images = torch.rand(48, 3, side, side, generator=generator_for(0, "images"))
+    measured = detector.measure(sight(classifier, images, detector, generator=generator_for(0, "views")))
+    parts = {"fitted_on": ("a",) * 24, "calibrated_on": ("b",) * 24}
+    return deployed(classifier, "stability", detector, measured[:24], measured[24:], side=side, model=spec, **parts)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from bench._detect_sets import imagenet700, split
+from bench._fitted import deployed
 from gazeshift.data import open_source
 from gazeshift.detectors._deployed import Deployed, fingerprints
 from gazeshift.evasion import Opponent, evade, evaded
@@ -272,14 +273,13 @@ def fitted(classifier: Classifier, parts: Mapping[str, Path], folder: Path, spec
             sys.exit(f"{folder} holds {kept.detector}, and {spec} was asked for. Name another folder: --out.")
         return kept
     learned, fresh = (read(classifier, parts[part], 100) for part in ("dev", "cal"))
-    detector = detector.fit(measured(classifier, detector, learned))
-    made = Deployed(
-        name=spec.partition(":")[0],
-        detector=detector,
-        model=json.loads(json.dumps(classifier.card(), default=str)),
-        layers=detector.layers(classifier.layers()),
-        scores=detector.score(measured(classifier, detector, fresh)),
-        false_alarms=0.05,
+    made = deployed(
+        classifier,
+        spec.partition(":")[0],
+        detector,
+        measured(classifier, detector, learned),
+        measured(classifier, detector, fresh),
+        side=learned.images.shape[-1],
         fitted_on=fingerprints(learned.images),
         calibrated_on=fingerprints(fresh.images),
     )

@@ -8,11 +8,11 @@ development images teach the supervised detectors; those of the test images are 
 import shlex
 from pathlib import Path
 
-from bench._detect_sets import imagenet700, made, split
+from bench._detect_sets import CHEAP, COSTLY, imagenet700, made, split
 
 DETECTORS = {  # name on the scorecard, and its spec
     "stability": "stability",
-    "stability_fast": "stability:shifts=2,others=none",
+    "stability_fast": "stability:shifts=2",
     "feature_squeezing": "feature_squeezing",
     "mahalanobis": "mahalanobis",
     "confidence": "confidence",
@@ -20,9 +20,9 @@ DETECTORS = {  # name on the scorecard, and its spec
     "noisecam_dbscan": "noisecam_dbscan",
     "binary": "binary",
 }
-LEARNS = {  # from adversarial images as well: of all sets, or of some
-    "stability": None,
-    "binary": ("pgd-4", "fgsm-4"),  # of two, because each family that is left out is another training
+LEARNS = {  # from which adversarial sets as well
+    "stability": tuple(CHEAP | COSTLY),
+    "binary": ("pgd-4", "fgsm-4"),  # few, because each family that is left out is another training
 }
 
 
@@ -50,8 +50,8 @@ def _measured(out: Path, model: str, names: list[str]) -> None:
     ready = []
     for name in names or DETECTORS:
         fitted, folder = out / model / "fitted" / name, out / model / "detectors" / name
-        chosen = {one: folder for one, folder in sets["dev"].items() if one in (LEARNS.get(name) or sets["dev"])}
-        learned = set_flags(chosen) if name in LEARNS else []
+        chosen = {one: folder for one, folder in sets["dev"].items() if one in LEARNS.get(name, ())}
+        learned = set_flags(chosen) if chosen else []
         gazeshift(
             "detect", "fit", "--detector", DETECTORS[name], *image_flags(parts["dev"]), *learned, *base, out=fitted
         )

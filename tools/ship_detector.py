@@ -33,28 +33,31 @@ def main() -> None:
 
 def ship(dev: Path, cal: Path, model: str, spec: str, false_alarms: float) -> Path:
     """Write the detector of a model; the folder it is in."""
-    from gazeshift.detectors._deployed import Deployed
+    from bench._fitted import deployed
+
     from gazeshift.models import load
     from gazeshift.registry import build, parse
 
     classifier, detector = load(model, device="cpu"), build("detectors", spec)
-    benign, fitted_on = measured(classifier, detector, dev / "images")
-    fitted = detector.fit(benign)
-    fresh, calibrated_on = measured(classifier, detector, cal / "images")
-    side = classifier.input_size
-    facts = {"images": ABOUT, "sets": {}, "seed": 0, "model": model, "weights": None, "input_size": None}
-    deployed = Deployed(
-        name=parse(spec)[0],
-        detector=fitted,
-        model=classifier.card(),
-        layers=tuple(detector.layers(classifier.layers((side, side)))),
-        scores=fitted.score(fresh).double(),
+    (benign, fitted_on), (fresh, calibrated_on) = (
+        measured(classifier, detector, part / "images") for part in (dev, cal)
+    )
+    made = deployed(
+        classifier,
+        parse(spec)[0],
+        detector,
+        benign,
+        fresh,
+        side=classifier.input_size,
         false_alarms=false_alarms,
         fitted_on=fitted_on,
-        calibrated_on=(),
-        facts=facts | {"command": "python tools/ship_detector.py"},
+        images=ABOUT,
+        sets={},
+        seed=0,
+        model=model,
+        command="python tools/ship_detector.py",
     )
-    deployed.calibrated(deployed.scores, calibrated_on).save(HOME / model)
+    made.calibrated(made.scores, calibrated_on).save(HOME / model)
     return HOME / model
 
 

@@ -105,6 +105,10 @@ class Evidence:
         """Names of the CAMs drawn at every layer."""
         return tuple(next(iter(self.traces.values())).maps) if self.traces else ()
 
+    def class_name(self, index: int) -> str:
+        """Name of a class, or ``class 7`` if the model does not know its names."""
+        return self.class_names[index] if index < len(self.class_names) else f"class {index}"
+
     def maps(self, layer: str, cam: str = "grad_cam") -> Float[Tensor, "n hl wl"]:
         """Raw signed maps of one layer at its own resolution."""
         return self.traces[layer].maps[cam]

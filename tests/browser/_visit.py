@@ -9,6 +9,16 @@ from typing import Any
 SERIOUS = ("serious", "critical")
 
 
+def overheard(page: Any) -> tuple[list[str], list[str]]:
+    """What a page says (console, errors, dialogs) and what it asks for, from now on."""
+    said, asked = list[str](), list[str]()
+    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: said.append(f"error: {error}"))
+    page.on("dialog", lambda dialog: (said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    page.on("request", lambda request: asked.append(request.url))
+    return said, asked
+
+
 class Visit:
     """One page in a context of its own.
 
@@ -29,12 +39,7 @@ class Visit:
             reduced_motion="reduce",
         )
         self.page, self.address = self.context.new_page(), address
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
-        self.page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
-        self.page.on("dialog", lambda dialog: (self.said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.said, self.asked = overheard(self.page)
         self.page.set_default_timeout(60_000)
         self.page.goto(address)
 

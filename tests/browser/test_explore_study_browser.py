@@ -68,7 +68,8 @@ def choose(made: Visit, name: str, value: str) -> None:
 
 
 def settled(made: Visit) -> None:
-    """Nothing is under way any more."""
+    """The page shows what its address says, and nothing is under way any more."""
+    made.page.wait_for_function("() => document.documentElement.dataset.ready === location.hash")
     made.page.wait_for_selector("#list[aria-busy], .status.busy", state="detached")
 
 

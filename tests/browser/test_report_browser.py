@@ -1,12 +1,16 @@
 """The report in a real browser: nothing asked of the network, nothing on the console, all of it drawn and usable."""
 
 import runpy
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gazeshift import report
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _visit import overheard
 
 pytestmark = pytest.mark.browser
 SYNTHETIC = Path(__file__).parent.parent / "parts" / "_synthetic_study.py"
@@ -23,12 +27,7 @@ class Watched:
             viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=scripts
         )
         self.page = self.context.new_page()
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
-        self.page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
-        self.page.on("dialog", lambda dialog: (self.said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.said, self.asked = overheard(self.page)
         self.page.goto(path.as_uri())
         if scripts:
             self.page.wait_for_selector("html[data-ready]", state="attached", timeout=60_000)

@@ -13,20 +13,16 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import uvicorn
+from bench._gateways import random_detector
 from PIL import Image
 
-from gazeshift.detectors._deployed import Deployed
-from gazeshift.detectors.stability import Stability
-from gazeshift.models import load
-from gazeshift.pipeline import sight
-from gazeshift.seeds import generator_for
 from gazeshift.serve._opening import open_state
 from gazeshift.serve._server import bound, config_of
 from gazeshift.serve._settings import ServeSettings
@@ -103,22 +99,9 @@ def form(image: bytes, name: str = "image", boundary: str = "cut-here") -> tuple
 
 def make_detector(folder: Path, model: str, threshold: float | None = None, side: int = SIDE) -> Path:
     """A stability detector that learned from random pictures; with a threshold, one that alarms above it."""
-    classifier, detector = load(model, device="cpu"), Stability()
-    images = torch.rand(48, 3, side, side, generator=generator_for(0, "images"))
-    measured = detector.measure(sight(classifier, images, detector, generator=generator_for(0, "views")))
-    fitted = detector.fit(measured[:24])
-    scores = fitted.score(measured[24:]).double()
-    made = Deployed(
-        name="stability",
-        detector=fitted,
-        model=classifier.card(),
-        layers=detector.layers(classifier.layers((side, side))),
-        scores=scores if threshold is None else torch.full_like(scores, threshold),
-        false_alarms=0.05,
-        fitted_on=("a",) * 24,
-        calibrated_on=("b",) * 24,
-        facts={"model": model, "weights": None, "input_size": None},
-    )
+    made = random_detector(model, side)
+    if threshold is not None:
+        made = replace(made, scores=torch.full_like(made.scores, threshold))
     made.save(folder)
     return folder
 

@@ -98,7 +98,7 @@ def test_systemd_finds_no_fault(tmp_path):
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
     unit = tmp_path / "gazeshift.service"
-    unit.write_text((DEPLOY / "gazeshift.service").read_text().replace("/opt/gazeshift/bin/gazeshift", sys.executable))
+    unit.write_text((DEPLOY / "gazeshift.service").read_text().replace(started()[0], sys.executable))
     seen = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
     assert (seen.returncode, seen.stderr) == (0, "")
     exposure = subprocess.run(

@@ -133,10 +133,9 @@ def _asked(source: ImageSource, folder: Path | None, **rest: Any) -> Asked:
 
 def _entry(asked: Asked, verdict: Verdict, at: int, name: str) -> dict[str, Any]:
     """What is said of one image."""
-    names, winner = asked.classifier.class_names, int(verdict.predicted[at])
     return {
         "file": name,
-        "prediction": names[winner] if winner < len(names) else f"class {winner}",
+        "prediction": asked.classifier.class_name(int(verdict.predicted[at])),
         "confidence": round(float(verdict.confidence[at]), 6),
         "suspicion": round(float(verdict.suspicion[at]), 6),
         "threshold": round(verdict.threshold, 6),

@@ -108,11 +108,9 @@ def _write(evidence: Evidence, row: int, name: str, out: Path, number: int) -> d
     np.savez_compressed(stream, allow_pickle=False, **arrays)
     _try_writing(folder / "maps.npz", stream.getvalue())
     confidence, winner = evidence.logits[row].softmax(0).max(0)
-    names = evidence.class_names
-    answer = names[int(winner)] if int(winner) < len(names) else f"class {int(winner)}"
     return {
         "name": name,
-        "answer": f"{answer} ({float(confidence):.1%})",
+        "answer": f"{evidence.class_name(int(winner))} ({float(confidence):.1%})",
         "image": (folder / "image.png").relative_to(out).as_posix(),
         "maps": maps,
     }

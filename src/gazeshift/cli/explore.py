@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gazeshift.errors import MissingPackageError
+from gazeshift.cli._extras import needing
 
 
 def explore(
@@ -28,12 +28,6 @@ def explore(
         model: to draw maps with, if not the one that the study names.
         weights: its weights, likewise.
     """
-    try:
+    with needing("serve", "explore"):
         from gazeshift.serve._study_server import explore_study  # torch and FastAPI are not needed for --help
-    except ModuleNotFoundError as cause:
-        if (cause.name or "gazeshift").startswith("gazeshift"):
-            raise
-        raise MissingPackageError(
-            f"gazeshift explore needs {cause.name}, which is not installed: pip install 'gazeshift[serve]'"
-        ) from cause
     explore_study(folder, host=host, port=port, model=model, weights=weights)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from gazeshift.errors import MissingPackageError
+from gazeshift.cli._extras import needing
 from gazeshift.scale._memory import keep_freed_memory
 from gazeshift.serve._settings import ServeSettings
 
@@ -16,12 +16,6 @@ def serve(*, settings: Annotated[ServeSettings | None, Parameter(name="*", negat
 
     The page is at the address it prints, what can be asked at /docs. SIGTERM ends it within five seconds.
     """
-    try:
+    with needing("serve", "serve"):
         from gazeshift.serve import _server  # torch and FastAPI are not needed for --help
-    except ModuleNotFoundError as cause:
-        if (cause.name or "gazeshift").startswith("gazeshift"):
-            raise
-        raise MissingPackageError(
-            f"gazeshift serve needs {cause.name}, which is not installed: pip install 'gazeshift[serve]'"
-        ) from cause
     _server.serve(settings or ServeSettings(), keep_freed_memory)

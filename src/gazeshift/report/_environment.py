@@ -1,6 +1,7 @@
 """What both kinds of page share: templates, filters, dates."""
 
 import math
+import re
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -19,7 +20,8 @@ def environment(*scripts: str) -> Environment:
     made = Environment(autoescape=True, undefined=StrictUndefined, loader=loader, trim_blocks=True, lstrip_blocks=True)
     made.filters |= {"number": _number, "tight": _tight, "target": _target, "cam": cam_name, "step": _step, "zip": zip}
     made.globals["style"] = Markup(loader.get_source(made, "page.css")[0])  # noqa: S704
-    made.globals["script"] = Markup("\n".join(loader.get_source(made, name)[0] for name in scripts))  # noqa: S704
+    whole = "\n".join(loader.get_source(made, name)[0] for name in scripts)
+    made.globals["script"] = Markup(re.sub(r"^export ", "", whole, flags=re.MULTILINE))  # noqa: S704  # one script
     return made
 
 

@@ -21,7 +21,7 @@ from gazeshift.report._tiles import tiles
 
 _PAGE, _LEAST = 3_850_000, 500_000
 _NUMBERS = ("compare", "split", "structure")
-_SCRIPTS = ("offline.js", "tables.js", "charts.js", "gallery.js", "page.js")
+_SCRIPTS = ("offline.js", "tables.js", "charts.js", "overlay.js", "gallery.js", "page.js")
 
 
 def render(data: ReportData) -> str:

@@ -23,10 +23,12 @@ DIGITS = 6  # of a map's values
 
 def verdicts(classifier: Classifier, deployed: Deployed, found: Verdict) -> list[dict[str, Any]]:
     """One answer for each image of a batch."""
-    views, layers = _parts(found)
+    views, layers = summed(found)
     return [
         {
-            **_class(classifier, int(found.predicted[at]), float(found.confidence[at])),
+            "class": int(found.predicted[at]),
+            "name": classifier.class_name(int(found.predicted[at])),
+            "confidence": number(found.confidence[at]),
             "suspicion": number(found.suspicion[at]),
             "threshold": number(found.threshold),
             "p_value": number(found.p_value[at]),
@@ -46,10 +48,7 @@ def verdicts(classifier: Classifier, deployed: Deployed, found: Verdict) -> list
 
 def looked(classifier: Classifier, evidence: Evidence, picture: Picture) -> dict[str, Any]:
     """The class of the first image, the five most probable, and all maps."""
-    top = evidence.logits[0].softmax(0).topk(min(TOP, evidence.logits.shape[1]))
-    classes = [
-        _class(classifier, int(index), float(share)) for share, index in zip(top.values, top.indices, strict=True)
-    ]
+    classes = likeliest(evidence, 0)
     return {
         **classes[0],
         "top": classes,
@@ -59,6 +58,15 @@ def looked(classifier: Classifier, evidence: Evidence, picture: Picture) -> dict
         "model": public(classifier),
         **of_picture(picture),
     }
+
+
+def likeliest(evidence: Evidence, at: int) -> list[dict[str, Any]]:
+    """The likeliest classes of an image with their softmax probabilities, at most five."""
+    best = evidence.logits[at].double().softmax(0).topk(min(TOP, evidence.logits.shape[1]))
+    return [
+        {"class": place, "name": evidence.class_name(place), "confidence": number(share)}
+        for share, place in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+    ]
 
 
 def one_map(values: Float[Tensor, "h w"], size: tuple[int, int]) -> dict[str, Any]:
@@ -133,12 +141,8 @@ def number(value: Any) -> float | None:
     return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
 
 
-def _class(classifier: Classifier, index: int, confidence: float) -> dict[str, Any]:
-    return {"class": index, "name": classifier.class_name(index), "confidence": number(confidence)}
-
-
-def _parts(found: Verdict) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """What each view, and each layer, adds to the suspicion."""
+def summed(found: Verdict) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """What each view, and each layer or the answer, adds to the suspicion, per image."""
     views: dict[str, Any] = {}
     layers: dict[str, Any] = {}
     for (view, layer), part in found.reasons.items():

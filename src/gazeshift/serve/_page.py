@@ -24,12 +24,14 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 LIVE, STUDY = "live", "study"
+SHARED = "overlay.js"  # the report draws its maps with it, too
 
 
 @cache
 def page_files() -> dict[str, bytes]:
     """Every file of the page by its name: what is not in here cannot be asked for."""
-    return {file.name: file.read_bytes() for file in files("gazeshift.serve").joinpath("page").iterdir()}
+    own = {file.name: file.read_bytes() for file in files("gazeshift.serve").joinpath("page").iterdir()}
+    return {**own, SHARED: files("gazeshift.report").joinpath("page", SHARED).read_bytes()}
 
 
 def add_page(app: FastAPI, mode: str) -> None:

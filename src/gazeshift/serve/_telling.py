@@ -1,20 +1,17 @@
 """What was seen, as JSON: maps as 8 bits for the page to colour, pictures as PNG, numbers rounded for reading."""
 
 import base64
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gazeshift import pictures
+from gazeshift.measures.psnr import Psnr
 from gazeshift.records import ANSWER, Attacked, Comparison, Evidence, Verdict
-from gazeshift.serve._answers import number
+from gazeshift.serve._answers import likeliest, number, summed
 from gazeshift.serve._seeing import CAMS, Attempt, Seen
-
-BEST = 5
 
 
 def told(seen: Seen) -> dict[str, Any]:
@@ -36,7 +33,7 @@ def told_side(targets: Mapping[str, Evidence], verdict: Verdict | None, at: int)
     own = next(iter(targets.values()))
     return {
         "picture": picture(own.images[at]),
-        "answers": answers(own.logits[at], own.class_names),
+        "answers": likeliest(own, at),
         "verdict": None if verdict is None else told_verdict(verdict, at),
         "maps": {
             target: {
@@ -47,33 +44,22 @@ def told_side(targets: Mapping[str, Evidence], verdict: Verdict | None, at: int)
     }
 
 
-def answers(logits: Tensor, names: Sequence[str]) -> list[dict[str, Any]]:
-    """The likeliest classes with their softmax probabilities, at most five."""
-    shares = logits.double().softmax(0)
-    best = shares.topk(min(BEST, len(shares)))
-    return [
-        {"class": place, "name": names[place] if place < len(names) else f"class {place}", "confidence": number(share)}
-        for share, place in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-    ]
-
-
 def told_verdict(verdict: Verdict, at: int) -> dict[str, Any]:
     """One image's verdict, and its parts: by view, by layer, of the model's answer if it counts, and one by one."""
-    parts: dict[str, dict[str, float]] = {}
+    parts: dict[str, dict[str, Any]] = {}
     for (view, layer), part in verdict.reasons.items():
-        parts.setdefault(view, {})[layer] = float(part[at])
-    places = dict.fromkeys(layer for of_view in parts.values() for layer in of_view)
-    summed = {place: number(sum(of_view.get(place, 0) for of_view in parts.values())) for place in places}
+        parts.setdefault(view, {})[layer] = number(part[at])
+    views, places = ({name: number(part[at]) for name, part in sums.items()} for sums in summed(verdict))
     return {
         "suspicion": number(float(verdict.suspicion[at])),
         "threshold": number(verdict.threshold),
         "p_value": number(float(verdict.p_value[at])),
         "is_attack": bool(verdict.is_attack[at]),
         "false_alarms": number(verdict.false_alarms),
-        "views": {view: number(sum(of_view.values())) for view, of_view in parts.items()},
-        "layers": {layer: part for layer, part in summed.items() if layer != ANSWER},
-        "answer": summed.get(ANSWER),
-        "parts": {view: {layer: number(part) for layer, part in of_view.items()} for view, of_view in parts.items()},
+        "views": views,
+        "layers": {layer: part for layer, part in places.items() if layer != ANSWER},
+        "answer": places.get(ANSWER),
+        "parts": parts,
     }
 
 
@@ -93,7 +79,6 @@ def told_map(raw: Any) -> dict[str, Any]:
 def told_attack(attempt: Attempt, attacked: Attacked) -> dict[str, Any]:
     """What the attack was and what it did to the image."""
     change = attacked.perturbation[0]
-    size = float(change.square().mean())
     return {
         "name": attempt.name,
         "epsilon": attempt.levels,
@@ -101,7 +86,7 @@ def told_attack(attempt: Attempt, attacked: Attacked) -> dict[str, Any]:
         "success": bool(attacked.success[0]),
         "linf": number(float(attacked.linf[0]) * 255),
         "l2": number(float(attacked.l2[0])),
-        "psnr": number(-10 * math.log10(size)) if size else None,
+        "psnr": number(Psnr()(attacked.clean, attacked.images)[0]),
         "changed": number(float((change != 0).any(0).float().mean())),
         "perturbation": shown(pictures.encode_png(pictures.perturbation_picture(change))),
     }

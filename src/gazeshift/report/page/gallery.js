@@ -8,55 +8,6 @@ function unpackMaps(bytes) {
   return { index, values: bytes.subarray(4 + size) };
 }
 
-// Lower and upper neighbour and the upper one's weight, as pictures.py does it: corners not aligned.
-function taps(size, target) {
-  return Array.from({ length: target }, (_, pixel) => {
-    const place = Math.max(((pixel + 0.5) * size) / target - 0.5, 0);
-    const lower = Math.min(Math.floor(place), size - 1);
-    return [lower, Math.min(lower + 1, size - 1), place - lower];
-  });
-}
-
-function blend(pixels, map, colours, opacity) {
-  const { data, width, height } = pixels;
-  const [rows, columns] = [taps(map.height, height), taps(map.width, width)];
-  for (let row = 0; row < height; row++) {
-    const [top, bottom, down] = rows[row];
-    for (let column = 0; column < width; column++) {
-      const [left, right, along] = columns[column];
-      const upper = map.at(top, left) * (1 - along) + map.at(top, right) * along;
-      const lower = map.at(bottom, left) * (1 - along) + map.at(bottom, right) * along;
-      const color = 3 * Math.round(map.scale * (upper * (1 - down) + lower * down));
-      const pixel = 4 * (row * width + column);
-      for (let part = 0; part < 3; part++) {
-        data[pixel + part] = data[pixel + part] * (1 - opacity) + colours[color + part] * opacity;
-      }
-    }
-  }
-}
-
-function hatch(pen, width, height, small) {
-  pen.fillStyle = "rgba(128, 134, 144, 0.75)";
-  pen.fillRect(0, 0, width, height);
-  pen.strokeStyle = "#5d636e";
-  pen.lineWidth = Math.max(1, width / 90);
-  for (let start = -height; start < width; start += width / 14) {
-    pen.beginPath();
-    pen.moveTo(start, height);
-    pen.lineTo(start + height, 0);
-    pen.stroke();
-  }
-  const size = small ? Math.floor(width / 5.6) : Math.max(12, Math.floor(width / 12));
-  pen.font = `600 ${size}px system-ui, sans-serif`;
-  const wide = Math.min(width, pen.measureText("undefined").width + size);
-  pen.fillStyle = "#fff";
-  pen.fillRect((width - wide) / 2, height / 2 - size * 0.8, wide, size * 1.6);
-  pen.fillStyle = "#1b1f27";
-  pen.textAlign = "center";
-  pen.textBaseline = "middle";
-  pen.fillText("undefined", width / 2, height / 2, width);
-}
-
 class Gallery {
   constructor(series, maps, colours) {
     Object.assign(this, { series, maps, colours, image: 0, layer: Gallery.first(series), opacity: 0.6, pictures: new Map() });
@@ -113,7 +64,7 @@ class Gallery {
     const map = this.map(kind, layer, this.choice);
     if (!map) return picture ? "no map: not defined at this layer, or not kept" : "";
     if (map.offset < 0) {
-      hatch(pen, canvas.width, canvas.height, side < 100);
+      hatch(pen, canvas.width, canvas.height, "undefined", side < 100 ? Math.floor(canvas.width / 5.6) : Math.max(12, Math.floor(canvas.width / 12)));
       return map.offset === -1 ? "undefined: the map has no positive value" : "undefined: the map is not finite";
     }
     const pixels = pen.getImageData(0, 0, canvas.width, canvas.height);

@@ -2,6 +2,7 @@
 import { make } from "./dom.js";
 import { two } from "./words.js";
 
+// choose(name) shows a layer; choose(name, true) only says whether there is such a layer.
 function row(name, cells, choose) {
   const head = choose?.(name, true) ? make("button", { type: "button", class: "plain", onclick: () => choose(name) }, name) : name;
   return make("tr", { data: { layer: name } }, make("th", { scope: "row" }, head), cells);
@@ -11,7 +12,6 @@ function number(value) {
   return make("td", { class: "number" }, two(value));
 }
 
-// choose(name) shows a layer; choose(name, true) only says whether there is such a layer.
 // How alike a map is to the clean one: what is left of a full bar has moved.
 function similarity(value, kind) {
   const parts = value === null || value === undefined ? [] : [make("span", { class: `moved ${kind}`, style: { "--share": `${100 * (1 - Math.max(0, Math.min(1, value)))}%` } })];
@@ -60,4 +60,16 @@ export function mark(root, layer) {
     const button = one.querySelector("button");
     if (button) button.setAttribute("aria-current", String(chosen));
   }
+}
+
+// Draws charts now and whenever another map or class is chosen; another layer is only marked in them.
+export function follow(stage, place, draw) {
+  const choice = () => `${stage.cam} ${stage.target}`;
+  let shown = choice();
+  stage.act = (layer) => {
+    if (choice() === shown) return mark(place, layer);
+    shown = choice();
+    draw();
+  };
+  draw();
 }

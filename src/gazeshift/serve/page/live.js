@@ -1,6 +1,6 @@
 // An image of one's own or a sample, seen, judged and attacked on the spot.
 import { ask, askJson } from "./api.js";
-import { mark, movedChart, partsChart } from "./charts.js";
+import { follow, mark, movedChart, partsChart } from "./charts.js";
 import { aim, byId, complain, download, make, roving, say, segments } from "./dom.js";
 import { bytesOf, loaded } from "./maps.js";
 import { Stage } from "./stage.js";
@@ -194,15 +194,7 @@ function drawCharts(seen) {
     place.replaceChildren(...charts);
     mark(place, seen.layers[stage.layer]);
   };
-  let shown = "";
-  stage.act = (layer) => {
-    const key = `${stage.cam} ${stage.target}`;
-    if (key === shown) return mark(place, layer);
-    shown = key;
-    redraw();
-  };
-  shown = `${stage.cam} ${stage.target}`;
-  redraw();
+  follow(stage, place, redraw);
 }
 
 function reasons(seen, choose) {

@@ -1,6 +1,6 @@
 // A finished study: a list of its images to filter and sort, and each image layer by layer.
 import { askJson } from "./api.js";
-import { mark, movedChart } from "./charts.js";
+import { follow, mark, movedChart } from "./charts.js";
 import { byId, complain, make, say } from "./dom.js";
 import { loaded } from "./maps.js";
 import { Stage } from "./stage.js";
@@ -46,7 +46,7 @@ async function show() {
     byId("list").hidden = byId("seen").hidden = true;
     complain("fatal", error);
   }
-  document.documentElement.dataset.ready = "";
+  if (turn === state.shown) document.documentElement.dataset.ready = location.hash; // what is on the page
 }
 
 function picker({ name, label, options }, current, act) {
@@ -256,13 +256,5 @@ function drawMoved(hasStage) {
     place.replaceChildren(...(series.length ? [movedChart("Which layers moved", `Cosine similarity of ${camName(cam)} to the clean image’s, ${target === "reference" ? "for the clean image’s class" : "each picture’s own class"}. What is missing to a full bar has moved.`, layers, series, choose)] : []));
     if (hasStage) mark(place, layers[stage.layer]);
   };
-  let shown = "";
-  stage.act = (layer) => {
-    const key = `${stage.cam} ${stage.target}`;
-    if (key === shown) return mark(place, layer);
-    shown = key;
-    redraw();
-  };
-  shown = `${stage.cam} ${stage.target}`;
-  redraw();
+  follow(stage, place, redraw);
 }

@@ -117,3 +117,11 @@ def write(
     pq.write_table(pa.Table.from_pylist(rows, schema=ROWS), folder / "rows.parquet")
     (folder / "manifest.json").write_text(json.dumps(manifest(images, sets, adaptive, list(detectors))))
     return folder
+
+
+def plain_detected(positive: np.ndarray, negative: np.ndarray, rate: float) -> float:
+    """As the page says it, a score at a time."""
+    for limit in sorted(set(negative)):
+        if sum(value > limit for value in negative) <= rate * len(negative) + 1e-9:
+            return sum(value > limit for value in positive) / len(positive)
+    return math.nan

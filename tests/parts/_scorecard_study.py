@@ -1,6 +1,7 @@
 """Writes finished scorecards with made-up numbers, for the tests of their page."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any

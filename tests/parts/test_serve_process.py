@@ -1,5 +1,6 @@
 """``gazeshift serve`` as a process: it starts alone, ends in time, shares work, and says what is wrong."""
 
+import asyncio
 import json
 import signal
 import socket
@@ -10,9 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from uvicorn.server import ServerState
 
 import gazeshift as gs
 from gazeshift import cli
+from gazeshift.serve._server import Protocol, bound, config_of
+from gazeshift.serve._settings import ServeSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _gateway import make_detector, png, started, until
@@ -98,6 +102,30 @@ def test_several_processes_share_the_port_and_add_up(detector: Path, tmp_path: P
         code, seconds = ended(gateway.process)
         assert code == 0
         assert seconds < 7
+
+
+def test_the_body_of_an_answer_does_not_wait_until_its_head_is_acknowledged() -> None:
+    settings, seen = ServeSettings(port=0), []
+    config = config_of(settings, lambda: None)
+    config.load()
+
+    class Watched(Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            own = transport.get_extra_info("socket")
+            seen.append(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    async def visit() -> None:
+        sock, state = bound(settings), ServerState()
+        serving = await asyncio.get_running_loop().create_server(lambda: Watched(config, state, {}), sock=sock)
+        _, writer = await asyncio.open_connection(*sock.getsockname())
+        while not seen:
+            await asyncio.sleep(0.01)
+        writer.close()
+        serving.close()
+
+    asyncio.run(asyncio.wait_for(visit(), 30))
+    assert seen[0] != 0
 
 
 def test_what_is_wrong_is_told_in_one_sentence(

@@ -242,6 +242,17 @@ def test_a_refusal_is_one_sentence_where_it_belongs(browser, address: str, home:
     made.context.close()
 
 
+def test_a_refusal_comes_into_view(browser, address: str, home: Path) -> None:
+    made = Visit(browser, address, width=375).ready()
+    upload(made, home / "random.png")
+    made.page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    made.page.set_input_files("#file", home / "words.png")
+    made.page.locator("#problem").wait_for()
+    box = made.page.locator("#problem").bounding_box()
+    assert 0 <= box["y"] < 900
+    made.context.close()
+
+
 def test_a_server_that_is_gone_is_told(browser, home: Path) -> None:
     with running(ServeSettings(detector=home / "detector")) as gone:
         made = Visit(browser, f"http://127.0.0.1:{gone.port}/").ready()

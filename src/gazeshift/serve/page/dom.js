@@ -31,6 +31,7 @@ export function complain(id, error) {
   const words = error ? error.message || String(error) : "";
   place.textContent = words.charAt(0).toUpperCase() + words.slice(1);
   place.hidden = !error;
+  if (error) place.scrollIntoView({ block: "nearest" }); // a file can be pasted from anywhere on the page
 }
 
 export function download(name, content) {

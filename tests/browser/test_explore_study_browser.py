@@ -210,9 +210,16 @@ def test_a_scorecards_verdicts(browser, tmp_path: Path) -> None:
         assert set(column(made, 2)) == {"fooled"}
         assert set(column(made, 3)) == {"clean"}
         assert made.faults() == []
+        version = column(made, 1)[0]
         made.page.locator("table.list tbody a").first.click()
         made.page.wait_for_selector("#seen:not([hidden]) table.list")
-        assert made.page.locator("#cards tbody tr").count() > 10
+        heads = [one.inner_text() for one in made.page.locator("#cards thead th").all()]
+        assert heads == ["Version", "Model", "stability", "feature_squeezing", "confidence"]
+        assert made.page.locator("#cards tbody tr").count() == 6
+        assert made.page.locator("#cards tr.chosen th").inner_text() == version
+        assert made.page.locator("#cards tr.chosen td").nth(1).inner_text().split() == ["clean", "0.50"]
+        made.page.locator("#choose-learned").select_option("without fgsm")
+        made.page.wait_for_selector("#cards th[title=confidence]", state="detached")
         assert made.page.locator("#layers-panel").is_hidden()
         assert made.too_wide() == []
         assert made.faults() == []

@@ -294,7 +294,17 @@ def test_a_scorecard_lists_verdicts(scorecard: Path) -> None:
         false = tables.listed(Page(chosen={"judge": judge, "outcome": "false"}))
         assert false["total"] == sum(row["kind"] != "attack" and row["is_attack"] for row in mine)
     one = tables.image(tables.store.images[0])
-    assert {row["judge"] for row in one["verdicts"]} >= {"stability", "confidence"}
+    assert {row["detector"] for row in one["verdicts"]} >= {"stability", "confidence"}
+    kinds = [row["kind"] for row in one["verdicts"]]
+    assert kinds == sorted(kinds, key=("clean", "benign", "attack").index)
+    tables.store.close()
+
+
+def test_a_scorecards_detectors_come_in_the_order_they_were_given(scorecard: Path) -> None:
+    tables = ScorecardTables(scorecard, order=("stability", "confidence"))
+    ways = [(row["learned"], row["detector"]) for row in tables.judges.values()]
+    assert ways[:3] == [("as fitted", name) for name in ("stability", "confidence", "feature_squeezing")]
+    assert all(learned != "as fitted" for learned, _ in ways[3:])
     tables.store.close()
 
 

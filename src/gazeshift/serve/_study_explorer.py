@@ -67,7 +67,7 @@ def open_tables(folder: Path, manifest: Any) -> Tables:
     if not MOVED - rows and not IMAGES - columns_of(folder, "images"):
         return DeviationTables(folder)
     if not JUDGED - rows:
-        return ScorecardTables(folder)
+        return ScorecardTables(folder, order=tuple(manifest.get("detectors") or ()))
     raise DataError(
         f"the explorer opens deviation, renkhoff2022 and scorecard studies, and {folder} holds "
         f"'{manifest.get('study', 'something else')}'. Its page is report.html."

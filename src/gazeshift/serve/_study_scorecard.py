@@ -1,12 +1,14 @@
 """The tables of scorecards: what every detector said of every image, clean, changed and attacked."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gazeshift.serve._study_tables import ALL, Choice, Page, Store, contains, rounded
 
 ROWS = {"detector", "learned", "from_set", "kind", "condition", "image", "success", "suspicion", "p_value", "is_attack"}
+KINDS = ("clean", "benign", "attack")
+AS_FITTED = "as fitted"
 ATTACKS = "all attacks"
 OUTCOMES = {
     ALL: ("all", "TRUE"),
@@ -29,25 +31,30 @@ class ScorecardTables:
 
     Args:
         folder: of the study.
+        order: names of the detectors, as the study was given them.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, order: Sequence[str] = ()) -> None:
         self.store = Store(folder, ("rows",))
-        judges = sorted(self.store.distinct("rows", "detector, learned, from_set"), key=_as_fitted_first)
+        places = {name: place for place, name in enumerate(order)}
+        judges = sorted(
+            self.store.distinct("rows", "detector, learned, from_set"),
+            key=lambda row: (*_as_fitted_first(row), places.get(row["detector"], len(places)), row["detector"]),
+        )
         self.judges = {_judge(row): row for row in judges}
         conditions = [row["condition"] for row in self.store.distinct("rows", "kind, condition")]
         self.choices = (
             Choice(name="judge", label="Detector", options={name: name for name in self.judges}),
             Choice(
                 name="condition",
-                label="Images",
+                label="Version",
                 options={ALL: "all", ATTACKS: ATTACKS, **{name: name for name in conditions}},
             ),
             Choice(name="outcome", label="Verdict", options={key: words for key, (words, _) in OUTCOMES.items()}),
         )
         self.sorts = {key: words for key, (words, _) in SORTS.items()}
         self.columns = (
-            ("condition", "Images", "text"),
+            ("condition", "Version", "text"),
             ("fooled", "Model", "chip"),
             ("verdict", "Verdict", "chip"),
             ("suspicion", "Suspicion", "number"),
@@ -81,12 +88,11 @@ class ScorecardTables:
         }
 
     def image(self, name: str) -> dict[str, Any]:
-        """What every detector said of one image under every condition."""
-        rows = self.store.ask(
-            "SELECT * FROM study_rows WHERE image = $image ORDER BY detector, learned, from_set, kind, condition",
-            image=name,
-        )
-        told = [{**self._row(row), "judge": _judge(row)} for row in rows]
+        """What every detector said of one image under every condition, from clean ones to attacks."""
+        rows = self.store.ask("SELECT * FROM study_rows WHERE image = $image ORDER BY condition", image=name)
+        places = {judge: place for place, judge in enumerate(self.judges)}
+        rows.sort(key=lambda row: (KINDS.index(row["kind"]), places[_judge(row)]))
+        told = [{**self._row(row), "learned": _learned(row)} for row in rows]
         return {"layers": [], "moved": {}, "verdicts": told}
 
     def pictured(self) -> frozenset[str]:
@@ -100,13 +106,15 @@ class ScorecardTables:
 
 def _judge(row: Mapping[str, Any]) -> str:
     """A detector, and from what it learned if that is not all it had."""
-    if row["learned"] == "as fitted":
-        return str(row["detector"])
-    return f"{row['detector']}, {row['learned']} {row['from_set']}".strip()
+    return str(row["detector"]) if row["learned"] == AS_FITTED else f"{row['detector']}, {_learned(row)}"
 
 
-def _as_fitted_first(row: Mapping[str, Any]) -> tuple[bool, str, str, str]:
-    return row["learned"] != "as fitted", row["detector"], row["learned"], row["from_set"]
+def _learned(row: Mapping[str, Any]) -> str:
+    return f"{row['learned']} {row['from_set']}".strip()
+
+
+def _as_fitted_first(row: Mapping[str, Any]) -> tuple[bool, str, str]:
+    return row["learned"] != AS_FITTED, row["learned"], row["from_set"]
 
 
 def _fooled(row: Mapping[str, Any]) -> str:

@@ -100,9 +100,10 @@ function pager(start, total) {
 }
 
 function table(columns, rows) {
+  const someHave = rows.some(({ pictured }) => pictured);
   return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Images of the study" }, make("table", { class: "list" },
     make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Image"), columns.map(({ label, kind }) => make("th", { scope: "col", class: kind === "text" || kind === "chip" ? "" : "right" }, label)))),
-    make("tbody", {}, rows.map((row) => make("tr", {}, make("th", { scope: "row" }, make("a", { href: address({ image: row.number, ...(row.kind === "attack" ? { of: row.condition } : {}) }) }, thumb(row), make("bdi", {}, row.image))),
+    make("tbody", {}, rows.map((row) => make("tr", {}, make("th", { scope: "row" }, make("a", { href: address({ image: row.number, of: row.condition ?? "" }) }, someHave && thumb(row), make("bdi", {}, row.image))),
       columns.map((column) => cell(column, row)))))));
 }
 
@@ -147,9 +148,9 @@ function drawImageSide(image) {
   const wanted = state.start.choices.filter(({ name }) => ["attack", "strength"].includes(name));
   const side = byId("study-side");
   const focused = side.contains(document.activeElement) ? document.activeElement.id : "";
-  side.replaceChildren(...[make("p", { class: "back" }, make("a", { href: address({ image: "", of: "" }), id: "back" }, "Back to the list")),
+  side.replaceChildren(...[make("p", { class: "back" }, make("a", { href: address({ image: "", of: "", learned: "" }), id: "back" }, "Back to the list")),
     make("h2", {}, make("bdi", {}, image.image)), image.pictured && make("img", { class: "portrait", src: `explorer/study/images/${image.number}/picture`, alt: "the clean image", width: 292, height: 292, onerror: (event) => event.target.remove() }),
-    make("div", { class: "fields" }, wanted.map((one) => picker(one, value(one.name), (chosenValue) => go({ [one.name]: chosenValue })))),
+    make("div", { class: "fields" }, wanted.map((one) => picker(one, value(one.name), (chosenValue) => go({ [one.name]: chosenValue }))), learnedPicker(image)),
     make("div", { id: "anew" })].filter(Boolean));
   if (focused) byId(focused)?.focus();
 }
@@ -197,10 +198,24 @@ function conditionCard(one) {
     make("dl", { class: "figures" }, [["Margin", two(one.margin)], ["PSNR", `${two(one.psnr)} dB`], ["Largest change", `${two(one.linf === null || one.linf === undefined ? null : one.linf * 255)}/255`]].map(([term, what]) => make("div", {}, make("dt", {}, term), make("dd", {}, what)))));
 }
 
+// Versions of the image down, detectors across; those that learned from something else are a choice of their own.
 function verdictsTable({ verdicts }) {
-  return make("section", { class: "card low" }, make("h3", {}, "What every detector said of it"), make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Verdicts" }, make("table", { class: "list" },
-    make("thead", {}, make("tr", {}, ["Detector", "Image", "Model", "Verdict", "Suspicion", "p-value"].map((head) => make("th", { scope: "col" }, head)))),
-    make("tbody", {}, verdicts.map((row) => make("tr", {}, make("th", { scope: "row" }, row.judge), make("td", {}, row.condition), make("td", {}, chip(row.fooled)), make("td", {}, chip(row.verdict)), make("td", { class: "right" }, two(row.suspicion)), make("td", { class: "right" }, two(row.p_value))))))));
+  const mine = verdicts.filter(({ learned: own }) => own === learned(verdicts));
+  const detectors = [...new Set(mine.map(({ detector }) => detector))];
+  const versions = [...Map.groupBy(mine, ({ condition: version }) => version)];
+  return make("section", { class: "card low" }, make("h3", {}, "What every detector said of it"), make("p", { class: "hint" }, "Verdict and p-value: the share of clean images that are at least as suspicious."),
+    make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Verdicts" }, make("table", { class: "list verdicts" },
+      make("thead", {}, make("tr", {}, ["Version", "Model", ...detectors].map((head) => make("th", { scope: "col", title: head }, head)))),
+      make("tbody", {}, versions.map(([version, rows]) => make("tr", { class: version === chosen().of ? "chosen" : "" }, make("th", { scope: "row" }, version), make("td", {}, chip(rows[0].fooled)),
+        detectors.map((detector) => make("td", {}, verdict(rows.find((row) => row.detector === detector))))))))));
+}
+
+const verdict = (row) => (row ? [chip(row.verdict), make("span", { class: "quiet", title: `suspicion ${two(row.suspicion)}` }, ` ${two(row.p_value)}`)] : "–");
+const learned = (verdicts) => chosen().learned ?? verdicts[0]?.learned;
+
+function learnedPicker({ verdicts = [] }) {
+  const ways = [...new Set(verdicts.map((row) => row.learned))];
+  return ways.length > 1 ? [picker({ name: "learned", label: "Detectors", options: ways.map((way) => ({ value: way, label: way })) }, learned(verdicts), (way) => go({ learned: way }))] : [];
 }
 
 async function drawMaps(sides, turn, complete) {

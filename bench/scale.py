@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bench._table import show, verdict
 
-WORKERS, KILLS, PART, BATCH, COVERAGE = 2, 3, 7, 4, 2
+WORKERS, KILLS, PART, BATCH = 2, 3, 7, 8
 MOST_GROWTH = 1.10  # what counts as linear
 TABLES = ("rows", "images", "gallery", "seeds", "coverage", "curves")
 
@@ -128,6 +128,7 @@ def _cost(folder: Path) -> dict[str, float]:
 def _run(images: Path, count: int, out: Path, *more: str, kill: bool = False) -> Run:
     command = [sys.executable, "-m", "gazeshift", "study", "renkhoff2022", "--device", "cpu", *more, "--out", str(out)]
     command += ["--images", str(images / "images"), "--labels", str(images / "labels.csv"), "--limit", str(count)]
+    command += ["--batch-size", str(BATCH)]
     started, before = time.monotonic(), _cpu()
     running = subprocess.Popen(
         command,
@@ -148,7 +149,8 @@ def _kill(running: "subprocess.Popen[str]", out: Path, count: int) -> Iterator[i
     """Kill a worker whenever another quarter of the seeds' cells is there."""
     cells = -(-count // BATCH)
     for part in range(1, KILLS + 1):
-        while running.poll() is None and len(list((out / "parts").glob("[!.]*.rows.parquet"))) < cells * part // 4:
+        enough = cells * part // (KILLS + 1)
+        while running.poll() is None and len(list((out / "parts").glob("[!.]*.rows.parquet"))) < enough:
             time.sleep(0.05)
         workers = _workers(running.pid)
         if workers:

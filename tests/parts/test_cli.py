@@ -49,14 +49,16 @@ def test_help_is_there_for_every_command_and_does_not_load_torch():
         "app(sys.argv[1:], exit_on_error=False, result_action='return_none');"
         "assert 'torch' not in sys.modules"
     )
-    for command in ([], ["demo"], ["look"], ["study"], ["study", "deviation"], ["report"], ["list"]):
+    parts = ("attack", "demo", "detect", "explore", "list", "look", "report", "serve", "set", "study")
+    for command in ([], *([part] for part in parts), ["study", "deviation"]):
         done = subprocess.run(
             [sys.executable, "-c", code, *command, "--help"], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
         assert "Usage: gazeshift" in done.stdout
         assert "gazeshift " + " ".join(command) in done.stdout
-        assert "xample" in done.stdout  # every command shows one
+        examples = " ".join(done.stdout.partition("xample")[2].split())
+        assert "gazeshift " + " ".join(command) in examples  # of this command, and not only of others
 
 
 def test_runs_as_a_module():

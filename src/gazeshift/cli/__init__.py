@@ -13,15 +13,17 @@ from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
 from gazeshift import __version__
+from gazeshift.cli import attack, demo, detect, explore, listing, look, report, serve, sets, study
 from gazeshift.errors import GazeshiftError
 from gazeshift.scale._memory import keep_freed_memory
 
 EPILOGUE = """Examples:
 
   gazeshift demo --out demo-report
-  gazeshift look photo.jpg --layers blocks --cams grad_cam,layer_cam --out looked
-  gazeshift study deviation --images photos/ --labels labels.csv --attack pgd --epsilon 2/255 --out study
-  gazeshift list layers --model torchvision:resnet50
+  gazeshift look photo.jpg --layers blocks --cams grad_cam,layer_cam
+  gazeshift study renkhoff2022 --quick --out quick
+  gazeshift detect score photo.jpg
+  gazeshift serve
 
 Bad input ends with one sentence and exit code 2; --debug shows the traceback."""
 
@@ -34,19 +36,10 @@ app = App(
     version=__version__,
     suppress_keyboard_interrupt=False,
 )
-for place, name, what in (
-    ("demo:demo", "demo", "Attack a real classifier on 20 ImageNet images and report where its gaze went."),
-    ("look:look", "look", "Draw where a classifier looks in your own images, at every layer."),
-    ("attack:attack", "attack", "Attack images and keep the result as an adversarial set; resumable."),
-    ("sets:app", "set", "Look into an adversarial set, check it, or export it as PNG files."),
-    ("study:app", "study", "Run an experiment over many images; resumable."),
-    ("detect:app", "detect", "Make a detector, promise its rate of false alarms, ask it about images, and test it."),
-    ("serve:serve", "serve", "Put a classifier and its detector behind HTTP, with a page to explore what it sees."),
-    ("explore:explore", "explore", "Open a finished study in the browser: filter, sort, and walk through the layers."),
-    ("report:report", "report", "Write a study's HTML report again, from its tables alone."),
-    ("listing:list_", "list", "List attacks, maps, measures, models, or the layers of a model."),
-):
-    app.command(f"gazeshift.cli.{place}", name=name, help=what)
+for group in (sets, study, detect):
+    app.command(group.app)
+for command in (demo.demo, look.look, attack.attack, serve.serve, explore.explore, report.report, listing.list_):
+    app.command(command, name=command.__name__.rstrip("_"), help_epilogue="")  # their docstrings have examples
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

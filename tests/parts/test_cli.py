@@ -61,6 +61,15 @@ def test_help_is_there_for_every_command_and_does_not_load_torch():
         assert "gazeshift " + " ".join(command) in examples  # of this command, and not only of others
 
 
+def test_flags_that_do_not_go_together_are_one_sentence(run, tmp_path):
+    code, _, shown = run("study", "ding2022", "--quick", "--bf16", "--out", tmp_path / "out")
+    assert code == 2
+    assert shown == (
+        "gazeshift: this study trains its networks: leave out --compile, --channels-last and --bf16. "
+        "`--help` describes them.\n"
+    )
+
+
 def test_runs_as_a_module():
     done = subprocess.run([sys.executable, "-m", "gazeshift", "--version"], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "0.1.0"

@@ -212,6 +212,7 @@ def test_a_server_that_breaks_down_is_asked_again_and_not_for_ever(web):
         ("memory://nowhere/at/all", "nothing is found at memory://nowhere"),
         ("http://me:secret@127.0.0.1/images", "holds a user name or password"),
         ("gopher://there/images", "begin with gopher://. Known are s3"),
+        ("ftp://there/images", "begin with ftp://. Known are s3"),
     ],
 )
 def test_what_cannot_be_had_is_one_sentence(address, said):

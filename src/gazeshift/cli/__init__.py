@@ -106,8 +106,10 @@ def _sentence(error: BaseException) -> str:
     if inner is None:
         return " ".join(str(error).split())
     first = inner.errors()[0]
-    flag = "--" + str(first["loc"][0]).replace("_", "-")
     wanted = first["msg"][:1].lower() + first["msg"][1:]
+    if not first["loc"]:  # flags that do not go together
+        return f"{wanted.removeprefix('value error, ')}. `--help` describes them."
+    flag = "--" + str(first["loc"][0]).replace("_", "-")
     return f"{flag}: {wanted}, got {first['input']!r}. `--help` describes it."
 
 

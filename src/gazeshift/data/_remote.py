@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -180,15 +181,19 @@ def _files(scheme: str) -> Any:
     try:
         import fsspec
 
-        return fsspec.filesystem(scheme, **_patience(scheme))
+        kind, options = fsspec.get_filesystem_class(scheme), _patience(scheme)
+        signature(kind.__init__).bind(
+            None, **options
+        )  # some want a host, and complain without one while they are deleted
+        return kind(**options)
     except ImportError as cause:
         raise MissingPackageError(
             f"addresses that begin with {scheme}:// need more packages ({cause}): pip install 'gazeshift[remote]'"
         ) from cause
-    except ValueError as cause:
+    except (ValueError, TypeError) as cause:
         raise DataError(
             f"no images can be read from addresses that begin with {printable(scheme)}://. Known are s3, gs, https, "
-            "http and hf, and what else fsspec has."
+            "http and hf, and what else fsspec opens without more settings."
         ) from cause
 
 

@@ -55,7 +55,7 @@ def open_study(folder: Path) -> Study:
     path = Path(folder) / "manifest.json"
     if not path.is_file():
         raise DataError(
-            f"a report is made from a finished study, and {folder} has no manifest.json. "
+            f"{folder} holds no finished study: it has no manifest.json. "
             "Name the folder that 'gazeshift study' wrote, or run the study to its end."
         )
     try:

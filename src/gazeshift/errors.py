@@ -44,6 +44,10 @@ class ImageError(DataError):
     """One image that cannot be used. Sources of images skip it, count it and go on."""
 
 
+class UnreachableError(DataError):
+    """What lies at an address cannot be had now, and may be later: a run ends rather than skip it, and can go on."""
+
+
 class OutputError(GazeshiftError, OSError):
     """A result that cannot be written or read back."""
 

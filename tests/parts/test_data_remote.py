@@ -3,6 +3,7 @@
 import functools
 import http.server
 import importlib
+import json
 import shutil
 import sys
 import threading
@@ -18,7 +19,7 @@ import torch
 from gazeshift import cli
 from gazeshift.data import _remote, open_source
 from gazeshift.data._collection import open_collection
-from gazeshift.errors import DataError, MissingPackageError
+from gazeshift.errors import DataError, MissingPackageError, UnreachableError
 from gazeshift.models import Preprocessing
 from gazeshift.records import Batch
 from gazeshift.studies.deviation import Deviation
@@ -191,18 +192,76 @@ def test_nothing_is_fetched_before_it_is_asked_for(web):
 def test_a_server_that_breaks_down_is_asked_again_and_not_for_ever(web):
     source = open_source(f"{web}/flat", class_names=NAMES)
     Handler.failures.update({"/flat/001.png": 2, "/flat/002.png": 100})
-    batch = source.read(preprocessing=WHOLE)
-    assert len(batch.ids) == COUNT - 1
-    (skip,) = batch.skipped
-    assert skip.id == "002.png"
-    assert "cannot be read, after 4 tries" in skip.reason
-    assert "503" in skip.reason
+    with pytest.raises(
+        UnreachableError, match=r"002.png cannot be read, after 4 tries: .*503.*what is finished is kept"
+    ):
+        source.read(preprocessing=WHOLE)
     assert Handler.asked["/flat/002.png"] == 4
+    Handler.failures.clear()
+    assert len(source.read(preprocessing=WHOLE).ids) == COUNT
     Handler.asked.clear()
     assert (
         open_source(f"{web}/flat/gone.png").read(preprocessing=WHOLE).skipped[0].reason.startswith("nothing is found")
     )
     assert Handler.asked["/flat/gone.png"] == 1
+
+
+def test_an_outage_ends_a_study_and_leaves_no_hole_in_it(web, tmp_path):
+    asked = {"model": make_network(tmp_path), "attack": ("fgsm",), "cams": ("grad_cam",), "gallery": 0, "device": "cpu"}
+    study = Deviation(images=f"{web}/flat/", labels=f"{web}/flat/labels.csv", batch_size=2, strengths=(1.0,), **asked)
+    Handler.failures["/flat/004.png"] = 100
+    with pytest.raises(UnreachableError):
+        study.run(tmp_path / "out")
+    Handler.failures.clear()
+    told = json.loads((study.run(tmp_path / "out") / "manifest.json").read_text())["images"]
+    assert (told["used"], told["skipped"]) == (COUNT, [])
+
+
+def test_an_outage_within_a_table_is_no_damage(web):
+    source = open_source(f"{web}/table/train.parquet")
+    Handler.failures["/table/train.parquet"] = 2
+    assert len(source.read(0, 2, preprocessing=WHOLE).ids) == 2
+    Handler.failures["/table/train.parquet"] = 100
+    with pytest.raises(UnreachableError, match=r"train\.parquet cannot be read, after 4 tries"):
+        source.read(2, 4, preprocessing=WHOLE)
+    Handler.failures.clear()
+    assert len(source.read(preprocessing=WHOLE).ids) == COUNT
+
+
+def test_a_folder_whose_page_does_not_come_is_not_empty(web):
+    Handler.failures["/classes/light/"] = 2
+    assert len(open_source(f"{web}/classes/", class_names=NAMES).ids) == COUNT
+    Handler.failures["/classes/light/"] = 100
+    with pytest.raises(UnreachableError, match="classes/light/ cannot be read"):
+        open_source(f"{web}/classes/", class_names=NAMES)
+
+
+def test_a_dead_link_on_a_page_is_left_alone(web, here):
+    page = here / "classes" / "index.html"
+    page.write_text("".join(f'<a href="{name}/">{name}</a>' for name in (*NAMES, "gone")))
+    try:
+        assert len(open_source(f"{web}/classes/", class_names=NAMES).ids) == COUNT
+    finally:
+        page.unlink()
+    assert Handler.asked["/classes/gone/"] == 1
+
+
+def test_queries_tell_files_apart_and_stay_at_the_end(web):
+    places = [f"{web}/flat/000.png?id=1", f"{web}/flat/000.png?id=a/b"]
+    assert open_source(places).ids == ("000.png?id=1", "000.png?id=a/b")
+    assert open_source(f"{web}/flat/000.png?id=a/b").ids == ("000.png",)
+    assert str(_remote.Remote(f"{web}/flat?key=a/b") / "000.png") == f"{web}/flat/000.png?key=a/b"
+    assert str(_remote.Remote(f"{web}/flat/000.png?key=a/b").parent) == f"{web}/flat?key=a/b"
+
+
+def test_names_in_buckets_are_taken_as_they_are(memory, here):
+    files = fsspec.filesystem("memory")
+    names = ("photo#1.png", "what?.png", "100%25.png")
+    for name in names:
+        files.pipe_file(f"/odd/{name}", (here / "flat" / "000.png").read_bytes())
+    assert set(open_source("memory://odd").read(preprocessing=WHOLE).ids) == set(names)
+    for name in names:
+        assert open_source(f"memory://odd/{name}").read(preprocessing=WHOLE).ids == (name,)
 
 
 @pytest.mark.parametrize(

@@ -4,20 +4,22 @@ Nothing is copied to the disk. A folder is listed once; each file is fetched whe
 way to it breaks down meanwhile.
 """
 
+import io
 import os
 import posixpath
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from gazeshift.data._decode import MAX_BYTES, printable, read_file
-from gazeshift.errors import DataError, GazeshiftError, ImageError, MissingPackageError
+from gazeshift.errors import DataError, GazeshiftError, ImageError, MissingPackageError, UnreachableError
 
 PAUSES = (0.5, 2.0, 5.0)  # seconds before the second, third and fourth try
 CONNECT_SECONDS, READ_SECONDS = 10, 60
@@ -59,7 +61,7 @@ class Remote:
         return self.address
 
     def __truediv__(self, name: str) -> "Remote":
-        return Remote(f"{self.address.rstrip('/')}/{name}")
+        return Remote(f"{self.path.rstrip('/')}/{name}{self.query}")
 
     @property
     def scheme(self) -> str:
@@ -67,15 +69,25 @@ class Remote:
         return self.address.partition("://")[0]
 
     @property
+    def path(self) -> str:
+        """The address without a query, which only web servers know: elsewhere a name may hold a question mark."""
+        return self.address.partition("?")[0] if self.scheme in WEB else self.address
+
+    @property
+    def query(self) -> str:
+        """What follows the path: ``?key=value``, or nothing."""
+        return self.address[len(self.path) :]
+
+    @property
     def parent(self) -> "Remote":
         """The folder that it lies in."""
-        return Remote(self.address.rstrip("/").rpartition("/")[0])
+        return Remote(self.path.rstrip("/").rpartition("/")[0] + self.query)
 
     @property
     def name(self) -> str:
         """The last part of its path, without a query."""
-        parts = urlsplit(self.address.rstrip("/"))
-        return unquote(posixpath.basename(parts.path)) or parts.netloc
+        last = posixpath.basename(self.path.rstrip("/"))
+        return unquote(last.partition("#")[0]) if self.scheme in WEB else last
 
     @property
     def suffix(self) -> str:
@@ -102,31 +114,59 @@ class Remote:
         """
         files = _files(self.scheme)
         file = self._tried(lambda: files.open(self.address, "rb"))
+        whole = DataError(
+            f"the server of {self._shown} gives files as a whole only, and a table is read in pieces (HTTP range "
+            "requests). Use another server, or copy the file here."
+        )
+        if getattr(file, "size", None) is None:
+            raise whole
+        found = _Patient(self, file)
         try:
-            file.seek(-1, os.SEEK_END)
-            file.read(1)
-        except ValueError as cause:
-            raise DataError(
-                f"the server of {self._shown} gives files as a whole only, and a table is read in pieces (HTTP range "
-                "requests). Use another server, or copy the file here."
-            ) from cause
-        file.seek(0)
-        return file
+            found.seek(-1, os.SEEK_END)
+            found.read(1)
+        except UnreachableError as cause:
+            raise (whole if isinstance(cause.__cause__, ValueError) else cause) from cause.__cause__
+        found.seek(0)
+        return found
 
     def below(self) -> Iterator[tuple[str, "Remote"]]:
         """Every file below the folder, by its path from there, sorted; hidden folders are left alone."""
         files = _files(self.scheme)
-        self._tried(lambda: files.ls(self.address, detail=False))  # `find` would call a folder that fails empty
-        found = self._tried(lambda: files.find(self.address, detail=True))
-        root = str(files._strip_protocol(self.address)).rstrip("/") + "/"  # noqa: SLF001  # fsspec documents it
+        root = str(files._strip_protocol(self.path)).rstrip("/") + "/"  # noqa: SLF001  # fsspec documents it
+        if self.scheme in WEB:
+            found = self._walked(files, root)
+        else:
+            self._tried(lambda: files.ls(self.address, detail=False))  # `find` would call a folder that fails empty
+            found = self._tried(lambda: files.find(self.address, detail=True))
         for place, told in sorted(found.items()):
             own = unquote(place.removeprefix(root)) if self.scheme in WEB else place.removeprefix(root)
             if place.startswith(root) and not any(part.startswith(".") for part in own.split("/")[:-1]):
                 yield own, Remote(str(files.unstrip_protocol(place)), told.get("size"))
 
+    def _walked(self, files: Any, root: str) -> dict[str, Any]:
+        """Files by their addresses, page by page: fsspec would call a folder empty whose page does not come."""
+        found: dict[str, Any] = {}
+        seen, waiting = {root}, [self]
+        while waiting:
+            folder = waiting.pop()
+            try:
+                listing = folder._tried(partial(files.ls, folder.address, detail=True))  # noqa: SLF001
+            except DataError as cause:
+                if folder is self or not isinstance(cause.__cause__, FileNotFoundError):
+                    raise
+                continue  # a dead link
+            for told in listing:
+                place = str(told["name"])
+                if told["type"] != "directory":
+                    found[place] = told
+                elif place.startswith(root) and place.rstrip("/") + "/" not in seen:
+                    seen.add(place.rstrip("/") + "/")
+                    waiting.append(Remote(place))
+        return found
+
     @property
     def _shown(self) -> str:
-        return printable(self.address.partition("?")[0])
+        return printable(self.path)
 
     def _tried(self, act: Callable[[], Found]) -> Found:
         """What `act` gives, after a few tries; whatever a backend raises becomes one sentence."""
@@ -140,6 +180,51 @@ class Remote:
         raise AssertionError  # the last try returned or raised
 
 
+class _Patient(io.RawIOBase):
+    """A file at an address whose reading is tried a few times, too; raises UnreachableError.
+
+    Args:
+        place: of the file.
+        file: opened.
+    """
+
+    def __init__(self, place: Remote, file: Any) -> None:
+        self.place, self.file, self.at = place, file, 0
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next byte is read."""
+        return self.at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go somewhere; nothing is asked for yet."""
+        self.at = {os.SEEK_SET: 0, os.SEEK_CUR: self.at, os.SEEK_END: int(self.file.size)}[whence] + offset
+        return self.at
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        found = self.place._tried(partial(self._read, size))  # noqa: SLF001
+        self.at += len(found)
+        return found
+
+    def _read(self, size: int) -> bytes:
+        self.file.seek(self.at)
+        return bytes(self.file.read(size))
+
+    def close(self) -> None:
+        """Let go of it."""
+        if not self.closed:
+            self.file.close()
+        super().close()
+
+
 AnyFile = Path | Remote
 
 
@@ -151,11 +236,18 @@ def place_of(path: str | os.PathLike[str] | Remote) -> AnyFile:
 
 
 def read_place(place: AnyFile, name: str) -> bytes:
-    """Content of an image file here or elsewhere; raises ImageError."""
+    """Content of an image file here or elsewhere.
+
+    Raises:
+        ImageError: it will not be there the next time either.
+        UnreachableError: it may be.
+    """
     if isinstance(place, Path):
         return read_file(place, name)
     try:
         return place.read_bytes()
+    except UnreachableError:
+        raise
     except DataError as cause:
         raise ImageError(str(cause)) from cause
 
@@ -166,13 +258,18 @@ def opened(place: str) -> Any:
 
 
 def remote_ids(places: Sequence[Remote]) -> dict[str, Remote]:
-    """Ids of single files: their addresses below the folder that they share."""
-    folders = [place.parent.address for place in places]
-    root = posixpath.commonpath([folder.partition("://")[2] for folder in folders])
-    return {
-        unquote(place.address.partition("?")[0].partition("://")[2].removeprefix(root).lstrip("/")): place
-        for place in places
-    }
+    """Ids of single files: their paths below the folder that they share, with the query where that tells them apart."""
+    places = list(dict.fromkeys(places))
+    paths = [_path_below_host(place) for place in places]
+    root = posixpath.commonpath([posixpath.dirname(path) for path in paths])
+    owns = [path.removeprefix(root).lstrip("/") for path in paths]
+    often = Counter(owns)
+    return {own + place.query * (often[own] > 1): place for own, place in zip(owns, places, strict=True)}
+
+
+def _path_below_host(place: Remote) -> str:
+    path = place.path.partition("://")[2]
+    return unquote(path) if place.scheme in WEB else path
 
 
 @cache
@@ -226,8 +323,8 @@ def _explained(place: Remote, cause: Exception) -> GazeshiftError:
         return DataError(f"nothing is found at {shown}. Check the address.")
     if isinstance(cause, PermissionError) or "Credential" in type(cause).__name__ or status in (401, 403):
         keys = KEYS.get(place.scheme, "what the server asks for")
-        return DataError(f"{shown} may not be read ({said}). Set {keys}.")
-    return DataError(
+        return UnreachableError(f"{shown} may not be read ({said}). Set {keys}; what is finished is kept.")
+    return UnreachableError(
         f"{shown} cannot be read, after {len(PAUSES) + 1} tries: {type(cause).__name__}: {said}. Check the network and "
         "the address; what is finished is kept."
     )

@@ -91,6 +91,15 @@ def png(seed: int = 0, width: int = 40, height: int = 32, form: str = "PNG") -> 
     return file.getvalue()
 
 
+def jpeg(scans: int, side: int = 64) -> bytes:
+    """A progressive JPEG that goes so many times more over its pixels than it needs to."""
+    file = io.BytesIO()
+    Image.new("L", (side, side), 128).save(file, "JPEG", progressive=True)
+    content = file.getvalue()
+    last = content[content.rindex(b"\xff\xda") : -2]
+    return content[:-2] + last * scans + content[-2:]
+
+
 def form(image: bytes, name: str = "image", boundary: str = "cut-here") -> tuple[bytes, str]:
     """A multipart body with one file, and its content type."""
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="../../a.png"\r\n\r\n'
@@ -176,7 +185,8 @@ def parsed(answer: bytes) -> Answer:
 
 
 def head(length: int | str, path: str = "/v1/judge", kind: str = "image/png", more: str = "") -> bytes:
-    return f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n{more}\r\n".encode()
+    lines = f"Host: 127.0.0.1\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n{more}"
+    return f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode()
 
 
 def refused(answer: Answer, status: int, code: str) -> str:

@@ -15,11 +15,13 @@ from PIL import Image
 
 from gazeshift.errors import SettingsError
 from gazeshift.serve import _server
+from gazeshift.serve._errors import GatewayError
 from gazeshift.serve._opening import read_token
+from gazeshift.serve._scans import count_scans
 from gazeshift.serve._settings import ServeSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
-from _gateway import Running, form, head, make_detector, parsed, png, raw, refused, running, until
+from _gateway import Running, form, head, jpeg, make_detector, parsed, png, raw, refused, running, until
 from _small_study import NETWORK, make_network
 
 TOKEN = "a-token-of-some-length"  # noqa: S105
@@ -76,9 +78,42 @@ def test_a_bomb_is_refused_before_it_is_decoded(
     assert "million allowed" in refused(gateway.judge(bomb(*size)), 422, "too_many_pixels")
 
 
-def encoded(form: str) -> bytes:
+def test_a_jpeg_with_very_many_scans_is_refused_before_it_is_decoded(
+    gateway: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert gateway.judge(jpeg(20)).status == 200
+    assert gateway.judge(jpeg(26, side=100)).status == 200  # with its own 6 these are 32 passes over all it may have
+    monkeypatch.setattr("gazeshift.serve._intake.decode", lambda *_, **__: pytest.fail("it was decoded"))
+    assert "more than 78 times" in refused(gateway.judge(jpeg(1000)), 422, "too_many_scans")
+    assert "more than 32 times" in refused(gateway.judge(jpeg(27, side=100)), 422, "too_many_scans")
+    assert refused(gateway.judge(jpeg(1000) + jpeg(0)), 422, "too_many_scans")
+
+
+@pytest.mark.parametrize(("mode", "scans"), [("RGB", 10), ("L", 6), ("CMYK", 18)])
+def test_scans_are_counted_as_the_decoder_meets_them(mode: str, scans: int) -> None:
+    content = encoded("JPEG", mode, progressive=True)
+    hidden = b"\xff\xe1" + struct.pack(">H", 2 + 400) + b"\xff\xda\0\2" * 100  # a preview within a segment
+    assert count_scans(content) == scans
+    assert count_scans(content[:2] + hidden + content[2:]) == scans
+    assert count_scans(content + hidden * 9 + content) == scans  # what comes behind the end is not decoded
+    assert count_scans(encoded("JPEG", mode)) == count_scans(encoded("JPEG", mode, restart_marker_rows=1)) == 1
+    assert count_scans(content.replace(b"\xff\xda", b"\xff\xff\xff\xda")) == scans  # filled up
+    assert count_scans(jpeg(1000)) == 101
+    assert count_scans(png()) == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff" * 2**20, b"\xff\xfe\0\2" * 2**18, b"\xff\xfe\0\0" * 2**18, b"\xff\xda\0\2" + b"\xff\x01" * 2**19],
+)
+def test_a_jpeg_of_nothing_but_markers_is_refused(content: bytes) -> None:
+    with pytest.raises(GatewayError, match="too many markers"):
+        count_scans(b"\xff\xd8" + content)
+
+
+def encoded(form: str, mode: str = "RGB", **options: object) -> bytes:
     file = io.BytesIO()
-    Image.new("RGB", (40, 40)).save(file, form)
+    Image.effect_noise((40, 40), 90).convert(mode).save(file, form, **options)
     return file.getvalue()
 
 

@@ -1,5 +1,6 @@
 """When too much is asked at once: refused quickly, dropped before it costs, and soon as before."""
 
+import asyncio
 import socket
 import sys
 import threading
@@ -71,6 +72,23 @@ def test_a_model_that_stopped_is_no_health(detector: Path) -> None:
         assert gateway.ask("/healthz").status == 200
         assert gateway.state.desk.close(5)
         assert refused(gateway.ask("/healthz"), 503, "broken")
+
+
+def test_a_thread_for_pictures_that_is_stuck_is_no_health_and_the_numbers_still_come(detector: Path) -> None:
+    with running(ServeSettings(detector=detector, timeout=0.2)) as gateway:
+        go, threads = threading.Event(), gateway.state.pool._max_workers
+        stuck = [threading.Thread(target=asyncio.run, args=(gateway.state.aside(go.wait, 30),)) for _ in range(threads)]
+        for thread in stuck:
+            thread.start()
+        assert gateway.ask("/healthz").status == 200
+        assert refused(gateway.judge(png()), 504, "timed_out")
+        assert gateway.metric("gazeshift_requests_total") > 0
+        until(lambda: gateway.ask("/healthz").status == 503)
+        assert "stuck" in refused(gateway.ask("/healthz"), 503, "broken")
+        go.set()
+        for thread in stuck:
+            thread.join(10)
+        assert gateway.ask("/healthz").status == 200
 
 
 def test_a_request_whose_client_left_is_dropped_before_it_costs(gateway: Running) -> None:

@@ -15,6 +15,7 @@ from gazeshift.data._decode import Geometry, decode
 from gazeshift.data._quiet import quiet_pillow
 from gazeshift.serve._errors import GatewayError
 from gazeshift.serve._parts import first_file
+from gazeshift.serve._scans import check_scans, count_scans
 from gazeshift.serve._settings import FORMATS, ServeSettings
 
 FIELD = "image"
@@ -99,15 +100,17 @@ class Intake:
         """The image behind the bytes; its header is checked before anything is decoded.
 
         Raises:
-            GatewayError: another format, or too many pixels.
+            GatewayError: another format, too many pixels, or too many scans over them.
             ImageError: empty, damaged, cut off, or too small.
         """
+        scans = count_scans(encoded)  # first, for Pillow's own walk over the markers is slow
         try:
             form, size = _header(encoded)
         except Image.DecompressionBombError as cause:
             raise self._too_many("an enormous number of") from cause
         if size[0] * size[1] > self.settings.pixels:
             raise self._too_many(f"{size[0]} x {size[1]}")
+        check_scans(scans, size[0] * size[1], self.settings.pixels)
         image = decode(encoded, self.preprocessing, name="the image")
         digest = hashlib.sha256(encoded).hexdigest()
         return Picture(image=image, size=size, form=form, sha256=digest, encoded=encoded)

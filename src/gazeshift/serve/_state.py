@@ -2,9 +2,11 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -20,6 +22,7 @@ from gazeshift.serve._metrics import Metrics
 from gazeshift.serve._settings import ServeSettings
 
 Result = TypeVar("Result")
+STUCK = 4  # times a request's time: what no honest job on a thread for pictures takes
 GONE, UPLOADING = "gazeshift.gone", "gazeshift.uploading"  # keys of a request's scope
 
 
@@ -51,6 +54,7 @@ class State:
         default_factory=lambda: ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="pictures")
     )
     _inside: list[None] = field(default_factory=list, repr=False)
+    _begun: dict[int, float] = field(default_factory=dict, repr=False)
 
     @property
     def waiting(self) -> int:
@@ -98,9 +102,29 @@ class State:
         async with self.place(), _cancelled_when_gone(request):
             yield await self.aside(self.intake.picture, body)
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a thread for pictures is held by a job that nobody can still wait for."""
+        begun = min(list(self._begun.values()), default=time.monotonic())
+        return time.monotonic() - begun > STUCK * self.settings.timeout
+
     async def aside(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Call a function on a thread for pictures."""
-        return await asyncio.get_running_loop().run_in_executor(self.pool, function, *arguments)
+
+        def timed() -> Result:
+            with self._timed():
+                return function(*arguments)
+
+        return await asyncio.get_running_loop().run_in_executor(self.pool, timed)
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Remember since when this thread is busy."""
+        self._begun[threading.get_ident()] = time.monotonic()
+        try:
+            yield
+        finally:
+            del self._begun[threading.get_ident()]
 
     async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function on the model's thread, alone. Hold a `place` meanwhile."""

@@ -112,9 +112,11 @@ def _add_operation(app: FastAPI, state: State) -> None:
 
     @app.get("/healthz", tags=["operation"], **_schemas.HEALTH)
     async def healthz() -> Response:
-        """Whether the process answers, and its model's thread runs; if not, start it anew."""
+        """Whether the process answers, its model's thread runs, and no other thread is stuck; if not, start it anew."""
         if not state.desk.is_alive:
             raise GatewayError(503, "broken", "the model's thread has ended. Start the gateway anew.")
+        if state.is_stuck:
+            raise GatewayError(503, "broken", "a thread that decodes pictures is stuck. Start the gateway anew.")
         return JSONResponse({"status": "ok"})
 
     @app.get("/readyz", tags=["operation"], **_schemas.HEALTH)
@@ -124,10 +126,9 @@ def _add_operation(app: FastAPI, state: State) -> None:
         return JSONResponse({"status": "ok"})
 
     @app.get("/metrics", tags=["operation"], **_schemas.METRICS)
-    async def metrics() -> Response:
+    def metrics() -> Response:  # no coroutine: it runs on a thread that no picture can hold
         """Latency, batches, queue, verdicts and drift, for Prometheus."""
-        content = await state.aside(state.metrics.page)
-        return Response(content, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+        return Response(state.metrics.page(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:

@@ -18,7 +18,11 @@ from PIL import Image
 from gazeshift import cli
 from gazeshift.errors import DataError, OutputError, WorkerError
 from gazeshift.scale import Job, Scale, processes, run
-from gazeshift.studies._crew import working
+from gazeshift.scale._lead import Leader
+from gazeshift.scale._words import Died, Failed, Ready
+from gazeshift.scale.ray import Actor
+from gazeshift.studies._cells import Cell, Store
+from gazeshift.studies._crew import Stage, working
 from gazeshift.studies.deviation import Deviation
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -46,6 +50,30 @@ def stillborn():
     if os.getpid() != LEADER:
         os._exit(7)
     return tiny()
+
+
+class Leaving(Tiny):
+    def forward(self, images):
+        if os.getpid() != LEADER and bool((images.mean((1, 2, 3)) > 0.99).any()):
+            raise SystemExit(3)
+        return super().forward(images)
+
+
+def leaving():
+    torch.manual_seed(0)
+    return Leaving()
+
+
+class Picky(Tiny):
+    def forward(self, images):
+        if bool((images.mean((1, 2, 3)) > 0.99).any()):
+            raise ValueError("white is too much")
+        return super().forward(images)
+
+
+def picky():
+    torch.manual_seed(0)
+    return Picky()
 
 
 def broken():
@@ -106,6 +134,63 @@ def test_a_cell_that_kills_every_worker_is_named_and_the_others_are_kept(setting
     with pytest.raises(WorkerError, match=r"cell 11 \(images 022.png, 023.png\) ended its worker 3 times .*SIGKILL"):
         with_workers(job(settings, tmp_path / "out"))
     assert len(list((tmp_path / "out" / "parts").glob("*.rows.parquet"))) == COUNT // 2 - 1
+
+
+class Doomed:
+    """Workers that all die of their first order."""
+
+    most, card = 2, {}
+
+    def __init__(self):
+        self.hired, self.news = 0, []
+
+    def hire(self):
+        self.hired += 1
+        self.news.append((self.hired, Ready()))
+        return self.hired
+
+    def ask(self, worker, _order):
+        self.news.append((worker, Died("no memory")))
+
+    def hear(self):
+        return self.news.pop(0)
+
+
+def test_workers_that_all_die_at_work_are_not_replaced_for_ever(tmp_path):
+    store, team = Store(tmp_path), Doomed()
+    cells = [Cell(number=number, inputs={}, ids=(f"{number}.png",)) for number in range(100)]
+    stage = Stage(store=store, cells=cells, compute=lambda _: pytest.fail("computed"), stepped=lambda *_: None)
+    with pytest.raises(WorkerError, match=r"5 workers in a row died at work and finished nothing \(no memory\)"):
+        Leader(team, team.most).do(stage)
+    assert team.hired <= 7
+
+
+def test_a_model_that_calls_exit_in_a_worker_is_told(settings, tmp_path):
+    make_white(tmp_path / "images" / f"{COUNT - 1:03d}.png")
+    settings["model"] = deadly_network(tmp_path, "leaving")
+    with pytest.raises(WorkerError, match=r"ended a worker with sys.exit\(3\)"):
+        with_workers(job(settings, tmp_path / "out"))
+
+
+def leave(*_args: object, **_more: object) -> Path:
+    raise SystemExit(4)
+
+
+def test_an_actor_whose_run_calls_exit_says_so(settings, tmp_path):
+    told = Actor(Job(start=leave, settings=Deviation(**settings), out=tmp_path / "out")).first()
+    assert isinstance(told, Failed)
+    assert "sys.exit(4)" in str(told.error)
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")])
+def test_an_error_of_the_models_code_names_the_images(settings, tmp_path, capsys, workers):
+    make_white(tmp_path / "images" / f"{COUNT - 1:03d}.png")
+    settings["model"] = deadly_network(tmp_path, "picky")
+    flags = [piece for name, given in settings.items() for piece in (f"--{name.replace('_', '-')}", str(given))]
+    with pytest.raises(SystemExit):
+        cli.main(["study", "deviation", *flags, *workers, "--device", "cpu", "--out", str(tmp_path / "out")])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "in cell 11 (images 022.png, 023.png): ValueError: white is too much. What is finished is kept" in said
 
 
 def test_workers_that_die_before_they_begin_are_not_replaced_for_ever(settings, tmp_path):

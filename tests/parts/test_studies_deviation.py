@@ -182,6 +182,42 @@ def test_a_damaged_part_is_made_again(settings, tmp_path):
     assert (out / "rows.parquet").read_bytes() == before
 
 
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda part: part.write_bytes(part.read_bytes()[:100])])
+def test_a_part_beside_the_main_one_that_is_lost_is_made_again(settings, tmp_path, spoil):
+    out = Deviation(**settings).run(tmp_path / "out")
+    before = {file.name: file.read_bytes() for file in out.glob("*.parquet")}
+    spoil(sorted((out / "parts").glob("*.images.parquet"))[1])
+    Deviation(**settings).run(out)
+    assert {file.name: file.read_bytes() for file in out.glob("*.parquet")} == before
+
+
+def test_two_commands_do_not_work_in_one_folder(settings, tmp_path):
+    out = tmp_path / "out"
+    code = (
+        "import sys; from pathlib import Path; from gazeshift.studies._cells import Store;"
+        "store = Store(Path(sys.argv[1])); store.open({}); print('open', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(out)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout.readline() == "open\n"
+    with pytest.raises(OutputError, match=r"another command is at work in .*out\. Wait until it ends"):
+        Deviation(**settings).run(out)
+    other.communicate()
+    Deviation(**settings).run(out)
+    Deviation(**settings).run(out)  # the same process may, again and again
+
+
+def test_what_a_killed_run_left_half_written_is_removed(settings, tmp_path):
+    out = Deviation(**settings).run(tmp_path / "out")
+    left = [out / ".rows.parquet.99999", out / "parts" / ".000000-abc.rows.parquet.7", out / ".manifest.json.12"]
+    mine = out / ".gitignore"
+    for file in (*left, mine):
+        file.write_text("x")
+    Deviation(**settings).run(out)
+    assert [file.exists() for file in (*left, mine)] == [False, False, False, True]
+
+
 def test_a_killed_study_ends_with_the_same_bytes(settings, tmp_path):
     """kill -9 at random moments, again and again, until a run gets through."""
     undisturbed = Deviation(**settings).run(tmp_path / "undisturbed")

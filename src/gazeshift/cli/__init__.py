@@ -93,9 +93,17 @@ def _run(arguments: list[str], *, debug: bool) -> int:
     except MemoryError:
         return _complain("memory is full. Use a smaller --batch-size.", 2, debug=debug)
     except Exception as error:  # whatever is left is a fault of ours, and says so
-        reason = " ".join(str(error).split())[:300]
-        return _complain(f"a fault of ours: {type(error).__name__}: {reason} (--debug shows where)", 1, debug=debug)
+        return _complain(_fault(error), 1, debug=debug)
     return 0
+
+
+def _fault(error: Exception) -> str:
+    """What went wrong, and in which piece of a long run; the code of a model may be to blame there."""
+    what = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    where = next((note for note in getattr(error, "__notes__", ()) if note.startswith("in cell ")), None)
+    if where is None:
+        return f"a fault of ours: {what} (--debug shows where)"
+    return f"a fault of ours or of the model, {where}: {what}. What is finished is kept (--debug shows where)"
 
 
 def _sentence(error: BaseException) -> str:

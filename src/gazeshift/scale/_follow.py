@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gazeshift.errors import WorkerError
 from gazeshift.scale._job import Job
 from gazeshift.scale._memory import keep_freed_memory
 from gazeshift.scale._words import Done, Failed, Ready, Word
@@ -77,6 +78,8 @@ def follow(job: Job, line: Line) -> None:
             job()
     except Dismissed:
         return
+    except SystemExit as ended:  # the code of a model may call it, and nobody would hear of it
+        line.say(Failed(_portable(WorkerError(f"something ended a worker with sys.exit({ended.code!r})."))))
     except Exception as error:  # the process that leads raises it
         line.say(Failed(_portable(error)))
 
@@ -98,5 +101,6 @@ def _portable(error: Exception) -> Exception:
     try:
         found: Exception = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes, a moment old
     except Exception:  # anything at all may happen to an unknown exception
-        return RuntimeError(f"{type(error).__name__}: {error}")
+        found = RuntimeError(f"{type(error).__name__}: {error}")
+    found.__notes__ = error.__notes__
     return found

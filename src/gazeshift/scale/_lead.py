@@ -3,12 +3,11 @@
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 from gazeshift.errors import WorkerError
 from gazeshift.scale._words import Died, Done, Failed, Ready, Word
-from gazeshift.studies._cells import Cell
+from gazeshift.studies._cells import Cell, Store
 from gazeshift.studies._crew import Stage
 
 MOST_DEATHS = 3  # of workers, by one cell or while opening, before it is no accident
@@ -48,7 +47,7 @@ class Leader:
         self.free: list[int] = []
         self.busy: dict[int, Cell] = {}
         self.deaths: Counter[str] = Counter()
-        self.stillborn = 0
+        self.stillborn = self.in_vain = 0
 
     @property
     def card(self) -> Mapping[str, Any]:
@@ -59,7 +58,7 @@ class Leader:
         """Have every cell that is missing filled; none is given to two workers.
 
         Raises:
-            WorkerError: a cell has killed a worker three times, or workers die before they begin.
+            WorkerError: a cell has killed a worker three times, or workers die and none finishes anything.
             Exception: whatever a worker raised.
         """
         todo: deque[Cell] = deque()
@@ -95,8 +94,9 @@ class Leader:
                 self.opening.discard(worker)
                 self.free.append(worker)
             case Done(seconds):
+                self.in_vain = 0
                 cell = self.busy.pop(worker)
-                _await(stage.store.place(cell))
+                _await(stage.store, cell)
                 self.free.append(worker)
                 stage.stepped(cell, seconds)
             case Failed(error):
@@ -122,29 +122,33 @@ class Leader:
         self.deaths[cell.key] += 1
         if self.deaths[cell.key] == MOST_DEATHS:
             raise WorkerError(_poisonous(cell, how))
+        self.in_vain += 1
+        if self.in_vain == MOST_DEATHS + self.most:
+            raise WorkerError(
+                f"{self.in_vain} workers in a row died at work and finished nothing ({how}). If memory ran out, take a "
+                "smaller --batch-size or fewer workers; otherwise run it without any to see why."
+            )
         todo.append(cell)
 
 
 def _poisonous(cell: Cell, how: str) -> str:
-    images = ", ".join(cell.ids[:2]) + (f" and {len(cell.ids) - 2} more" if len(cell.ids) > 2 else "")
-    what = f"cell {cell.number}" + (f" (images {images})" if images else "")
     return (
-        f"{what} ended its worker {MOST_DEATHS} times ({how}). If memory ran out, take a smaller --batch-size or fewer "
+        f"{cell} ended its worker {MOST_DEATHS} times ({how}). If memory ran out, take a smaller --batch-size or fewer "
         "workers; otherwise leave its images out. Everything else is kept: the same command goes on from there."
     )
 
 
-def _await(part: Path) -> None:
-    """Wait until a part is seen here.
+def _await(store: Store, cell: Cell) -> None:
+    """Wait until a cell's tables are seen here.
 
     Raises:
-        WorkerError: it is not.
+        WorkerError: they are not.
     """
     for _ in range(20):
-        if part.is_file():
+        if store.is_written(cell):
             return
         time.sleep(ARRIVAL_SECONDS / 20)
     raise WorkerError(
-        f"a worker wrote {part.name}, and it is not in {part.parent} as seen from here. Workers on other machines need "
-        "a folder that all of them share at the same path: --out."
+        f"a worker wrote {store.place(cell).name}, and it is not in {store.parts} as seen from here. Workers on other "
+        "machines need a folder that all of them share at the same path: --out."
     )

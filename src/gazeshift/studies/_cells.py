@@ -8,7 +8,11 @@ are its shards and stay as they are.
 
 import hashlib
 import json
+import os
+import re
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,6 +26,9 @@ from gazeshift.errors import OutputError
 
 SCHEMA = 1
 DAMAGED = (OSError, pa.ArrowException)
+NOTES, BESIDE = "gazeshift", "tables"  # keys of a main table's metadata
+LOCK = ".lock"
+UNFINISHED = re.compile(r"\..+\.\d+")  # what `replace_file` leaves when it is killed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +43,11 @@ class Cell:
     def key(self) -> str:
         """First 20 digits of SHA-256 over all inputs."""
         return fingerprint({"inputs": self.inputs, "ids": self.ids})
+
+    def __str__(self) -> str:
+        """In words: its number, and some of its images."""
+        more = f" and {len(self.ids) - 2} more" if len(self.ids) > 2 else ""
+        return f"cell {self.number}" + (f" (images {', '.join(self.ids[:2])}{more})" if self.ids else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +73,15 @@ class Store:
         folder: where everything goes.
         holds: what the folder holds, in the words of messages and of the manifest: ``study`` or ``set``.
         cells: name of the folder of cells.
-        main: the table that a cell ends with; a cell that has it is finished.
+        main: the table that a cell ends with; a cell that has it, and what it names, is finished.
+        held: the lock of an opened folder; other processes may have it when the last of these is gone.
     """
 
     folder: Path
     holds: str = "study"
     cells: str = "parts"
     main: str = "rows"
+    held: list["Held"] = field(default_factory=list, init=False, compare=False, repr=False)
 
     @property
     def parts(self) -> Path:
@@ -75,22 +89,24 @@ class Store:
         return self.folder / self.cells
 
     def open(self, settings: Mapping[str, Any]) -> None:
-        """Make the folder, or accept one that an earlier run with the same settings left.
+        """Make the folder, or accept one that an earlier run with the same settings left. It is then this process's.
 
         Raises:
-            OutputError: it holds something else, was made with other settings (says which), or cannot be written.
+            OutputError: it holds something else, was made with other settings (says which), cannot be written, or
+                another process works in it.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            present = sorted(path.name for path in self.folder.iterdir())
+            self._check_kind(self.manifest(), sorted(path.name for path in self.folder.iterdir()))
+            self.parts.mkdir(exist_ok=True)
+            self._lock()
             before = self.manifest()
-            self._check_kind(before, present)
             if before and before.get("status") == "running" and not any(self.parts.glob("[!.]*.parquet")):
                 before = None  # an earlier try that finished nothing binds nobody
             self._check_same(before, settings)
-            self.parts.mkdir(exist_ok=True)
-            for stale in (*self.parts.glob(".*"), *self.folder.glob(".manifest.json.*")):
-                stale.unlink()
+            for stale in (*self.parts.iterdir(), *self.folder.iterdir(), *self.folder.glob("scratch/.*")):
+                if UNFINISHED.fullmatch(stale.name):
+                    stale.unlink()
             if before is None:
                 first = {"schema": SCHEMA, "holds": self.holds, "status": "running", "settings": dict(settings)}
                 self.write_manifest(first)
@@ -98,6 +114,31 @@ class Store:
             raise
         except OSError as cause:
             raise write_error(self.folder, cause) from cause
+
+    def _lock(self) -> None:
+        """Keep other processes out, on other machines too where the file system knows locks."""
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
+        place = self.parts / LOCK
+        file = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as cause:
+            os.close(file)
+            raise OutputError(
+                f"another command is at work in {self.folder}. Wait until it ends, or name another folder: --out."
+            ) from cause
+        except OSError:  # not every file system has them
+            os.close(file)
+            place.unlink(missing_ok=True)
+        else:
+            if place.is_file() and os.path.samestat(place.stat(), os.fstat(file)):
+                self.held.append(Held(place, file))
+            else:  # whoever had it before has just removed it
+                os.close(file)
+                self._lock()
 
     def manifest(self) -> dict[str, Any] | None:
         """The manifest, or None if there is none yet."""
@@ -116,14 +157,12 @@ class Store:
         replace_file(self.folder / "manifest.json", lambda path: path.write_text(text, "utf-8"))
 
     def has(self, cell: Cell) -> bool:
-        """Whether the cell is finished and whole: its main table is read through, and every checksum fits."""
-        try:
-            with pq.ParquetFile(self.place(cell), page_checksum_verification=True) as part:
-                for _ in part.iter_batches(batch_size=64):
-                    pass
-        except DAMAGED:
-            return False
-        return self._notes(cell) is not None
+        """Whether the cell is finished and whole: its tables are read through, and every checksum fits."""
+        return self.is_written(cell) and all(map(_is_whole, self._tables(cell)))
+
+    def is_written(self, cell: Cell) -> bool:
+        """Whether all of a cell's tables are there."""
+        return self._notes(cell) is not None and all(place.is_file() for place in self._tables(cell))
 
     def save(self, cell: Cell, result: CellResult) -> None:
         """Write a cell's tables, the main one last."""
@@ -131,7 +170,9 @@ class Store:
         for name in order:
             table = result.tables[name]
             if name == self.main:
-                table = table.replace_schema_metadata({"gazeshift": json.dumps(result.notes, default=str)})
+                told = {NOTES: json.dumps(result.notes, default=str)}
+                beside = {BESIDE: json.dumps(order[:-1])} if len(order) > 1 else {}
+                table = table.replace_schema_metadata(told | beside)
             options = {"compression": "zstd", "write_page_checksum": True, **result.options}
             replace_file(self.place(cell, name), partial(pq.write_table, table, **options))
 
@@ -163,9 +204,15 @@ class Store:
         return self.parts / f"{cell.number:06d}-{cell.key}.{name or self.main}.parquet"
 
     def _notes(self, cell: Cell) -> dict[str, Any] | None:
+        return self._said(cell, NOTES)  # type: ignore[no-any-return]
+
+    def _tables(self, cell: Cell) -> list[Path]:
+        return [self.place(cell, name) for name in (*(self._said(cell, BESIDE) or ()), self.main)]
+
+    def _said(self, cell: Cell, key: str) -> Any:
+        """What a cell's main table says beside its rows; None if it says nothing or cannot be read."""
         try:
-            metadata = pq.read_schema(self.place(cell)).metadata
-            return json.loads(metadata[b"gazeshift"])  # type: ignore[no-any-return]
+            return json.loads(pq.read_schema(self.place(cell)).metadata[key.encode()])
         except (*DAMAGED, KeyError, TypeError, ValueError):
             return None
 
@@ -194,6 +241,34 @@ class Store:
                 f"{self.folder} holds a {self.holds} made with other settings ({shown}). Nothing was changed: name "
                 "another folder with --out, or the same settings to go on."
             )
+
+
+class Held:
+    """A lock on a folder, for as long as somebody keeps this.
+
+    Args:
+        place: of the locked file.
+        file: its descriptor.
+    """
+
+    def __init__(self, place: Path, file: int) -> None:
+        weakref.finalize(self, _release, place, file)
+
+
+def _release(place: Path, file: int) -> None:
+    with suppress(OSError):  # the folder may be gone
+        place.unlink()
+    os.close(file)
+
+
+def _is_whole(part: Path) -> bool:
+    try:
+        with pq.ParquetFile(part, page_checksum_verification=True) as table:
+            for _ in table.iter_batches(batch_size=64):
+                pass
+    except DAMAGED:
+        return False
+    return True
 
 
 def fingerprint(content: object) -> str:

@@ -30,9 +30,13 @@ class Stage:
     stepped: Callable[[Cell, float], None]
 
     def fill(self, cell: Cell) -> float:
-        """Compute a cell and save it; gives the seconds that it took."""
+        """Compute a cell and save it; gives the seconds that it took. An error has the cell as a note."""
         started = time.monotonic()
-        self.store.save(cell, self.compute(cell))
+        try:
+            self.store.save(cell, self.compute(cell))
+        except Exception as error:
+            error.add_note(f"in {cell}")
+            raise
         return time.monotonic() - started
 
 

@@ -31,7 +31,7 @@ from _small_study import NETWORK, make_images, make_network
 
 COUNT = 24
 DEADLY = """
-import os, signal
+import multiprocessing, os, signal, time
 
 
 class Deadly(Tiny):
@@ -74,6 +74,19 @@ class Picky(Tiny):
 def picky():
     torch.manual_seed(0)
     return Picky()
+
+
+class Sleepy(Tiny):
+    def forward(self, images):
+        if multiprocessing.parent_process() is not None and bool((images.mean((1, 2, 3)) > 0.99).any()):
+            open(__file__ + ".asleep", "w").close()
+            time.sleep(300)
+        return super().forward(images)
+
+
+def sleepy():
+    torch.manual_seed(0)
+    return Sleepy()
 
 
 def broken():
@@ -246,6 +259,23 @@ def test_no_worker_outlives_a_leading_process_that_is_killed(settings, tmp_path)
     leading.stderr.close()
     expected = tables(alone(job(settings, tmp_path / "one")))
     assert tables(with_workers(job(settings, tmp_path / "out"))) == expected
+
+
+def test_not_even_one_that_is_busy_outlives_it(settings, tmp_path):
+    make_white(tmp_path / "images" / f"{COUNT - 1:03d}.png")
+    settings["model"] = deadly_network(tmp_path, "sleepy")
+    command = [sys.executable, "-m", "gazeshift", "study", "deviation", "--workers", "1", "--out", tmp_path / "out"]
+    flags = [piece for name, given in settings.items() for piece in (f"--{name.replace('_', '-')}", given)]
+    leading = subprocess.Popen(map(str, [*command, *flags]), stderr=subprocess.PIPE)
+    asleep, until = tmp_path / "deadly_network.py.asleep", time.monotonic() + 120
+    while not asleep.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    workers = children(leading.pid)
+    leading.kill()
+    leading.wait()
+    leading.stderr.close()
+    assert asleep.exists()
+    check_gone(workers)
 
 
 def test_ctrl_c_in_a_terminal_ends_everything_with_one_sentence(settings, tmp_path):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 Progress = Callable[[int, int, str], None]
 
 QUIET_SECONDS = 15.0
+FOUND_SECONDS = 0.05  # reading a finished piece takes less, and making one more
 
 
 @contextmanager
@@ -42,27 +43,41 @@ def _bar() -> Iterator[Progress]:
         TimeRemainingColumn(elapsed_when_finished=False),
     )
     with Progress(*columns, console=Console(stderr=True)) as shown:
-        task, started = shown.add_task("", total=None, rate=""), time.monotonic()
+        task, pace = shown.add_task("", total=None, rate=""), Pace()
 
         def step(done: int, total: int, what: str) -> None:
-            shown.update(task, completed=done, total=total, description=what, rate=_rate(done, started))
+            rate = pace(done, what)
+            shown.update(task, completed=done, total=total, description=what, rate=f"{rate:.2f}/s" if rate else "")
 
         yield step
 
 
 def _lines() -> Progress:
-    started, last = time.monotonic(), [0.0]
+    pace, last = Pace(), [0.0]
 
     def step(done: int, total: int, what: str) -> None:
-        now = time.monotonic()
+        now, rate = time.monotonic(), pace(done, what)
         if done == total or now - last[0] > QUIET_SECONDS:
             last[0] = now
-            left = (now - started) / max(done, 1) * (total - done)
-            sys.stderr.write(f"{done} of {total} {what}, {_rate(done, started)}, {left:.0f} s left\n")
+            speed = f", {rate:.2f}/s, {(total - done) / rate:.0f} s left" if rate else ""
+            sys.stderr.write(f"{done} of {total} {what}{speed}\n")
             sys.stderr.flush()
 
     return step
 
 
-def _rate(done: int, started: float) -> str:
-    return f"{done / max(time.monotonic() - started, 1e-9):.2f}/s"
+class Pace:
+    """How fast a step goes: what a resumed run finds done already, all at once, is none of its work."""
+
+    def __init__(self) -> None:
+        self.what, self.done, self.began, self.last = "", 0, 0.0, 0.0
+
+    def __call__(self, done: int, what: str) -> float | None:
+        """So much is done of what is counted; gives it per second, or None while nothing is known."""
+        now = time.monotonic()
+        if what != self.what or done < self.done:
+            self.what, self.done, self.began = what, done, now
+        elif now - self.last < FOUND_SECONDS and self.began == self.last:
+            self.done, self.began = done, now  # still being found
+        self.last = now
+        return (done - self.done) / (now - self.began) if now > self.began and done > self.done else None

@@ -11,6 +11,7 @@ from typing import Any
 
 from gazeshift.scale._follow import Dismissed, Line, follow
 from gazeshift.scale._job import Job
+from gazeshift.scale._parent import end_with_parent
 from gazeshift.scale._words import Died, Word
 
 __all__ = ["Processes"]
@@ -90,6 +91,7 @@ class Processes:
 def _serve(job: Job, pipe: Connection) -> None:
     """What a process does. Ctrl-C reaches all processes of a terminal: the leading one decides."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
 
     def hear() -> str | None:
         try:

@@ -193,6 +193,58 @@ def test_a_head_that_does_not_end_is_closed(gateway: Running, monkeypatch: pytes
     assert time.monotonic() - start < 10
 
 
+def unread(port: int, count: int) -> socket.socket:
+    """A connection that asks for much and takes little at a time."""
+    line = socket.socket()
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    line.connect(("127.0.0.1", port))
+    line.sendall(b"GET /explorer/start HTTP/1.1\r\nHost: localhost\r\n\r\n" * count)
+    return line
+
+
+@pytest.fixture
+def lost(monkeypatch: pytest.MonkeyPatch) -> list[_server.Protocol]:
+    """Connections that ended."""
+    ended: list[_server.Protocol] = []
+    told = _server.Protocol.connection_lost
+    monkeypatch.setattr(_server.Protocol, "connection_lost", lambda self, why: (told(self, why), ended.append(self)))
+    return ended
+
+
+def test_who_asks_and_never_reads_is_let_go(
+    gateway: Running, monkeypatch: pytest.MonkeyPatch, lost: list[_server.Protocol]
+) -> None:
+    monkeypatch.setattr(_server, "STALLED", 0.3)
+    with unread(gateway.port, 300) as line:
+        until(lambda: line.getsockname() in [one.client for one in lost])
+        until(lambda: not lost[0].tasks)
+    assert gateway.ask("/healthz").status == 200
+
+
+def test_an_answer_that_is_never_read_ends_with_its_connection(
+    gateway: Running, monkeypatch: pytest.MonkeyPatch, lost: list[_server.Protocol]
+) -> None:
+    monkeypatch.setattr(_server, "STALLED", 0.3)
+    monkeypatch.setattr(_server, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(_server.Protocol, "pause_writing", lambda _: None)  # as if it were too little to pause for
+    with unread(gateway.port, 300) as line:
+        until(lambda: line.getsockname() in [one.client for one in lost])
+
+
+def test_who_reads_slowly_gets_all(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_server, "STALLED", 0.8)
+    monkeypatch.setattr("gazeshift.serve.explorer._opening", lambda _: {"about": "x" * 20_000_000})
+    got, start = 0, time.monotonic()
+    with unread(gateway.port, 1) as line:
+        line.settimeout(10)
+        while got < 20_000_000:
+            piece = line.recv(1 << 16)
+            assert piece, f"it ended after {got} bytes"
+            got += len(piece)
+            time.sleep(len(piece) / 8e6)
+    assert time.monotonic() - start > 2 * 0.8
+
+
 def test_too_many_connections_are_told(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_server, "CONNECTIONS", 0)
     answer = parsed(raw(gateway.port))

@@ -32,6 +32,7 @@ from gazeshift.serve._state import State
 from gazeshift.serve.app import create_app
 
 HEAD_SECONDS = 10  # for a request's head, and between requests
+STALLED = 20  # for a client to take anything of what waits for it
 GRACE = 4  # seconds for what is in flight when the end is asked for
 CONNECTIONS = 1000
 _BUSY = json.dumps(busy(1).body).encode()
@@ -40,9 +41,10 @@ FULL += b"Content-Length: %d\r\n\r\n%b" % (len(_BUSY), _BUSY)
 
 
 class Protocol(H11Protocol):
-    """HTTP/1.1 whose complaints are JSON, and which closes connections that say too little for too long."""
+    """HTTP/1.1 whose complaints are JSON, and which ends connections that say or read too little for too long."""
 
     _watch: asyncio.TimerHandle | None = None
+    _stall: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect a request's head soon; one connection too many is told so and closed."""
@@ -63,8 +65,33 @@ class Protocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Expect no more."""
         super().connection_lost(exc)
-        if self._watch is not None:
-            self._watch.cancel()
+        for timer in (self._watch, self._stall):
+            if timer is not None:
+                timer.cancel()
+
+    def pause_writing(self) -> None:
+        """Expect the client to read: whatever sends to it waits, and would wait for ever."""
+        super().pause_writing()
+        self._expect_reading()
+
+    def resume_writing(self) -> None:
+        """Expect no more, unless the connection closes as soon as all is read."""
+        super().resume_writing()
+        if self._stall is not None and not self.transport.is_closing():
+            self._stall.cancel()
+
+    def _expect_reading(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+        unsent = self.transport.get_write_buffer_size()
+        self._stall = self.loop.call_later(STALLED, self._abort_if_stalled, unsent)
+
+    def _abort_if_stalled(self, unsent: int) -> None:
+        """A slow client may take its time; one that reads nothing is let go with what waits for it."""
+        if self.transport.get_write_buffer_size() < unsent:
+            self._expect_reading()
+        else:
+            self.transport.abort()
 
     def _expect(self) -> None:
         if self._watch is not None:
@@ -72,8 +99,9 @@ class Protocol(H11Protocol):
         self._watch = self.loop.call_later(HEAD_SECONDS, self._close_if_idle)
 
     def _close_if_idle(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
+        if self.cycle is None or self.cycle.response_complete or self.transport.is_closing():
             self.transport.close()
+            self._expect_reading()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, or has too long a head."""

@@ -155,6 +155,8 @@ def test_the_report_says_the_same_figures(gateway: Running) -> None:
     assert said["sha256"] in text
     assert "/explorer/report?attack=fgsm&amp;epsilon=8&amp;steps=10&amp;seed=11" in text
     assert "unknown time" not in text
+    assert "module:tiny_network.py:tiny" in text
+    assert gateway.state.classifier.name.split(":")[1].rpartition("/")[0] not in text, "no path of this machine"
     assert not re.search(r'(src|href)="https?:', text)
 
 

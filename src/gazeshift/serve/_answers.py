@@ -103,9 +103,8 @@ def model(
     cams: Sequence[str],
 ) -> dict[str, Any]:
     """What stands behind the gateway. No path of this machine is in it."""
-    card = {key: value for key, value in classifier.card().items() if key != "source"}
     return {
-        "model": {**card, "name": public(classifier), "input_size": classifier.input_size},
+        "model": {**card(classifier), "input_size": classifier.input_size},
         "layers": [
             {"name": layer.name, "shape": layer.shape, "kinds": sorted(layer.kinds), "aliases": layer.aliases}
             for layer in layers
@@ -128,6 +127,11 @@ def model(
             "timeout_seconds": settings.timeout,
         },
     }
+
+
+def card(classifier: Classifier) -> dict[str, Any]:
+    """What a classifier is, without the path of any file that it comes from."""
+    return {key: value for key, value in classifier.card().items() if key != "source"} | {"name": public(classifier)}
 
 
 def public(classifier: Classifier) -> str:

@@ -8,7 +8,7 @@ from gazeshift import __version__, pictures
 from gazeshift.report._charts import bars
 from gazeshift.report._document import Document, Gallery, Item, Picture, Section, Table, number, share
 from gazeshift.report._findings import cam_name
-from gazeshift.serve._answers import public
+from gazeshift.serve._answers import card, public
 from gazeshift.serve._intake import Picture as Upload
 from gazeshift.serve._seeing import CAMS, REFERENCE, Seen
 from gazeshift.serve._state import State
@@ -158,7 +158,7 @@ def _manifest(state: State, seen: Seen, upload: Upload, attack: Any) -> dict[str
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "gazeshift": __version__,
         "device": str(state.classifier.device),
-        "model": state.classifier.card(),
+        "model": card(state.classifier),
         "detector": {"name": state.deployed.name, "layers": state.deployed.layers},
         "image": {"sha256": upload.sha256, "format": upload.form, "size": upload.size},
         "attack": {key: value for key, value in attack.items() if key != "perturbation"} if attack else None,

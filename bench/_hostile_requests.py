@@ -147,7 +147,7 @@ def head(
     path: str, length: int | str, kind: str = "image/png", *more: str, method: str = "POST", version: str = "HTTP/1.1"
 ) -> bytes:
     """The head of a request; its connection closes after the answer."""
-    lines = [f"{method} {path} {version}", "Host: a", f"Content-Type: {kind}", f"Content-Length: {length}"]
+    lines = [f"{method} {path} {version}", "Host: localhost", f"Content-Type: {kind}", f"Content-Length: {length}"]
     return "\r\n".join([*lines, "Connection: close", *more, "", ""]).encode("latin-1")
 
 
@@ -263,7 +263,7 @@ def _no_http(chance: random.Random, picture: bytes) -> Blow:
         (
             picture,
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + picture[:200],
-            b"POST http://other.example/v1/judge HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+            b"POST http://other.example/v1/judge HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
             head(path, "-1") + picture,
             head(path, "1e3") + picture,
             head(path, len(picture), "image/png", "Content-Length: 3") + picture,

@@ -277,7 +277,9 @@ def test_wrong_requests_get_one_sentence(opened: Running, path: str, status: int
 
 def test_other_sites_pages_cannot_read_it(opened: Running) -> None:
     assert opened.ask("/explorer/study", Host="127.0.0.1").status == 200
-    assert opened.ask("/explorer/study", Host="attacker.example").code == "wrong_host"
+    for host in ("attacker.example", "[", "a b"):
+        answer = opened.ask("/explorer/study", Host=host)
+        assert (answer.status, answer.code) == (403, "wrong_host")
 
 
 def test_a_scorecard_lists_verdicts(scorecard: Path) -> None:

@@ -17,6 +17,7 @@ from gazeshift.errors import SettingsError
 from gazeshift.serve import _server
 from gazeshift.serve._errors import GatewayError
 from gazeshift.serve._opening import read_token
+from gazeshift.serve._origin import check_host, hosts_of
 from gazeshift.serve._scans import count_scans
 from gazeshift.serve._settings import ServeSettings
 
@@ -168,7 +169,12 @@ def test_paths_and_methods_have_the_same_shape(gateway: Running) -> None:
 
 
 @pytest.mark.parametrize(
-    "head", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\n: b\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 70_000]
+    "head",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/1.1\r\n: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 70_000,
+    ],
 )
 def test_what_is_no_http_is_refused_in_json(gateway: Running, head: bytes) -> None:
     assert refused(parsed(raw(gateway.port, head)), 400, "bad_request")
@@ -293,6 +299,63 @@ def test_a_token_is_wanted_for_everything_that_costs(detector: Path, monkeypatch
         assert gateway.judge(png(), Authorization=f"Bearer {TOKEN}").status == 200
         for path in ("/healthz", "/readyz", "/docs", "/openapi.json", "/"):
             assert gateway.ask(path).status == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "may"),
+    [
+        ({}, True),
+        ({"Origin": "http://127.0.0.1:{port}"}, True),
+        ({"Origin": "http://LOCALHOST:{port}", "Host": "localhost:{port}"}, True),
+        ({"Origin": "http://[::1]", "Host": "[::1]:80"}, True),
+        ({"Origin": "https://localhost:443", "Host": "localhost"}, True),
+        ({"Origin": "https://gate.example", "Sec_Fetch_Site": "same-origin"}, True),  # a proxy changed the host
+        ({"Sec_Fetch_Site": "none"}, True),
+        ({"Origin": "http://127.0.0.1:1"}, False),
+        ({"Origin": "http://127.0.0.1"}, False),
+        ({"Origin": "http://other.example"}, False),
+        ({"Origin": "null"}, False),
+        ({"Origin": "null", "Host": ""}, False),
+        ({"Origin": ""}, False),
+        ({"Origin": "http://127.0.0.1:{port}", "Sec_Fetch_Site": "cross-site"}, False),
+        ({"Sec_Fetch_Site": "same-site"}, False),
+        ({"Sec_Fetch_Site": "cross-site"}, False),
+    ],
+)
+def test_a_page_of_another_site_cannot_send_images(gateway: Running, headers: dict[str, str], may: bool) -> None:
+    sent = {name: value.format(port=gateway.port) for name, value in headers.items()}
+    body, kind = form(png())
+    for answer in (gateway.judge(png(), **sent), gateway.ask("/explorer/see", body, Content_Type=kind, **sent)):
+        assert may or refused(answer, 403, "wrong_origin")
+        assert answer.status == (200 if may else 403)
+    assert gateway.ask("/", **sent).status == gateway.ask("/healthz", **sent).status == 200
+
+
+@pytest.mark.parametrize("host", ["other.example", "other.example:80", "127.0.0.1.other.example", "[", "[::2]", "a b"])
+def test_a_name_pointed_to_this_machine_reads_nothing(gateway: Running, host: str) -> None:
+    for path in ("/", "/explorer/start", "/v1/model", "/metrics", "/nowhere"):
+        assert "asked at 127.0.0.1" in refused(gateway.ask(path, Host=host), 403, "wrong_host")
+    assert refused(gateway.judge(png(), Host=host), 403, "wrong_host")
+    with pytest.raises(GatewayError, match="by no other name"):
+        check_host(host, hosts_of(ServeSettings(host="localhost")))
+    check_host(host, hosts_of(ServeSettings(host="0.0.0.0")))  # noqa: S104 - others know it by names of their own
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:9000", "LocalHost", "[::1]:8000", ""])
+def test_this_machines_own_names_are_known(gateway: Running, host: str) -> None:
+    assert gateway.ask("/v1/model", Host=host).status == 200
+    assert gateway.judge(png(), Host=host).status == 200
+
+
+def test_behind_a_proxy_a_gateway_with_a_token_is_asked_by_any_name(
+    detector: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GAZESHIFT_TOKEN", TOKEN)
+    with running(ServeSettings(detector=detector)) as gateway:
+        sent = {"Host": "gate.example", "Authorization": f"Bearer {TOKEN}"}
+        assert gateway.judge(png(), **sent).status == 200
+        assert gateway.judge(png(), Origin="https://gate.example", **sent).status == 200
+        assert refused(gateway.judge(png(), Sec_Fetch_Site="cross-site", **sent), 403, "wrong_origin")
 
 
 def test_tokens_that_cannot_be_used_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

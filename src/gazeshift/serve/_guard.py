@@ -8,11 +8,13 @@ import time
 from collections.abc import MutableMapping
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gazeshift.errors import GazeshiftError
 from gazeshift.serve._errors import GatewayError, refusal
+from gazeshift.serve._origin import check_host, check_origin, hosts_of
 from gazeshift.serve._state import GONE, UPLOADING, State
 
 OPEN = ("/", "/docs", "/openapi.json", "/healthz", "/readyz")  # without a token, as /page/ is
@@ -28,7 +30,7 @@ logger = logging.getLogger("gazeshift.serve")
 
 
 class Guard:
-    """ASGI middleware. Checks the token, bounds the time, answers errors, counts.
+    """ASGI middleware. Checks the token and where a page comes from, bounds the time, answers errors, counts.
 
     Args:
         app: what it stands before.
@@ -37,6 +39,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, state: State) -> None:
         self.app, self.state = app, state
+        self.hosts = () if state.token else hosts_of(state.settings)  # the token keeps other sites' pages out as well
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -54,6 +57,9 @@ class Guard:
         """What went wrong, if anything did."""
         try:
             _check_head(scope)
+            headers = Headers(scope=scope)
+            check_host(headers.get("host", ""), self.hosts)
+            check_origin(scope["method"], headers)
             self._check_token(scope)
             async with asyncio.timeout(self.state.settings.timeout):
                 await self.app(scope, receive, reply)

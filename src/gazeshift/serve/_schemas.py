@@ -117,6 +117,7 @@ _BODY = {
 _REASONS = {
     400: "the body is cut off or no form",
     401: "no or a wrong token",
+    403: "a page of another site asks",
     408: "the body came too slowly",
     413: "the body is too large",
     415: "neither an image nor a form",
@@ -135,7 +136,7 @@ def _told(model: type[BaseModel], *statuses: int, **more: str) -> dict[str, Any]
 
 
 JUDGE: dict[str, Any] = {
-    **_told(Judged, *_REASONS, _403="an attack, and the policy is block"),
+    **_told(Judged, *_REASONS, _403="an attack, and the policy is block; or a page of another site asks"),
     "openapi_extra": {"requestBody": _BODY},
 }
 LOOK: dict[str, Any] = {**_told(Looked, *_REASONS), "openapi_extra": {"requestBody": _BODY}}

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from gazeshift.errors import DataError, GazeshiftError
 from gazeshift.pictures import encode_webp, photograph
 from gazeshift.serve._errors import GatewayError, refusal
+from gazeshift.serve._origin import check_host
 from gazeshift.serve._page import STUDY, add_page, opening
 from gazeshift.serve._study_deviation import IMAGES, DeviationTables
 from gazeshift.serve._study_deviation import ROWS as MOVED
@@ -166,7 +167,8 @@ def _add_own_errors(app: FastAPI, hosts: tuple[str, ...]) -> None:
 
     @app.middleware("http")
     async def known_host(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        if hosts and request.url.hostname not in hosts:
-            told = GatewayError(403, "wrong_host", f"ask for this page at {hosts[0]}.")
+        try:
+            check_host(request.headers.get("host", ""), hosts)
+        except GatewayError as told:
             return JSONResponse(told.body, told.status)
         return await answer(request)

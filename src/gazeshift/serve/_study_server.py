@@ -5,11 +5,10 @@ import sys
 import warnings
 from pathlib import Path
 
+from gazeshift.serve._origin import hosts_of
 from gazeshift.serve._server import Server, bound, config_of
 from gazeshift.serve._settings import ServeSettings
 from gazeshift.serve._study_explorer import create_study_app
-
-LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 def explore_study(folder: Path, *, host: str, port: int, model: str | None, weights: str | None) -> None:
@@ -20,8 +19,7 @@ def explore_study(folder: Path, *, host: str, port: int, model: str | None, weig
     """
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
     settings = ServeSettings(host=host, port=port)
-    hosts = (host, *LOCAL) if settings.is_local else ()
-    app = create_study_app(folder, model=model, weights=weights, hosts=hosts)
+    app = create_study_app(folder, model=model, weights=weights, hosts=hosts_of(settings))
     sock = bound(settings)
     if not settings.is_local:
         warnings.warn(f"{host} is open to other machines: anyone may look at this study and its images.", stacklevel=2)

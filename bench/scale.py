@@ -93,8 +93,10 @@ def _show(count: int, found: dict[str, Run]) -> None:
             ]
         )
     columns = ["", "seconds", "cells / workers", "beyond that", "CPU seconds", "tables"]
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3  # kB on Linux
     notes = (
-        f"{sum(run.killed for run in found.values())} workers were killed with kill -9.",
+        f"{sum(run.killed for run in found.values())} workers were killed with kill -9. The largest process, of those "
+        f"that are no Ray actors, had {largest:.0f} MB.",
         f"Tables from every run are the same bytes: {'met' if same else 'NOT MET'}",
     )
     show(f"renkhoff2022, EfficientNet-Lite0, {count} images, one thread a process", columns, rows, *notes)

@@ -2,7 +2,9 @@
 
 import errno
 import os
+import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from gazeshift.errors import OutputError
@@ -11,17 +13,21 @@ from gazeshift.errors import OutputError
 def replace_file(target: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a hidden file beside the target, then put it in the target's place in one step.
 
+    Any number of threads and processes may write the same target; the last one's file stays.
+
     Raises:
         OutputError: it cannot be written; what was at the target before is still there.
     """
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.{os.getpid()}")
     try:
         write(beside)
         _flush(beside)
         beside.replace(target)
     except OSError as cause:
-        beside.unlink(missing_ok=True)
         raise write_error(target, cause) from cause
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
 def write_error(target: Path, cause: OSError) -> OutputError:

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ class Journal:
 
     file: Path | None = None
     images: Path | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     def check(self) -> None:
         """Make the folder and the file.
@@ -57,12 +60,17 @@ class Journal:
         return True
 
     def _append(self, line: bytes) -> None:
-        """In one write, so that lines of several processes do not mix."""
+        """In one write, so that lines of several processes do not mix; what did not fit is tried again, to learn why.
+
+        A line that an earlier failure tore is ended first, so that it spoils no other.
+        """
         if self.file is None:
             return
         try:
-            with self.file.open("ab", buffering=0) as file:
-                file.write(line)
+            with self._lock, self.file.open("ab", buffering=0) as file:
+                rest = b"\n" + line if line and _is_torn(self.file) else line
+                while rest:
+                    rest = rest[file.write(rest) or 0 :]
         except OSError as cause:
             raise write_error(self.file, cause) from cause
 
@@ -70,3 +78,12 @@ class Journal:
         target = folder / f"{picture.sha256}.{SUFFIXES.get(picture.form, 'bin')}"
         if not target.exists():
             replace_file(target, lambda beside: beside.write_bytes(picture.encoded))
+
+
+def _is_torn(file: Path) -> bool:
+    """Whether a file's last line does not end; no if that cannot be told."""
+    with suppress(OSError):
+        if file.is_file():
+            with file.open("rb") as written:
+                return written.seek(0, 2) > 0 and written.seek(-1, 2) >= 0 and written.read() != b"\n"
+    return False

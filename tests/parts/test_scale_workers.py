@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from gazeshift import cli
@@ -131,6 +132,16 @@ def test_the_manifest_tells_of_workers_and_threads(settings, tmp_path):
     said = json.loads((found / "manifest.json").read_text())
     assert said["workers"] == {"kind": "processes", "count": 2}
     assert said["threads"] == 1
+
+
+def test_the_leading_process_has_one_thread_as_well_meanwhile(settings, tmp_path):
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    with_workers(job(settings, tmp_path / "out"), progress=lambda *_: seen.append(torch.get_num_threads()))
+    after = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert set(seen) == {1}
+    assert after == 2
 
 
 def test_what_is_finished_is_not_done_again_and_needs_no_worker(settings, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Does a long run: here, on processes of this machine, or on Ray."""
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,21 @@ def run(job: Job, scale: Scale | None = None, *, command: str = "", progress: Pr
     from gazeshift.scale._lead import Leader
     from gazeshift.studies._crew import working
 
-    with closing(_team(job, scale)) as team, working(Leader(team, team.most)):
+    with _one_thread(), closing(_team(job, scale)) as team, working(Leader(team, team.most)):
         return job(command=command, progress=progress)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """As in every worker, so that what the leading process computes itself has the same last bits."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _team(job: Job, scale: Scale) -> Any:

@@ -9,9 +9,12 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import uvicorn
@@ -157,6 +160,31 @@ def test_a_folders_name_is_no_pattern(folder: Path, tmp_path: Path) -> None:
     made.store.close()
 
 
+def test_columns_that_json_has_no_word_for_are_left_out(folder: Path, scorecard: Path, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    odd = {
+        "bytes": b"\xff",
+        "time": now.replace(tzinfo=None),
+        "zone": now,
+        "list": [float("nan")],
+        "nested": {"a": 1},
+        "price": Decimal("1.5"),
+        'a "quoted" name': 7,
+    }
+    for made, study, table in (("deviation", folder, "images"), ("scorecard", scorecard, "rows")):
+        copied = shutil.copytree(study, tmp_path / made)
+        found = pq.read_table(copied / f"{table}.parquet")
+        for name, value in odd.items():
+            found = found.append_column(name, pa.array([value] * len(found)))
+        pq.write_table(found, copied / f"{table}.parquet")
+        for server in serve(create_study_app(copied)):
+            answers = [server.ask(f"/explorer/study/images{place}") for place in ("", "/0")]
+            assert [answer.status for answer in answers] == [200, 200]
+            row = answers[0].json["rows"][0]
+            assert row['a "quoted" name'] == 7
+            assert not {"bytes", "time", "zone", "list", "nested", "price"} & set(row)
+
+
 def test_a_condition_that_was_let_go_is_read_again(
     folder: Path, tables: DeviationTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,6 +284,10 @@ def test_images_that_are_gone_leave_the_numbers(finished: tuple[Path, str], tmp_
         ("/explorer/study/images?layer=../../etc/passwd", 422),
         ("/explorer/study/images?size=100000", 422),
         ("/explorer/study/images?start=-1", 422),
+        ("/explorer/study/images?start=2147483648", 200),
+        ("/explorer/study/images?start=2147483649", 422),
+        ("/explorer/study/images?start=9223372036854775808", 422),
+        (f"/explorer/study/images?start={'9' * 5000}", 422),
         ("/explorer/study/images?start=soon", 422),
         ("/explorer/study/images/99", 422),
         ("/explorer/study/images/-1", 422),

@@ -18,8 +18,12 @@ from gazeshift.report._study import REPAIR, open_study
 from gazeshift.serve._answers import number
 
 MOST_ROWS = 200
+MOST_START = 2**31
 MOST_IN_MEMORY = 2_000_000  # rows of a table that is read once and held
 ALL = "all"
+SHOWN = ("rows", "images")
+PLAIN = {"VARCHAR", "BOOLEAN", "FLOAT", "DOUBLE", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
+PLAIN |= {"UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +73,7 @@ class Page:
         search: part of an image's name.
         sort: name of an order.
         reverse: the other way round.
-        start: images before it, from 0.
+        start: images before it, 0 to 2,147,483,648.
         size: images on it, 1 to 200.
     """
 
@@ -81,8 +85,10 @@ class Page:
     size: int = 50
 
     def __post_init__(self) -> None:
-        if not 1 <= self.size <= MOST_ROWS or self.start < 0:
-            raise BoundsError(f"a page has 1 to {MOST_ROWS} images from 0 on, got {self.size} from {self.start}.")
+        if not 1 <= self.size <= MOST_ROWS or not 0 <= self.start <= MOST_START:
+            raise BoundsError(
+                f"a page has 1 to {MOST_ROWS} images from 0 to {MOST_START} on, got {self.size} from {self.start}."
+            )
 
 
 class Tables(Protocol):
@@ -122,7 +128,7 @@ class Store:
 
     Args:
         folder: of the study.
-        names: of its tables.
+        names: of its tables. Of those that are shown row by row, columns that JSON has no word for are left out.
         listing: the smallest one that names every image; held in memory if it is not too large.
     """
 
@@ -133,6 +139,8 @@ class Store:
             path = folder / f"{name}.parquet"
             try:
                 found = self.connection.read_parquet(_unglobbed(path))
+                if name in SHOWN:
+                    found = found.select(*(duckdb.ColumnExpression(column) for column in _plain(found)))
                 small = name == listing and pq.read_metadata(path).num_rows <= MOST_IN_MEMORY
                 (found.create if small else found.create_view)(f"study_{name}")
             except duckdb.Error as cause:
@@ -185,6 +193,11 @@ class Store:
         if not 0 <= place < len(self.images):
             raise UnknownNameError(f"the study has images 0 to {len(self.images) - 1}, got {place}.")
         return self.images[place]
+
+
+def _plain(table: duckdb.DuckDBPyRelation) -> list[str]:
+    """Columns that hold text, numbers, yes or no."""
+    return [column for column, kind in zip(table.columns, table.types, strict=True) if str(kind) in PLAIN]
 
 
 def _unglobbed(path: Path) -> str:

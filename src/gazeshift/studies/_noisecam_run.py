@@ -38,7 +38,8 @@ def run(settings: Noisecam2023, out: Path, command: str, progress: Progress) -> 
     for table in TABLES:
         work.table(cells, table)
     part_of = parts(work.source.ids, settings.calibration, settings.seed)
-    write_verdicts(work.store.folder, plan.all, part_of, plan.opened.shown_strength)
+    if work.leads:
+        write_verdicts(work.store.folder, plan.all, part_of, plan.opened.shown_strength)
     ids = _tested(work.store.folder, part_of, settings.behaviour_images)
     seen = _deviate(work, plan, detector, ids, len(cells))
     return work.finish(

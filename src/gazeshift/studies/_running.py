@@ -72,6 +72,11 @@ class Run:
         self.store = Store(Path(out))
         self.started, self.worked, self.timed = time.monotonic(), 0.0, 0.0
 
+    @property
+    def leads(self) -> bool:
+        """Whether this process joins and tells; one that follows another finds everything written."""
+        return not crew().follows
+
     def open(self) -> Batch:
         """Check the model on the first images, then make the folder or accept what an earlier run left there.
 
@@ -83,10 +88,9 @@ class Run:
         Raises:
             GazeshiftError: the model or the images cannot be used, or the folder holds something else.
         """
-        leads = not crew().follows
         size = min(16, self.settings.batch_size)
-        self.findings, self.first = check_first(self.classifier, self.source, size, checked=leads)
-        if leads:
+        self.findings, self.first = check_first(self.classifier, self.source, size, checked=self.leads)
+        if self.leads:
             self.store.open(self.settings.identity())
         return self.first
 
@@ -185,7 +189,7 @@ class Run:
 
     def table(self, cells: Sequence[Cell], name: str = "rows") -> Path | None:
         """Join a stage's parts into ``NAME.parquet``; None if there is nothing to join. A follower finds it joined."""
-        if crew().follows:
+        if not self.leads:
             place = self.store.folder / f"{name}.parquet"
             return place if place.is_file() else None
         return self.store.join(cells, name)
@@ -203,7 +207,7 @@ class Run:
             more: entries of the study's own; `preflight` is added to the checks made at the beginning, and `notes`
                 to the source's.
         """
-        if crew().follows:
+        if not self.leads:
             raise WorkerError(STRAYED)
         source, checks, said = self.source, more.pop("preflight", ()), more.pop("notes", ())
         return {

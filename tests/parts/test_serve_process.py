@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -102,6 +103,46 @@ def test_several_processes_share_the_port_and_add_up(detector: Path, tmp_path: P
         code, seconds = ended(gateway.process)
         assert code == 0
         assert seconds < 7
+
+
+def workers(parent: int) -> list[int]:
+    """Processes that serve for one that leads them."""
+    found = [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+    return [pid for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds processes as Linux tells of them")
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_several_processes_end_in_time_however_busy_and_never_outlive_the_one_that_leads(
+    detector: Path, tmp_path: Path, kind: signal.Signals
+) -> None:
+    os.mkfifo(tmp_path / "log")  # whoever writes to it without a reader holds its thread for ever
+    reader = os.open(tmp_path / "log", os.O_RDONLY | os.O_NONBLOCK)
+    flags = ("--detector", str(detector), "--workers", "2", "--timeout", "2", "--log", str(tmp_path / "log"))
+    with started(*flags) as gateway:
+        assert gateway.process is not None
+        until(lambda: len(workers(gateway.process.pid)) == 2)
+        pids = workers(gateway.process.pid)
+        until(lambda: gateway.metric("gazeshift_promised_false_alarms") > 0)
+        assert gateway.judge(png()).status == 200
+        os.close(reader)
+        with ThreadPoolExecutor(8) as clients:
+            assert {one.status for one in clients.map(lambda seed: gateway.judge(png(seed)), range(8))} <= {503, 504}
+        start = time.monotonic()
+        for pid in (gateway.process.pid, *(pids if kind == signal.SIGINT else ())):  # Ctrl-C reaches all of them
+            os.kill(pid, kind)
+        gateway.process.wait(30)
+        until(lambda: not any(is_alive(pid) for pid in pids))
+        assert time.monotonic() - start < 7
+        with pytest.raises(ConnectionRefusedError):
+            gateway.ask("/healthz")
 
 
 def test_the_body_of_an_answer_does_not_wait_until_its_head_is_acknowledged() -> None:

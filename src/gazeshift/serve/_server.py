@@ -3,11 +3,14 @@
 import asyncio
 import json
 import logging
+import multiprocessing
 import os
 import signal
 import socket
 import sys
 import tempfile
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -198,12 +201,24 @@ def _serve_many(settings: ServeSettings, begin: Callable[[], None]) -> None:
 def worker_app(settings: ServeSettings, begin: Callable[[], None]) -> FastAPI:
     """The app of one of several processes, each with its part of the cores."""
     begin()
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // settings.workers))
     try:
         return create_app(open_state(settings))
     except GazeshiftError as error:
         logging.getLogger("gazeshift.serve").error("%s", error)  # noqa: TRY400
         sys.exit(STARTUP_FAILURE)  # which ends the others too
+
+
+def _end_with_parent() -> None:
+    """Finish what is in flight as soon as the process that began this one is gone, however it ended."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE + 1)
+    os._exit(1)  # whatever it is still busy with, nobody waits for it
 
 
 def bound(settings: ServeSettings) -> socket.socket:

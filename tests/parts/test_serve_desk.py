@@ -1,12 +1,18 @@
 """The model's thread: batches of what belongs together, nothing for those who left, and one bad job fails alone."""
 
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
+from pathlib import Path
 
 import pytest
 
 from gazeshift.serve._desk import Desk
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _gateway import until
 
 
 @pytest.fixture
@@ -101,4 +107,13 @@ def test_batches_are_told_with_their_size() -> None:
     assert desk.run(lambda: 7).result(5) == 7
     assert desk.close(5)
     assert told == [1]
-    assert desk.seconds_per_job >= 0
+
+
+def test_calls_that_are_done_alone_do_not_change_what_a_job_is_said_to_take(desk: Desk) -> None:
+    desk.run(time.sleep, 0.3).result(5)
+    assert desk.seconds_per_job == 0
+    desk.submit(list, 1, key="a").result(5)
+    until(lambda: desk.seconds_per_job > 0)
+    desk.run(time.sleep, 0.3).result(5)
+    desk.run(int).result(5)
+    assert desk.seconds_per_job < 0.3

@@ -39,6 +39,9 @@ class Desk:
         most: jobs in one batch.
         wait: seconds to wait for more.
         told: called after each batch with its jobs and seconds.
+
+    Attributes:
+        seconds_per_job: running mean of jobs with a key; one that is done alone may take many times as long.
     """
 
     def __init__(self, *, most: int, wait: float, told: Callable[[int, float], None] = lambda *_: None) -> None:
@@ -122,6 +125,7 @@ class Desk:
             for job, result in zip(batch, results, strict=True):
                 job.result.set_result(result)
         seconds = time.perf_counter() - start
-        latest = seconds / len(batch)
-        self.seconds_per_job += (latest - self.seconds_per_job) * (MEMORY if self.seconds_per_job else 1)
+        if batch[0].key is not None:
+            latest = seconds / len(batch)
+            self.seconds_per_job += (latest - self.seconds_per_job) * (MEMORY if self.seconds_per_job else 1)
         self.told(len(batch), seconds)

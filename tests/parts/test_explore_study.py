@@ -298,6 +298,7 @@ def test_images_that_are_gone_leave_the_numbers(finished: tuple[Path, str], tmp_
         ("/explorer/study/images/0/maps?attack=fgsm&strength=1e9", 200),
         ("/page/../_page.py", 404),
         ("/manifest.json", 404),
+        ("/explorer/study/", 404),
         ("/rows.parquet", 404),
     ],
 )

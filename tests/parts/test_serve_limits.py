@@ -165,6 +165,9 @@ def test_paths_and_methods_have_the_same_shape(gateway: Running) -> None:
     answer = gateway.ask("/v1/judge")
     assert refused(answer, 405, "method_not_allowed")
     assert answer.headers["allow"] == "POST"
+    for path in ("/v1/model/", "/metrics/", "/docs/"):
+        assert refused(gateway.ask(path), 404, "not_found")
+    assert refused(gateway.ask("/v1/judge/", png(), Content_Type="image/png"), 404, "not_found")
     assert refused(gateway.judge(png(), "?maps=" + "x" * 3000), 422, "unprocessable")
 
 

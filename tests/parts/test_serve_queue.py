@@ -45,11 +45,13 @@ def test_beyond_the_queue_the_answer_is_503_at_once_and_it_recovers(detector: Pa
         assert refused(answer, 503, "busy")
         assert int(answer.headers["retry-after"]) >= 1
         assert refused(gateway.ask("/readyz"), 503, "busy")
+        assert gateway.ask("/readyz", method="HEAD").status == 503
         assert gateway.ask("/healthz").status == 200  # it lives: only new images are refused
         assert gateway.metric("gazeshift_queue") == 4
         go.set()
         assert [one.result(30).status for one in waiting] == [200] * 4
         assert gateway.judge(png()).status == 200
+        assert gateway.ask("/readyz", method="HEAD").status == 200
         assert gateway.state.waiting == 0
 
 
@@ -69,9 +71,11 @@ def test_what_cannot_be_answered_in_time_is_refused_at_once(detector: Path) -> N
 
 def test_a_model_that_stopped_is_no_health(detector: Path) -> None:
     with running(ServeSettings(detector=detector)) as gateway:
-        assert gateway.ask("/healthz").status == 200
+        assert gateway.ask("/healthz").status == gateway.ask("/healthz", method="HEAD").status == 200
         assert gateway.state.desk.close(5)
         assert refused(gateway.ask("/healthz"), 503, "broken")
+        answer = gateway.ask("/healthz", method="HEAD")
+        assert (answer.status, answer.body) == (503, b"")
 
 
 def test_a_thread_for_pictures_that_is_stuck_is_no_health_and_the_numbers_still_come(detector: Path) -> None:

@@ -50,7 +50,9 @@ def create_study_app(
         yield
         tables.store.close()
 
-    app = FastAPI(title="gazeshift", docs_url=None, redoc_url=None, openapi_url=None, lifespan=closing)
+    app = FastAPI(
+        title="gazeshift", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, lifespan=closing
+    )
     _add_errors(app)
     _add_own_errors(app, hosts)
     add_page(app, STUDY)

@@ -35,7 +35,13 @@ def create_app(state: State) -> FastAPI:
         state: model, detector, limits; see `open_state`.
     """
     app = FastAPI(
-        title="gazeshift", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, lifespan=_last_words
+        title="gazeshift",
+        version=__version__,
+        description=ABOUT,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_last_words,
     )
     app.add_middleware(Guard, state=state)
     _add_errors(app)
@@ -110,6 +116,7 @@ def _answered(state: State, answer: dict[str, Any]) -> Response:
 def _add_operation(app: FastAPI, state: State) -> None:
     """The routes that operators ask."""
 
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", tags=["operation"], **_schemas.HEALTH)
     async def healthz() -> Response:
         """Whether the process answers, its model's thread runs, and no other thread is stuck; if not, start it anew."""
@@ -119,6 +126,7 @@ def _add_operation(app: FastAPI, state: State) -> None:
             raise GatewayError(503, "broken", "a thread that decodes pictures is stuck. Start the gateway anew.")
         return JSONResponse({"status": "ok"})
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", tags=["operation"], **_schemas.HEALTH)
     async def readyz() -> Response:
         """Whether it can take an image now: 503 while as many requests wait as may."""

@@ -1,6 +1,7 @@
 """Requests that no honest client sends, drawn from a seed, and what came back of each."""
 
 import contextlib
+import io
 import json
 import random
 import socket
@@ -9,6 +10,8 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from PIL import Image
 
 PATHS = ("/v1/judge", "/v1/look", "/v1/judge?maps=all", "/v1/look?cams=grad_cam,noise_cam", "/explorer/see")
 KINDS = ("image/png", "image/jpeg", "application/octet-stream", "image/svg+xml")
@@ -195,7 +198,17 @@ def _bomb(chance: random.Random, _: bytes) -> Blow:
         + struct.pack("<HH", width % 65536, height % 65536)
         + b"\0\0\0,\0\0\0\0\xff\xff\xff\xff\0\x02\x02L\x01\0;"
     )
-    return _whole("bomb", chance.choice(PATHS), chance.choice((png, bmp, gif)), "application/octet-stream")
+    bombs = (png, bmp, gif, _many_scans(chance))
+    return _whole("bomb", chance.choice(PATHS), chance.choice(bombs), "application/octet-stream")
+
+
+def _many_scans(chance: random.Random) -> bytes:
+    """A JPEG that goes over its many pixels as often as its few bytes say."""
+    file = io.BytesIO()
+    Image.new("L", (chance.choice((64, 2000)), 2000), 128).save(file, "JPEG", progressive=True)
+    content = file.getvalue()
+    last = content[content.rindex(b"\xff\xda") : -2]
+    return content[:-2] + last * chance.choice((10, 90, 20_000)) + content[-2:]
 
 
 def _form(chance: random.Random, picture: bytes) -> Blow:

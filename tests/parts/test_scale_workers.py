@@ -272,30 +272,32 @@ def test_no_worker_outlives_a_leading_process_that_is_killed(settings, tmp_path)
     assert tables(with_workers(job(settings, tmp_path / "out"))) == expected
 
 
-def test_not_even_one_that_is_busy_outlives_it(settings, tmp_path):
+def begun_and_busy(settings: dict, tmp_path: Path, count: int) -> subprocess.Popen:
+    """A study in a session of its own, with a worker that would be busy for minutes."""
     make_white(tmp_path / "images" / f"{COUNT - 1:03d}.png")
     settings["model"] = deadly_network(tmp_path, "sleepy")
-    command = [sys.executable, "-m", "gazeshift", "study", "deviation", "--workers", "1", "--out", tmp_path / "out"]
+    command = [sys.executable, "-m", "gazeshift", "study", "deviation", "--workers", count, "--out", tmp_path / "out"]
     flags = [piece for name, given in settings.items() for piece in (f"--{name.replace('_', '-')}", given)]
-    leading = subprocess.Popen(map(str, [*command, *flags]), stderr=subprocess.PIPE)
+    leading = subprocess.Popen(map(str, [*command, *flags]), stderr=subprocess.PIPE, text=True, start_new_session=True)
     asleep, until = tmp_path / "deadly_network.py.asleep", time.monotonic() + 120
     while not asleep.exists() and time.monotonic() < until:
         time.sleep(0.05)
+    assert asleep.exists()
+    return leading
+
+
+def test_not_even_one_that_is_busy_outlives_it(settings, tmp_path):
+    leading = begun_and_busy(settings, tmp_path, 1)
     workers = children(leading.pid)
     leading.kill()
     leading.wait()
     leading.stderr.close()
-    assert asleep.exists()
+    assert workers
     check_gone(workers)
 
 
 def test_ctrl_c_in_a_terminal_ends_everything_with_one_sentence(settings, tmp_path):
-    command = [sys.executable, "-m", "gazeshift", "study", "deviation", "--workers", "2", "--out", tmp_path / "out"]
-    flags = [piece for name, given in settings.items() for piece in (f"--{name.replace('_', '-')}", given)]
-    leading = subprocess.Popen(map(str, [*command, *flags]), stderr=subprocess.PIPE, text=True, start_new_session=True)
-    until = time.monotonic() + 60
-    while not list((tmp_path / "out" / "parts").glob("[!.]*.rows.parquet")) and time.monotonic() < until:
-        time.sleep(0.01)
+    leading = begun_and_busy(settings, tmp_path, 2)
     workers = children(leading.pid)
     os.killpg(leading.pid, signal.SIGINT)  # as a terminal does: to all of them
     said = leading.communicate(timeout=30)[1]

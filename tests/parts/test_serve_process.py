@@ -165,7 +165,8 @@ def test_the_body_of_an_answer_does_not_wait_until_its_head_is_acknowledged() ->
         writer.close()
         serving.close()
 
-    asyncio.run(asyncio.wait_for(visit(), 30))
+    with ThreadPoolExecutor(1) as aside:  # playwright's tests leave a loop running in this thread
+        aside.submit(asyncio.run, asyncio.wait_for(visit(), 30)).result()
     assert seen[0] != 0
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -278,7 +279,14 @@ def begun_and_busy(settings: dict, tmp_path: Path, count: int) -> subprocess.Pop
     settings["model"] = deadly_network(tmp_path, "sleepy")
     command = [sys.executable, "-m", "gazeshift", "study", "deviation", "--workers", count, "--out", tmp_path / "out"]
     flags = [piece for name, given in settings.items() for piece in (f"--{name.replace('_', '-')}", given)]
-    leading = subprocess.Popen(map(str, [*command, *flags]), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    leading = subprocess.Popen(
+        [str(piece) for piece in (*command, *flags)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell's background jobs ignore SIGINT, and so would this one if the tests were such a job.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
     asleep, until = tmp_path / "deadly_network.py.asleep", time.monotonic() + 120
     while not asleep.exists() and time.monotonic() < until:
         time.sleep(0.05)

@@ -141,7 +141,7 @@ def test_several_processes_end_in_time_however_busy_and_never_outlive_the_one_th
         gateway.process.wait(30)
         until(lambda: not any(is_alive(pid) for pid in pids))
         assert time.monotonic() - start < 7
-        with pytest.raises(ConnectionRefusedError):
+        with pytest.raises(ConnectionError):  # refused, or reset by one that is just ending
             gateway.ask("/healthz")
 
 

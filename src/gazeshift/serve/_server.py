@@ -201,6 +201,7 @@ def _serve_many(settings: ServeSettings, begin: Callable[[], None]) -> None:
 def worker_app(settings: ServeSettings, begin: Callable[[], None]) -> FastAPI:
     """The app of one of several processes, each with its part of the cores."""
     begin()
+    _end_in_time()
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // settings.workers))
     try:
@@ -217,8 +218,23 @@ def _end_with_parent() -> None:
         return
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(GRACE + 1)
-    os._exit(1)  # whatever it is still busy with, nobody waits for it
+
+
+def _end_in_time() -> None:
+    """See to it that a signal ends this process: Python would wait for a thread that is stuck."""
+    for kind in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(kind, partial(_obey, signal.getsignal(kind)))
+
+
+def _obey(asked: Any, kind: int, frame: Any) -> None:
+    threading.Thread(target=_leave, name="end", daemon=True).start()
+    if callable(asked):
+        asked(kind, frame)
+
+
+def _leave() -> None:
+    time.sleep(GRACE + 0.5)
+    os._exit(0)  # whatever it is still busy with, nobody waits for it
 
 
 def bound(settings: ServeSettings) -> socket.socket:

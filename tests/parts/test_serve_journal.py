@@ -5,6 +5,8 @@ import json
 import os
 import resource
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -114,3 +116,13 @@ def test_what_fails_leaves_nothing_beside_the_target(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be written"):
         replace_file(tmp_path / "file" / "a", lambda beside: beside.write_bytes(b""))
+
+
+def test_processes_that_write_at_once_leave_no_empty_line(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from gazeshift.serve._journal import Journal;"
+        "journal = Journal(file=Path(sys.argv[1])); [journal._append(b'{}\\n') for _ in range(4000)]"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "log")]) for _ in range(2)]
+    assert [one.wait(120) for one in both] == [0, 0]
+    assert set((tmp_path / "log").read_text().splitlines()) == {"{}"}

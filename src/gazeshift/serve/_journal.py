@@ -85,5 +85,5 @@ def _is_torn(file: Path) -> bool:
     with suppress(OSError):
         if file.is_file():
             with file.open("rb") as written:
-                return written.seek(0, 2) > 0 and written.seek(-1, 2) >= 0 and written.read() != b"\n"
+                return written.seek(0, 2) > 0 and written.seek(-1, 2) >= 0 and written.read(1) != b"\n"  # others append
     return False

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from gazeshift.data import replace_file, write_error
 from gazeshift.errors import OutputError
@@ -68,6 +68,7 @@ class Journal:
             return
         try:
             with self._lock, self.file.open("ab", buffering=0) as file:
+                _wait_for_turn(file)
                 rest = b"\n" + line if line and _is_torn(self.file) else line
                 while rest:
                     rest = rest[file.write(rest) or 0 :]
@@ -80,10 +81,18 @@ class Journal:
             replace_file(target, lambda beside: beside.write_bytes(picture.encoded))
 
 
+def _wait_for_turn(file: IO[bytes]) -> None:
+    """Until no other process writes: half a line of its would look torn. Closing the file ends the turn."""
+    with suppress(ImportError, OSError):  # Windows, and file systems without locks
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
 def _is_torn(file: Path) -> bool:
     """Whether a file's last line does not end; no if that cannot be told."""
     with suppress(OSError):
         if file.is_file():
             with file.open("rb") as written:
-                return written.seek(0, 2) > 0 and written.seek(-1, 2) >= 0 and written.read(1) != b"\n"  # others append
+                return written.seek(0, 2) > 0 and written.seek(-1, 2) >= 0 and written.read(1) != b"\n"
     return False

@@ -32,20 +32,47 @@ from _scale import Killer, alone, tables, with_workers
 from _small_study import NETWORK, make_images, make_network
 
 COUNT = 24
-DEADLY = """
-import multiprocessing, os, signal, time
+DEADLY = '''
+import multiprocessing, os, signal, sys, time
 
 
-class Deadly(Tiny):
-    def forward(self, images):
-        if os.getpid() != LEADER and bool((images.mean((1, 2, 3)) > 0.99).any()):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().forward(images)
+def harmed(act, everywhere=False):
+    """A network that does something bad when it sees a white image: in a worker, or everywhere."""
+
+    class Harmed(Tiny):
+        def forward(self, images):
+            is_there = everywhere or multiprocessing.parent_process() is not None
+            if is_there and bool((images.mean((1, 2, 3)) > 0.99).any()):
+                act()
+            return super().forward(images)
+
+    torch.manual_seed(0)
+    return Harmed()
+
+
+def fall_asleep():
+    open(__file__ + ".asleep", "w").close()
+    time.sleep(300)
+
+
+def object_to_it():
+    raise ValueError("white is too much")
 
 
 def deadly():
-    torch.manual_seed(0)
-    return Deadly()
+    return harmed(lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def leaving():
+    return harmed(lambda: sys.exit(3))
+
+
+def picky():
+    return harmed(object_to_it, everywhere=True)
+
+
+def sleepy():
+    return harmed(fall_asleep)
 
 
 def stillborn():
@@ -54,48 +81,11 @@ def stillborn():
     return tiny()
 
 
-class Leaving(Tiny):
-    def forward(self, images):
-        if os.getpid() != LEADER and bool((images.mean((1, 2, 3)) > 0.99).any()):
-            raise SystemExit(3)
-        return super().forward(images)
-
-
-def leaving():
-    torch.manual_seed(0)
-    return Leaving()
-
-
-class Picky(Tiny):
-    def forward(self, images):
-        if bool((images.mean((1, 2, 3)) > 0.99).any()):
-            raise ValueError("white is too much")
-        return super().forward(images)
-
-
-def picky():
-    torch.manual_seed(0)
-    return Picky()
-
-
-class Sleepy(Tiny):
-    def forward(self, images):
-        if multiprocessing.parent_process() is not None and bool((images.mean((1, 2, 3)) > 0.99).any()):
-            open(__file__ + ".asleep", "w").close()
-            time.sleep(300)
-        return super().forward(images)
-
-
-def sleepy():
-    torch.manual_seed(0)
-    return Sleepy()
-
-
 def broken():
     if os.getpid() != LEADER:
         raise RuntimeError("no such luck")
     return tiny()
-"""
+'''
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """What the tests of runs on several workers share: comparing folders, and killing workers."""
 
 import multiprocessing
-import os
-import signal
 from pathlib import Path
 
 import torch
@@ -47,6 +45,7 @@ class Killer:
     def __call__(self, done: int, *_: object) -> None:
         if self.at and done >= self.at[0]:
             self.at.pop(0)
-            pid = min(multiprocessing.active_children(), key=began).pid
-            os.kill(pid, signal.SIGKILL)
-            self.killed.append(pid)
+            process = min(multiprocessing.active_children(), key=began)
+            process.kill()
+            process.join()  # or the next call would find it still there, and kill it again
+            self.killed.append(process.pid)

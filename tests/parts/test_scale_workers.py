@@ -36,13 +36,12 @@ DEADLY = '''
 import multiprocessing, os, signal, sys, time
 
 
-def harmed(act, everywhere=False):
-    """A network that does something bad when it sees a white image: in a worker, or everywhere."""
+def harmed(act, where=lambda: os.getpid() != LEADER):
+    """A network that does something bad when it sees a white image, in the processes that are meant."""
 
     class Harmed(Tiny):
         def forward(self, images):
-            is_there = everywhere or multiprocessing.parent_process() is not None
-            if is_there and bool((images.mean((1, 2, 3)) > 0.99).any()):
+            if where() and bool((images.mean((1, 2, 3)) > 0.99).any()):
                 act()
             return super().forward(images)
 
@@ -68,11 +67,11 @@ def leaving():
 
 
 def picky():
-    return harmed(object_to_it, everywhere=True)
+    return harmed(object_to_it, where=lambda: True)
 
 
 def sleepy():
-    return harmed(fall_asleep)
+    return harmed(fall_asleep, where=lambda: multiprocessing.parent_process() is not None)  # the leader is a child too
 
 
 def stillborn():

@@ -45,6 +45,14 @@ def test_masked_maps_are_zero_and_the_others_as_before(how):
     assert not torch.equal(masked, classifier(images))
 
 
+@pytest.mark.parametrize("how", HOW)
+def test_maps_are_masked_in_every_pass(how):
+    classifier, images = model(how), images_of()
+    with MaskMaps()(classifier, {select(classifier.layers((16, 16)), "convs", "tested")[0]: [1, 4]}):
+        first, second = classifier(images), classifier(images)
+    assert torch.equal(first, second)
+
+
 @pytest.mark.parametrize("change", ["mask", "filters"])
 def test_the_model_is_bit_equal_afterwards_even_after_an_exception(change):
     classifier, images = model(), images_of()

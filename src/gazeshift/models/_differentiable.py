@@ -6,7 +6,6 @@ activations have one almost everywhere (it is zero between two kinks, and the ma
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +15,8 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from gazeshift.errors import LayerError
 from gazeshift.models._classifier import Classifier
-from gazeshift.models._layers import outputs_hooked
-from gazeshift.models._trace import Draw, Drawn, _checked, _Follow, _scores, check_logits
+from gazeshift.models._taps import tapped
+from gazeshift.models._trace import Draw, Drawn, check_classes, check_logits, scores_of
 from gazeshift.records import Layer
 
 
@@ -51,7 +50,7 @@ class LivePass:
         """
         edges = tuple(self.edges.values())
         with torch.inference_mode(mode=False), torch.enable_grad():
-            total = _scores(self.logits, _checked(classes, self.logits), score).sum()
+            total = scores_of(self.logits, check_classes(classes, self.logits), score).sum()
             found = torch.autograd.grad(total, edges, create_graph=create_graph, retain_graph=True, allow_unused=True)
         for name, gradient in zip(self.edges, found, strict=True):
             if gradient is None:
@@ -73,21 +72,27 @@ def live_pass(classifier: Classifier, images: Float[Tensor, "n 3 h w"], layers: 
         LayerError: a layer was not reached.
         ModelError: the model's answer is not (n, classes).
     """
-    live = _Live(layers)
+    activations: dict[str, Tensor] = {}
+    edges: dict[str, GradientEdge] = {}
+
+    def tap(layer: Layer, tensor: Tensor, *, in_place: bool = False) -> Tensor:  # noqa: ARG001
+        activations[layer.name] = tensor.clone() if layer.overwritten else tensor
+        edges[layer.name] = get_gradient_edge(tensor)
+        return tensor
+
     with torch.inference_mode(mode=False), torch.enable_grad():
         begun = images if images.requires_grad else images.clone().requires_grad_()
-        with live.attached(classifier):
+        with tapped(classifier.module, layers, tap):
             logits = classifier(begun)
-    live.follow.pending.clear()
     check_logits(classifier, logits, len(images))
-    missed = [layer.name for layer in layers if layer.name not in live.activations]
+    missed = [layer.name for layer in layers if layer.name not in activations]
     if missed:
         raise LayerError(f"the forward pass did not reach layer {missed[0]}. Choose another layer.")
     names = [layer.name for layer in layers]
     return LivePass(
         logits=logits,
-        activations={name: live.activations[name] for name in names},
-        edges={name: live.edges[name] for name in names},
+        activations={name: activations[name] for name in names},
+        edges={name: edges[name] for name in names},
     )
 
 
@@ -122,39 +127,8 @@ def trace_live(
     Arguments and errors are those of `trace`; `draw` is called with gradients enabled.
     """
     live = live_pass(classifier, images, layers)
-    explained = live.logits.detach().argmax(1) if classes is None else _checked(classes, live.logits)
+    explained = live.logits.detach().argmax(1) if classes is None else check_classes(classes, live.logits)
     gradients = live.gradients(explained, score=score)
     with torch.inference_mode(mode=False), torch.enable_grad():
         drawn = {layer.name: draw(layer, live.activations[layer.name], gradients[layer.name]) for layer in layers}
     return live.logits, explained, drawn
-
-
-class _Live:
-    """Collects the asked layers while the pass goes by, and changes nothing of it."""
-
-    def __init__(self, layers: Sequence[Layer]) -> None:
-        self.wanted = {(layer.module, layer.call): layer for layer in layers}
-        self.activations: dict[str, Tensor] = {}
-        self.edges: dict[str, GradientEdge] = {}
-        self.follow = _Follow(self.tap)
-
-    def attached(self, classifier: Classifier) -> ExitStack:
-        stack, names = ExitStack(), {layer.module for layer in self.wanted.values()}
-        modules = {name: classifier.module.get_submodule(name) for name in names}
-        stack.enter_context(outputs_hooked(modules, self.seen))
-        if any(layer.then for layer in self.wanted.values()):
-            stack.enter_context(self.follow)
-        return stack
-
-    def seen(self, module: str, call: int, output: Tensor) -> None:
-        layer = self.wanted.get((module, call))
-        if layer is not None and layer.then:
-            self.follow.start(layer, output)
-        elif layer is not None:
-            self.tap(layer, output)
-
-    def tap(self, layer: Layer, tensor: Tensor, *, in_place: bool = False) -> Tensor:  # noqa: ARG002
-        """Remember a layer: its value, copied if the network will write into it, and its place in the graph."""
-        self.activations[layer.name] = tensor.clone() if layer.overwritten else tensor
-        self.edges[layer.name] = get_gradient_edge(tensor)
-        return tensor

@@ -1,13 +1,10 @@
 """A network with another head: average pooling of its last layer and what follows it, in place of its own answer."""
 
-from contextlib import ExitStack
-
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from gazeshift.errors import LayerError
-from gazeshift.models._layers import outputs_hooked
-from gazeshift.models._trace import _Follow
+from gazeshift.models._taps import tapped
 from gazeshift.records import Layer
 
 
@@ -44,18 +41,7 @@ class Headed(nn.Module):
             found.append(tensor.clone() if layer.overwritten else tensor)
             return tensor
 
-        follow = _Follow(tap)
-
-        def seen(_module: str, call: int, output: Tensor) -> None:
-            if call == self.layer.call and self.layer.then:
-                follow.start(self.layer, output)
-            elif call == self.layer.call:
-                tap(self.layer, output)
-
-        with ExitStack() as stack:
-            stack.enter_context(outputs_hooked({self.layer.module: self.body.get_submodule(self.layer.module)}, seen))
-            if self.layer.then:
-                stack.enter_context(follow)
+        with tapped(self.body, [self.layer], tap):
             self.body(images)
         if not found:
             raise LayerError(f"the forward pass did not reach layer {self.layer.name}. Choose another layer.")

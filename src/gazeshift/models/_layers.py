@@ -1,7 +1,8 @@
 """Watches one forward pass: every module's output and every torch function, in order, on a tape."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -93,7 +94,7 @@ class Tape:
             key, followed = step.makes, followed + 1
 
 
-class _Recorder(TorchFunctionMode):
+class Recorder(TorchFunctionMode):
     """Writes every torch function that makes tensors onto a tape."""
 
     def __init__(self, tape: Tape) -> None:
@@ -119,14 +120,18 @@ def tensors_in(args: Sequence[Any], kwargs: dict[str, Any] | None) -> list[Tenso
 
 
 @contextmanager
-def outputs_hooked(modules: dict[str, nn.Module], seen: Any, begun: Any = None) -> Iterator[None]:
-    """Call ``seen(name, call, output)`` after each call of the modules in this thread; what it returns replaces it.
+def outputs_hooked(network: nn.Module, names: Iterable[str], seen: Any, begun: Any = None) -> Iterator[None]:
+    """Call ``seen(name, call, output)`` after each call of these modules in this thread; what it returns replaces it.
 
-    ``begun(name, args, kwargs)``, if given, is called before it. Other threads may use the modules meanwhile; the hooks
-    are gone afterwards, after an exception too.
+    Calls count from 1 in every pass of the network. ``begun(name, args, kwargs)``, if given, is called before each.
+    Other threads may use the modules meanwhile; the hooks are gone afterwards, after an exception too.
     """
-    owner, calls = threading.get_ident(), dict.fromkeys(modules, 0)
+    owner, calls = threading.get_ident(), Counter[str]()
     handles: list[RemovableHandle] = []
+
+    def restart(*_: object) -> None:
+        if threading.get_ident() == owner:
+            calls.clear()
 
     def hook_for(name: str) -> Any:
         def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
@@ -141,7 +146,9 @@ def outputs_hooked(modules: dict[str, nn.Module], seen: Any, begun: Any = None) 
         return lambda _module, *given: begun(name, *given) if threading.get_ident() == owner else None
 
     try:
-        for name, module in modules.items():
+        handles.append(network.register_forward_pre_hook(restart))
+        for name in dict.fromkeys(names):
+            module = network.get_submodule(name)
             handles.append(module.register_forward_hook(hook_for(name)))
             if begun:
                 handles.append(module.register_forward_pre_hook(hook_before(name), with_kwargs=True))
@@ -175,6 +182,11 @@ def record(network: nn.Module, run: Callable[[], object]) -> Tape:
             tape.tensors[id(output)] = output
             tape.outputs.append(Output(name, call, key, len(tape.steps), idle))
 
-    with torch.inference_mode(mode=False), torch.no_grad(), outputs_hooked(modules, seen, begun), _Recorder(tape):
+    with (
+        torch.inference_mode(mode=False),
+        torch.no_grad(),
+        outputs_hooked(network, modules, seen, begun),
+        Recorder(tape),
+    ):
         run()
     return tape

@@ -16,6 +16,7 @@ VGG-16 at 224 pixels has 4224 neurons in convolutions and 14888 in all, as under
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gazeshift.errors import ModelError
-from gazeshift.models._layers import Key, Output, Tape, _Recorder, key_of, outputs_hooked
+from gazeshift.models._layers import Key, Output, Recorder, Tape, key_of, outputs_hooked
 from gazeshift.records import Layer
 
 
@@ -61,8 +62,9 @@ def _recorded(network: nn.Module | None, run: Callable[[], Tensor]) -> tuple[Tap
             tape.tensors[id(output)] = output
             tape.outputs.append(Output(name, call, key_of(output), len(tape.steps)))
 
-    modules = {name: module for name, module in network.named_modules() if name} if network is not None else {}
-    with torch.inference_mode(mode=False), torch.no_grad(), outputs_hooked(modules, seen), _Recorder(tape):
+    names = [name for name, _ in network.named_modules() if name] if network is not None else []
+    hooked = outputs_hooked(network, names, seen) if network is not None else nullcontext()
+    with torch.inference_mode(mode=False), torch.no_grad(), hooked, Recorder(tape):
         return tape, run()
 
 

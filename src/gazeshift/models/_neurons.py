@@ -6,10 +6,9 @@ layers hold neurons is said in `_neuron_layers`.
 
 import math
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,9 +16,8 @@ from torch import Tensor, nn
 
 from gazeshift.errors import LayerError, ModelError, UnknownNameError, did_you_mean
 from gazeshift.models._classifier import Classifier
-from gazeshift.models._layers import outputs_hooked
 from gazeshift.models._neuron_layers import as_logits, neuron_layers
-from gazeshift.models._trace import _Follow
+from gazeshift.models._taps import tapped
 from gazeshift.records import Layer
 
 SCOPES = ("all", "conv_only")
@@ -97,8 +95,8 @@ class Neurons:
             LayerError: the pass took another way than the one on which the neurons were found.
             ModelError: the model's answer is not (n, classes).
         """
-        watch = _Watch(self.layers)
-        with watch.attached(self.network):
+        watch, inside = _Watch(), [layer for layer in self.layers if layer.module]
+        with nullcontext() if self.network is None else tapped(self.network, inside, watch.tap):
             logits = as_logits(self.model(images), len(images))
         if self.layers and "softmax" in self.layers[-1].kinds:
             watch.tap(self.layers[-1], logits.softmax(1))
@@ -168,32 +166,10 @@ def coverage_curve(
 class _Watch:
     """Reduces each layer to three numbers per image and neuron when it passes by."""
 
-    def __init__(self, layers: tuple[Layer, ...]) -> None:
-        self.wanted: dict[tuple[str, int], list[Layer]] = {}
-        for layer in layers:
-            if layer.module:
-                self.wanted.setdefault((layer.module, layer.call), []).append(layer)
+    def __init__(self) -> None:
         self.means: dict[str, Tensor] = {}
         self.lowest: dict[str, Tensor] = {}
         self.highest: dict[str, Tensor] = {}
-
-    def attached(self, network: nn.Module | None) -> ExitStack:
-        """Hooks on the modules concerned and, if a layer ends in plain functions, a watch on those."""
-        stack, self.follow = ExitStack(), _Follow(self.tap)
-        if network is not None:
-            modules = {name: network.get_submodule(name) for name, _ in self.wanted}
-            stack.enter_context(outputs_hooked(modules, self.seen))
-        if any(layer.then for layers in self.wanted.values() for layer in layers):
-            stack.enter_context(self.follow)
-        stack.callback(self.follow.pending.clear)
-        return stack
-
-    def seen(self, module: str, call: int, output: Any) -> None:
-        for layer in self.wanted.get((module, call), ()):
-            if layer.then:
-                self.follow.start(layer, output)
-            else:
-                self.tap(layer, output)
 
     def tap(self, layer: Layer, tensor: Tensor, *, in_place: bool = False) -> Tensor:  # noqa: ARG002
         """Reduce a layer; the network goes on with the tensor itself."""

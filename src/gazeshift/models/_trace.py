@@ -6,18 +6,16 @@ kept nor its gradients computed, and no parameter gets a gradient. Each layer's 
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.graph import Node, get_gradient_edge
-from torch.overrides import TorchFunctionMode
 
 from gazeshift.errors import BoundsError, LayerError, ModelError
 from gazeshift.models._classifier import Classifier
-from gazeshift.models._layers import RESCALING, Key, key_of, outputs_hooked, tensors_in
+from gazeshift.models._taps import tapped
 from gazeshift.records import Layer
 
 Drawn = TypeVar("Drawn")
@@ -55,11 +53,11 @@ def trace(
     """
     watch = _Watch(layers, draw)
     with torch.inference_mode(mode=False), torch.enable_grad(), watch:
-        with watch.attached(classifier):
+        with tapped(classifier.module, layers, watch.tap):
             logits = classifier(images.clone() if images.is_inference() else images.detach())
         check_logits(classifier, logits, len(images))
-        explained = logits.detach().argmax(1) if classes is None else _checked(classes, logits)
-        watch.run_backward(_scores(logits, explained, score).sum())
+        explained = logits.detach().argmax(1) if classes is None else check_classes(classes, logits)
+        watch.run_backward(scores_of(logits, explained, score).sum())
     return logits.detach(), explained, {layer.name: watch.drawn[layer.name] for layer in layers}
 
 
@@ -73,7 +71,7 @@ def check_logits(classifier: Classifier, logits: object, n: int) -> None:
         )
 
 
-def _checked(classes: Any, logits: Tensor) -> Tensor:
+def check_classes(classes: Any, logits: Tensor) -> Tensor:
     """The classes as 64-bit indices beside the logits; on a GPU an index out of range would end the process."""
     n, count = logits.shape
     if not isinstance(classes, Tensor) or classes.shape != (n,) or classes.dtype not in INDICES:
@@ -85,7 +83,8 @@ def _checked(classes: Any, logits: Tensor) -> Tensor:
     return classes.clone().to(logits.device, torch.long)
 
 
-def _scores(logits: Tensor, classes: Tensor, score: str) -> Tensor:
+def scores_of(logits: Tensor, classes: Tensor, score: str) -> Tensor:
+    """(n, 1): of each image the logit or the probability of its class."""
     exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
     values = exact.softmax(1) if score == "prob" else logits
     return values.gather(1, classes[:, None])
@@ -95,48 +94,22 @@ class _Watch:
     """State of one pass: what still waits for its gradient, and what was drawn. Forgets the graph when left."""
 
     def __init__(self, layers: Sequence[Layer], draw: Draw[Any]) -> None:
-        self.wanted = {(layer.module, layer.call): layer for layer in layers}
-        self.draw = draw
+        self.layers, self.draw = layers, draw
         self.leaves: list[Tensor] = []
         self.nodes: set[Node] = set()
         self.waiting: dict[str, Tensor] = {}
         self.drawn: dict[str, Any] = {}
-        self.follow = _Follow(self.tap)
 
     def __enter__(self) -> None:
         """Nothing to prepare."""
 
     def __exit__(self, *_: object) -> None:
         """Let go of the graph: its hooks refer back to this object, and that ring would wait for the collector."""
-        for kept in (self.leaves, self.nodes, self.waiting, self.follow.pending):
+        for kept in (self.leaves, self.nodes, self.waiting):
             kept.clear()
 
-    def attached(self, classifier: Classifier) -> ExitStack:
-        """Hooks on the modules concerned and, if a layer ends in plain functions, a watch on those."""
-        stack, names = ExitStack(), {layer.module for layer in self.wanted.values()}
-        modules = {name: classifier.module.get_submodule(name) for name in names}
-        stack.enter_context(outputs_hooked(modules, self.seen))
-        if any(layer.then for layer in self.wanted.values()):
-            stack.enter_context(self.follow)
-        return stack
-
-    def seen(self, module: str, call: int, output: Any) -> Any:
-        layer = self.wanted.get((module, call))
-        if layer is None:
-            return None
-        if layer.then:
-            self.follow.start(layer, output)
-            return None
-        return self.tap(layer, output)
-
     def tap(self, layer: Layer, tensor: Tensor, *, in_place: bool = False) -> Tensor:
-        """Keep a layer's activations for its gradient; start the graph here if no watched layer leads here.
-
-        Args:
-            layer: whose they are.
-            tensor: the activations.
-            in_place: the network goes on with this very tensor even if it ignores what is returned (``x.relu_()``).
-        """
+        """Keep a layer's activations for its gradient; start the graph here if no watched layer leads here."""
         shown = tensor if self.leads_to(tensor) else self.begun(tensor, in_place=in_place)
         activations = shown.detach()
         self.waiting[layer.name] = activations.clone() if layer.overwritten and in_place else activations
@@ -170,7 +143,7 @@ class _Watch:
             self.drawn[layer.name] = self.draw(layer, self.waiting.pop(layer.name), gradient)
 
     def run_backward(self, score: Tensor) -> None:
-        missed = [layer.name for layer in self.wanted.values() if layer.name not in self.waiting]
+        missed = [layer.name for layer in self.layers if layer.name not in self.waiting]
         if missed:
             raise LayerError(f"the forward pass did not reach layer {missed[0]}. Choose another layer.")
         if score.requires_grad and self.leaves:
@@ -180,28 +153,3 @@ class _Watch:
                 f"layer {next(iter(self.waiting))} has no influence on the class score, so it has no gradient and no "
                 "map. Leave it out (gazeshift list layers --model ...)."
             )
-
-
-class _Follow(TorchFunctionMode):
-    """Follows tensors through plain functions such as ``F.relu`` to where their layer ends."""
-
-    def __init__(self, tap: Callable[..., Tensor]) -> None:
-        super().__init__()
-        self.tap = tap
-        self.pending: dict[Key, tuple[Layer, int, Tensor]] = {}
-
-    def start(self, layer: Layer, tensor: Tensor) -> None:
-        self.pending[key_of(tensor)] = layer, layer.then, tensor
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if not self.pending or function.__name__ not in RESCALING:
-            return function(*args, **(kwargs or {}))
-        key = next((key for key in map(key_of, tensors_in(args, kwargs)) if key in self.pending), None)
-        made = function(*args, **(kwargs or {}))
-        if key is None or key_of(made) == key:  # dropout hands back what it was given: no step
-            return made
-        layer, left, tensor = self.pending.pop(key)
-        if left == 1:
-            return self.tap(layer, made, in_place=made is tensor)
-        self.pending[key_of(made)] = layer, left - 1, made
-        return made

@@ -1,7 +1,6 @@
 """How far every feature map of a model moves between a clean and an attacked image, over many pairs."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gazeshift.models import Classifier, select
-from gazeshift.models._layers import outputs_hooked
-from gazeshift.models._trace import _Follow
+from gazeshift.models._taps import tapped
 from gazeshift.records import Layer
 
 KERAS, FIRST, PADDED = "activation_*", "activation_1", "pool1_pad"
@@ -59,27 +57,13 @@ def _shown(layer: Layer, *, keras: bool) -> str:
 
 def captured(classifier: Classifier, images: Float[Tensor, "n 3 h w"], layers: Sequence[Layer]) -> Any:
     """Logits, and each layer's activations by its name, of one forward pass without a gradient."""
-    wanted = {(layer.module, layer.call): layer for layer in layers}
     found: dict[str, Tensor] = {}
 
     def tap(layer: Layer, tensor: Tensor, *, in_place: bool = False) -> Tensor:  # noqa: ARG001
         found[layer.name] = tensor.clone() if layer.overwritten else tensor
         return tensor
 
-    follow = _Follow(tap)
-
-    def seen(module: str, call: int, output: Tensor) -> None:
-        layer = wanted.get((module, call))
-        if layer is not None and layer.then:
-            follow.start(layer, output)
-        elif layer is not None:
-            tap(layer, output)
-
-    modules = {layer.module: classifier.module.get_submodule(layer.module) for layer in layers}
-    with torch.no_grad(), ExitStack() as stack:
-        stack.enter_context(outputs_hooked(modules, seen))
-        if any(layer.then for layer in layers):
-            stack.enter_context(follow)
+    with torch.no_grad(), tapped(classifier.module, layers, tap):
         logits = classifier(images)
     return logits, found
 

@@ -13,8 +13,9 @@ import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -31,6 +32,57 @@ from gazeshift.seeds import Generators, uniform
 Run = Callable[[nn.Module, Tensor, Tensor], Tensor]
 USUAL = 8 / 255
 ONES = 1 << 24  # draws from [0, 1) are multiples of 2^-24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """An attack of another package. What is particular to a package is in the three methods that it has to define.
+
+    Args:
+        name: of the attack's class.
+        epsilon: largest change, images in [0, 1], in the norm of the attack; None for the usual one, or for no bound.
+        settings: what the attack's class takes.
+    """
+
+    name: str
+    epsilon: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    package: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", dict(self.settings))
+        needs = self._needs_epsilon()
+        object.__setattr__(self, "epsilon", budget(self.spec, self.epsilon, self._norm(), needs=needs))
+
+    @property
+    def spec(self) -> str:
+        """The package and the attack."""
+        return f"{self.package}:{self.name}"
+
+    @property
+    def norm(self) -> str | None:
+        """The norm that epsilon bounds: ``linf`` or ``l2``; None without a bound, or in another norm."""
+        return None if self.epsilon is None else self._norm()
+
+    def __call__(
+        self, model: Model, images: Float[Tensor, "n 3 h w"], labels: Int[Tensor, " n"], *, generator: Generators
+    ) -> Float[Tensor, "n 3 h w"]:
+        """The attacked images."""
+        spec, epsilon, norm = self.spec, self.epsilon, self.norm
+        return run_attack(self._run, model, images, labels, generator, spec=spec, epsilon=epsilon, norm=norm)
+
+    def _needs_epsilon(self) -> bool:
+        """Whether the attack fills a budget, and so cannot be run without one; refuses settings that it cannot take."""
+        raise NotImplementedError
+
+    def _norm(self) -> str | None:
+        """What the attack measures a change with: ``linf``, ``l2``, or None for something else."""
+        raise NotImplementedError
+
+    def _run(self, seen: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """What the package makes of images, given what it may see of the model."""
+        raise NotImplementedError
 
 
 def opened(module: str, install: str) -> ModuleType:
@@ -103,6 +155,17 @@ def settled(spec: str, kind: Callable[..., Any], *first: Any, **settings: Any) -
         raise MissingPackageError(f"{spec} needs the package '{cause.name}': pip install {cause.name}") from cause
     except (TypeError, ValueError, AssertionError) as cause:
         raise SettingsError(f"{spec} does not take these settings: {cause or 'it does not say why'}.") from cause
+
+
+def fills(spec: str, epsilon: float | None, *, bounded: bool) -> bool:
+    """Whether an attack fills a budget.
+
+    Raises:
+        SettingsError: it does not, and an epsilon is given.
+    """
+    if epsilon is not None and not bounded:
+        raise SettingsError(f"{spec} has no epsilon: it looks for the smallest change. Write {spec},epsilon=none.")
+    return bounded
 
 
 def budget(spec: str, epsilon: float | None, norm: str | None, *, needs: bool) -> float | None:

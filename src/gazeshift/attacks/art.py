@@ -1,28 +1,14 @@
 """Any evasion attack of the Adversarial Robustness Toolbox."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from inspect import Parameter
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gazeshift.attacks._adapter import (
-    budget,
-    check_settings,
-    chosen,
-    kinds_in,
-    opened,
-    parameters_of,
-    run_attack,
-    settled,
-)
-from gazeshift.attacks._gradient import Model
-from gazeshift.errors import SettingsError
-from gazeshift.seeds import Generators
+from gazeshift.attacks._adapter import Adapter, check_settings, chosen, fills, kinds_in, opened, parameters_of, settled
 
 __all__ = ["Art"]
 
@@ -32,7 +18,7 @@ OVERSHOOT = 0.02  # of DeepFool, as its paper has it: with ART's 1e-6 images sta
 
 
 @dataclass(frozen=True, kw_only=True)
-class Art:
+class Art(Adapter):
     """Any evasion attack of ART (Nicolae et al. 2018, arXiv:1807.01069): ``art:SquareAttack,max_iter=500``.
 
     Attacks are untargeted, without progress bars, `eps_step` is a quarter of epsilon, and DeepFool oversteps by 0.02,
@@ -54,28 +40,13 @@ class Art:
     """
 
     name: str = "BasicIterativeMethod"
-    epsilon: float | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "settings", dict(self.settings))
-        spec, known = f"art:{self.name}", self._known()
-        check_settings(spec, self.settings, known)
-        if self.epsilon is not None and "eps" not in known:
-            raise SettingsError(f"{spec} has no epsilon: it looks for the smallest change. Write {spec},epsilon=none.")
-        object.__setattr__(self, "epsilon", budget(spec, self.epsilon, self._norm(known), needs="eps" in known))
+    package: ClassVar[str] = "art"
 
-    @property
-    def norm(self) -> str | None:
-        """The norm that epsilon bounds: ``linf`` or ``l2``; None without a bound, or in another norm."""
-        return None if self.epsilon is None else self._norm(self._known())
-
-    def __call__(
-        self, model: Model, images: Float[Tensor, "n 3 h w"], labels: Int[Tensor, " n"], *, generator: Generators
-    ) -> Float[Tensor, "n 3 h w"]:
-        """The attacked images."""
-        spec, epsilon, norm = f"art:{self.name}", self.epsilon, self.norm
-        return run_attack(self._run, model, images, labels, generator, spec=spec, epsilon=epsilon, norm=norm)
+    def _needs_epsilon(self) -> bool:
+        known = self._known()
+        check_settings(self.spec, self.settings, known)
+        return fills(self.spec, self.epsilon, bounded="eps" in known)
 
     def _kind(self) -> type:
         evasion = opened("art.attacks.evasion", INSTALL)
@@ -85,20 +56,21 @@ class Art:
         """Its settings and ART's `eps`."""
         return parameters_of(self._kind(), "estimator", "classifier")
 
-    def _norm(self, known: Mapping[str, Parameter]) -> str | None:
+    def _norm(self) -> str | None:
+        known = self._known()
         if "norm" not in known:
             return "linf"
         return {math.inf: "linf", "inf": "linf", 2: "l2"}.get(self.settings.get("norm", known["norm"].default))
 
     def _run(self, seen: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        known, spec = self._known(), f"art:{self.name}"
+        known = self._known()
         usual: dict[str, Any] = OURS | {"batch_size": len(images)}
         if self.epsilon is not None:
             usual |= {"eps": self.epsilon, "eps_step": self.epsilon / 4}
         if self.name == "DeepFool":
             usual |= {"epsilon": OVERSHOOT}
         settings = {name: value for name, value in usual.items() if name in known} | dict(self.settings)
-        attack = settled(spec, self._kind(), _estimator(seen, images), **settings)
+        attack = settled(self.spec, self._kind(), _estimator(seen, images), **settings)
         made = attack.generate(x=images.float().cpu().numpy(), y=labels.cpu().numpy())
         return torch.from_numpy(made).to(images.device)
 

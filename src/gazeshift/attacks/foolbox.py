@@ -2,27 +2,14 @@
 
 import math
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gazeshift.attacks._adapter import (
-    budget,
-    check_settings,
-    chosen,
-    kinds_in,
-    opened,
-    parameters_of,
-    run_attack,
-    settled,
-)
-from gazeshift.attacks._gradient import Model
+from gazeshift.attacks._adapter import Adapter, check_settings, chosen, kinds_in, opened, parameters_of, settled
 from gazeshift.errors import SettingsError, UnknownNameError, did_you_mean
-from gazeshift.seeds import Generators
 
 __all__ = ["Foolbox"]
 
@@ -35,13 +22,14 @@ NO_START, NO_DRAW, TARGETED = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Foolbox:
+class Foolbox(Adapter):
     """Any attack of Foolbox (Rauber et al. 2020, doi:10.21105/joss.02607): ``foolbox:LinfPGD,steps=20,epsilon=4/255``.
 
     The model's bounds are (0, 1) and the criterion is misclassification of the labels; what comes back is what Foolbox
     clipped to epsilon. Among the attacks: ``L2CarliniWagnerAttack`` and ``L2DeepFoolAttack`` look for the smallest
     change, ``HopSkipJumpAttack`` and ``BoundaryAttack`` need nothing but decisions. Foolbox attacks a batch as a whole
-    from the global random state: see `gazeshift.attacks._adapter` for what is made of that.
+    from the global random state: see `gazeshift.attacks._adapter` for what is made of that. An image that a
+    decision-based attack finds no start for comes back as it is.
 
     Args:
         name: of the attack's class, or Foolbox's short name for it.
@@ -57,38 +45,28 @@ class Foolbox:
     """
 
     name: str = "LinfBasicIterativeAttack"
-    epsilon: float | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "settings", dict(self.settings))
-        attack, spec = self._made(), f"foolbox:{self.name}"
+    package: ClassVar[str] = "foolbox"
+
+    def _needs_epsilon(self) -> bool:
+        attack = self._made()
         if self.epsilon is not None and _distance(attack) is None:
             raise SettingsError(
-                f"{spec} has no distance that epsilon could bound. Say which, distance=l2, or no epsilon."
+                f"{self.spec} has no distance that epsilon could bound. Say which, distance=l2, or no epsilon."
             )
-        needs = isinstance(attack, opened("foolbox", "foolbox").attacks.base.FixedEpsilonAttack)
-        object.__setattr__(self, "epsilon", budget(spec, self.epsilon, _norm(attack), needs=needs))
+        return isinstance(attack, opened("foolbox", "foolbox").attacks.base.FixedEpsilonAttack)
 
-    @property
-    def norm(self) -> str | None:
-        """The norm that epsilon bounds: ``linf`` or ``l2``; None without a bound, or in another distance."""
-        return None if self.epsilon is None else _norm(self._made())
-
-    def __call__(
-        self, model: Model, images: Float[Tensor, "n 3 h w"], labels: Int[Tensor, " n"], *, generator: Generators
-    ) -> Float[Tensor, "n 3 h w"]:
-        """The attacked images; one that a decision-based attack finds no start for comes back as it is."""
-        spec, epsilon, norm = f"foolbox:{self.name}", self.epsilon, self.norm
-        return run_attack(self._run, model, images, labels, generator, spec=spec, epsilon=epsilon, norm=norm)
+    def _norm(self) -> str | None:
+        names: dict[Any, str] = {math.inf: "linf", 2: "l2"}
+        return names.get(getattr(_distance(self._made()), "p", None))
 
     def _made(self) -> Any:
         package = opened("foolbox", "foolbox")
         kind = chosen("foolbox", kinds_in(package.attacks, package.attacks.base.Attack), self.name)
         known = parameters_of(kind)
-        check_settings(f"foolbox:{self.name}", self.settings, known)
+        check_settings(self.spec, self.settings, known)
         settings = {key: _read(package, key, value) for key, value in self.settings.items()}
-        return settled(f"foolbox:{self.name}", kind, **settings)
+        return settled(self.spec, kind, **settings)
 
     def _run(self, seen: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         package = opened("foolbox", "foolbox")
@@ -102,7 +80,7 @@ class Foolbox:
         except ValueError as cause:
             if str(cause) == TARGETED:
                 raise SettingsError(
-                    f"foolbox:{self.name} needs a class to reach, and here any class but the label will do. "
+                    f"{self.spec} needs a class to reach, and here any class but the label will do. "
                     "Use an untargeted one, such as foolbox:HopSkipJumpAttack."
                 ) from cause
             if not str(cause).startswith(NO_START):
@@ -119,11 +97,6 @@ def _distance(attack: Any) -> Any:
         return attack.distance
     except (AttributeError, ValueError):
         return None
-
-
-def _norm(attack: Any) -> str | None:
-    names: dict[Any, str] = {math.inf: "linf", 2: "l2"}
-    return names.get(getattr(_distance(attack), "p", None))
 
 
 def _read(package: Any, key: str, value: Any) -> Any:

@@ -1,27 +1,13 @@
 """Any attack of torchattacks."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from inspect import Parameter
-from typing import Any
+from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gazeshift.attacks._adapter import (
-    budget,
-    check_settings,
-    chosen,
-    kinds_in,
-    opened,
-    parameters_of,
-    run_attack,
-    settled,
-)
-from gazeshift.attacks._gradient import Model
-from gazeshift.errors import SettingsError
-from gazeshift.seeds import Generators
+from gazeshift.attacks._adapter import Adapter, check_settings, chosen, fills, kinds_in, opened, parameters_of, settled
 
 __all__ = ["TorchAttacks"]
 
@@ -30,7 +16,7 @@ NORMS = {"Linf": "linf", "L2": "l2"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class TorchAttacks:
+class TorchAttacks(Adapter):
     """Any attack of torchattacks (Kim 2020, arXiv:2010.01950): ``torchattacks:MIFGSM,steps=20,epsilon=4/255``.
 
     The number of classes, which some attacks take to be 10, is taken from the model. torchattacks attacks a batch as
@@ -50,29 +36,13 @@ class TorchAttacks:
     """
 
     name: str = "BIM"
-    epsilon: float | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "settings", dict(self.settings))
-        spec, known = f"torchattacks:{self.name}", self._known()
-        check_settings(spec, self.settings, known)
-        bounded = any(name in known for name in BUDGETS)
-        if self.epsilon is not None and not bounded:
-            raise SettingsError(f"{spec} has no epsilon: it looks for the smallest change. Write {spec},epsilon=none.")
-        object.__setattr__(self, "epsilon", budget(spec, self.epsilon, self._norm(known), needs=bounded))
+    package: ClassVar[str] = "torchattacks"
 
-    @property
-    def norm(self) -> str | None:
-        """The norm that epsilon bounds: ``linf`` or ``l2``; None without a bound, or in another norm."""
-        return None if self.epsilon is None else self._norm(self._known())
-
-    def __call__(
-        self, model: Model, images: Float[Tensor, "n 3 h w"], labels: Int[Tensor, " n"], *, generator: Generators
-    ) -> Float[Tensor, "n 3 h w"]:
-        """The attacked images."""
-        spec, epsilon, norm = f"torchattacks:{self.name}", self.epsilon, self.norm
-        return run_attack(self._run, model, images, labels, generator, spec=spec, epsilon=epsilon, norm=norm)
+    def _needs_epsilon(self) -> bool:
+        known = self._known()
+        check_settings(self.spec, self.settings, known)
+        return fills(self.spec, self.epsilon, bounded=any(name in known for name in BUDGETS))
 
     def _kind(self) -> type:
         package = opened("torchattacks", "torchattacks")
@@ -82,7 +52,8 @@ class TorchAttacks:
         """Its settings and, under torchattacks' name for it, epsilon."""
         return parameters_of(self._kind(), "model")
 
-    def _norm(self, known: Mapping[str, Parameter]) -> str | None:
+    def _norm(self) -> str | None:
+        known = self._known()
         if "norm" in known:
             return NORMS.get(str(self.settings.get("norm", known["norm"].default)))
         return "l2" if self.name.endswith("L2") else "linf"
@@ -93,6 +64,6 @@ class TorchAttacks:
         if "n_classes" in known and "n_classes" not in settings:
             with torch.no_grad():
                 settings["n_classes"] = seen(images[:1]).shape[1]
-        attack = settled(f"torchattacks:{self.name}", self._kind(), seen, **settings)
+        attack = settled(self.spec, self._kind(), seen, **settings)
         attacked: Tensor = attack(images, labels)
         return attacked

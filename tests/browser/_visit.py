@@ -1,9 +1,12 @@
-"""A page of a running server in Chromium, and what it said and asked for while it was open."""
+"""A page in Chromium, and what it said and asked for while it was open."""
 
 import base64
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 SERIOUS = ("serious", "critical")
@@ -27,9 +30,12 @@ class Visit:
         address: of the page.
         width: of the window, in pixels; 375 is a phone.
         scheme: light or dark.
+        scripts: whether they run.
     """
 
-    def __init__(self, browser: Any, address: str, width: int = 1280, scheme: str = "light") -> None:
+    def __init__(
+        self, browser: Any, address: str, width: int = 1280, scheme: str = "light", *, scripts: bool = True
+    ) -> None:
         self.context = browser.new_context(
             viewport={"width": width, "height": 900},
             color_scheme=scheme,
@@ -37,6 +43,7 @@ class Visit:
             is_mobile=width < 500,
             has_touch=width < 500,
             reduced_motion="reduce",
+            java_script_enabled=scripts,
         )
         self.page, self.address = self.context.new_page(), address
         self.said, self.asked = overheard(self.page)
@@ -47,6 +54,24 @@ class Visit:
         """Wait until the page has drawn itself."""
         self.page.wait_for_selector("html[data-ready]", state="attached")
         return self
+
+    def charts(self, height: int = 200) -> int:
+        """How many charts are shown, each of them drawn and higher than so many pixels."""
+        shown = self.page.locator("[data-chart]:visible")
+        for at in range(shown.count()):
+            assert shown.nth(at).locator("svg.main-svg").first.bounding_box()["height"] > height
+        return shown.count()
+
+    def load_images(self, width: int = 0) -> None:
+        """Have every picture loaded, those that wait to be scrolled to as well, and wider than so many pixels."""
+        self.page.evaluate("document.querySelectorAll('img').forEach(image => { image.loading = 'eager' })")
+        self.page.wait_for_function(
+            "width => [...document.images].every(image => image.complete && image.naturalWidth > width)", arg=width
+        )
+
+    def items(self) -> list[str]:
+        """Figures and tables of the paper that the page marks."""
+        return self.page.locator(".item").all_inner_texts()
 
     def text(self, selector: str) -> str:
         return self.page.locator(selector).inner_text()
@@ -78,6 +103,16 @@ class Visit:
             for one in found["violations"]
             if one["impact"] in SERIOUS
         ]
+
+
+def quick(study: str, folder: Path, *flags: str) -> tuple[str, str]:
+    """Address of the page of a study's quick form, run as a command; and what the command said."""
+    command = [sys.executable, "-m", "gazeshift", "study", study, "--quick", *flags, "--device", "cpu"]
+    made = subprocess.run(
+        [*command, "--out", str(folder / "out")], capture_output=True, text=True, timeout=500, check=False
+    )
+    assert made.returncode == 0, made.stderr
+    return (folder / "out" / "report.html").as_uri(), made.stdout
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 from gazeshift import report
 
 sys.path.insert(0, str(Path(__file__).parent))
-from _visit import overheard
+from _visit import Visit
 
 pytestmark = pytest.mark.browser
 SYNTHETIC = Path(__file__).parent.parent / "parts" / "_synthetic_study.py"
@@ -19,21 +19,13 @@ CHARTS = ["layers", "compromise", "histogram", "split", "strengths_attacked", "s
 CHARTS += ["mod", "vid", "structure"]
 
 
-class Watched:
-    """A page, and what it said and asked for."""
+class Watched(Visit):
+    """A report."""
 
-    def __init__(self, browser, path: Path, width: int = 1280, scheme: str = "light", scripts: bool = True) -> None:
-        self.context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=scripts
-        )
-        self.page = self.context.new_page()
-        self.said, self.asked = overheard(self.page)
-        self.page.goto(path.as_uri())
+    def __init__(self, browser, path: Path, width: int = 1280, scheme: str = "light", *, scripts: bool = True) -> None:
+        super().__init__(browser, path.as_uri(), width, scheme, scripts=scripts)
         if scripts:
-            self.page.wait_for_selector("html[data-ready]", state="attached", timeout=60_000)
-
-    def text(self, selector: str) -> str:
-        return self.page.locator(selector).inner_text()
+            self.ready()
 
     def rows(self, table: str) -> list[list[str]]:
         return self.page.evaluate(
@@ -214,6 +206,15 @@ def test_maps_are_drawn_as_pictures_draw_them(opened, path):
     wanted = np.asarray(pictures.overlay(np.asarray(photograph).transpose(2, 0, 1) / 255, heat, opacity=0.6))
     made = np.array(pixels(opened, "attacked")).reshape(224, 224, 4)[:, :, :3]
     assert np.abs(made - wanted.astype(int)).mean() < 4
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_in_it_keeps_anybody_out(browser, path, scheme):
+    made = Watched(browser, path, scheme=scheme)
+    assert made.faults() == []
+    made.page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    assert made.faults() == []
+    made.context.close()
 
 
 def test_film_is_walked_with_arrows(opened):

@@ -10,24 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gazeshift import cli, registry
+from gazeshift import registry
 from gazeshift.cli import listing
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _small_study import make_images, make_network
-
-
-@pytest.fixture
-def run(capfd):
-    """Run a command in this process: exit code, standard output, standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            cli.main([str(argument) for argument in arguments])
-        captured = capfd.readouterr()
-        return ended.value.code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -18,19 +18,6 @@ from _small_study import make_images, make_network
 COUNT, RATE = 60, "0.1"
 
 
-@pytest.fixture
-def run(capfd):
-    """Run a command in this process: exit code, standard output, standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            cli.main([str(argument) for argument in arguments])
-        captured = capfd.readouterr()
-        return ended.value.code, captured.out, captured.err
-
-    return run
-
-
 def gazeshift(*arguments: object) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main([str(argument) for argument in arguments])

@@ -17,19 +17,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from _quadrants import make_quadrant_images, make_quadrant_network
 
 
-@pytest.fixture
-def run(capfd):
-    """Run a command in this process: exit code, standard output, standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            cli.main([str(argument) for argument in arguments])
-        captured = capfd.readouterr()
-        return ended.value.code, captured.out, captured.err
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A folder with pictures, a model, and a set made by the command."""

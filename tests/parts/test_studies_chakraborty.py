@@ -1,11 +1,8 @@
 """The study of Chakraborty et al. 2022: its rows against a computation by hand, resuming, and what it refuses."""
 
 import json
-import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import duckdb
@@ -27,6 +24,7 @@ from gazeshift.studies.chakraborty2022 import Chakraborty2022
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _faces import make_classes, make_vggface2, small_settings
+from _kill import check_same, run_killed
 from _small_study import NETWORK, make_network
 
 TABLES = ("rows", "maps", "gallery", "unrelated", "training", "split")
@@ -261,25 +259,8 @@ def test_a_damaged_checkpoint_and_a_damaged_part_are_made_again(settings, tmp_pa
 def test_a_killed_study_ends_with_the_same_bytes(settings, tmp_path):
     """kill -9 at random moments, in the features, the trainings and the attacks, until a run gets through."""
     undisturbed = Chakraborty2022(**settings).run(tmp_path / "undisturbed")
-    out = tmp_path / "killed"
-    code = (
-        "import sys, json, pathlib; from gazeshift.studies.chakraborty2022 import Chakraborty2022;"
-        "s = json.loads(sys.argv[1]); import torch; torch.set_num_threads(1);"
-        "Chakraborty2022(**s).run(pathlib.Path(sys.argv[2]), progress=lambda *a: print(*a, flush=True))"
-    )
-    given = json.dumps({key: str(value) if isinstance(value, Path) else value for key, value in settings.items()})
-    moments = random.Random(0)
-    for _ in range(2):
-        process = subprocess.Popen([sys.executable, "-c", code, given, str(out)], stdout=subprocess.PIPE)
-        deadline = time.monotonic() + 60
-        while not (out / "parts").is_dir() and time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.02)
-        time.sleep(moments.uniform(0, 0.8))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    subprocess.run([sys.executable, "-c", code, given, str(out)], check=True, stdout=subprocess.PIPE)
-    for name in TABLES:
-        assert (out / f"{name}.parquet").read_bytes() == (undisturbed / f"{name}.parquet").read_bytes(), name
+    run_killed(Chakraborty2022, settings, tmp_path / "killed", times=3, within=0.8)
+    check_same(tmp_path / "killed", undisturbed, TABLES)
 
 
 def test_unreadable_images_are_skipped_and_counted_once(settings, tmp_path):

@@ -3,11 +3,8 @@
 import errno
 import json
 import os
-import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +18,7 @@ from gazeshift.studies._cells import Store
 from gazeshift.studies.deviation import Deviation
 
 sys.path.insert(0, str(Path(__file__).parent))
+from _kill import check_same, run_killed
 from _small_study import make_images, make_network
 
 SETTINGS = {
@@ -221,26 +219,8 @@ def test_what_a_killed_run_left_half_written_is_removed(settings, tmp_path):
 def test_a_killed_study_ends_with_the_same_bytes(settings, tmp_path):
     """kill -9 at random moments, again and again, until a run gets through."""
     undisturbed = Deviation(**settings).run(tmp_path / "undisturbed")
-    out = tmp_path / "killed"
-    code = (
-        "import sys, json, pathlib; from gazeshift.studies.deviation import Deviation;"
-        "s = json.loads(sys.argv[1]); import torch; torch.set_num_threads(1);"
-        "Deviation(**s).run(pathlib.Path(sys.argv[2]), progress=lambda *a: print(*a, flush=True))"
-    )
-    given = json.dumps({key: str(value) if isinstance(value, Path) else value for key, value in settings.items()})
-    moments = random.Random(0)
-    for _ in range(4):
-        process = subprocess.Popen([sys.executable, "-c", code, given, str(out)], stdout=subprocess.PIPE)
-        deadline = time.monotonic() + 60
-        while not (out / "parts").is_dir() and time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.02)
-        time.sleep(moments.uniform(0, 0.6))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    subprocess.run([sys.executable, "-c", code, given, str(out)], check=True, stdout=subprocess.PIPE)
-    for name in ("rows", "images", "gallery"):
-        assert (out / f"{name}.parquet").read_bytes() == (undisturbed / f"{name}.parquet").read_bytes()
-    assert not list((out / "parts").glob(".*"))
+    run_killed(Deviation, settings, tmp_path / "killed", times=4, within=0.3)
+    check_same(tmp_path / "killed", undisturbed, ("rows", "images", "gallery"))
 
 
 def test_unreadable_images_are_skipped_named_and_counted(settings, tmp_path):

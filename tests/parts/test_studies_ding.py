@@ -1,12 +1,8 @@
 """The study of Ding et al. 2022: its numbers by hand, splits, resuming, its page, and what it refuses."""
 
 import json
-import random
 import re
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +23,7 @@ from gazeshift.studies.ding2022 import Ding2022
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _ding_study import HIDDEN, SMALL, make_parts, make_settings
+from _kill import check_same, run_killed
 from _small_study import make_images
 
 TABLE_8 = [  # clean before, after, adversarial before, after, and whether the adversarial label stayed
@@ -183,23 +180,8 @@ def test_the_control_has_the_size_of_the_perturbation():
 
 def test_a_killed_study_ends_with_the_same_bytes(settings, finished, tmp_path):
     out = tmp_path / "killed"
-    code = (
-        "import sys, json, pathlib; from gazeshift.studies.ding2022 import Ding2022;"
-        "s = json.loads(sys.argv[1]); import torch; torch.set_num_threads(1);"
-        "Ding2022(**s).run(pathlib.Path(sys.argv[2]), progress=lambda *a: print(*a, flush=True))"
-    )
-    moments = random.Random(0)
-    for _ in range(2):
-        process = subprocess.Popen([sys.executable, "-c", code, json.dumps(settings), str(out)], stdout=subprocess.PIPE)
-        deadline = time.monotonic() + 60
-        while not (out / "parts").is_dir() and time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.02)
-        time.sleep(moments.uniform(0, 1.0))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    Ding2022(**settings).run(out)
-    for name in ("rows", "seen", "maps", "training", "detector", "scores", "gallery"):
-        assert (out / f"{name}.parquet").read_bytes() == (finished / f"{name}.parquet").read_bytes(), name
+    run_killed(Ding2022, settings, out, times=2, within=0.5)
+    check_same(out, finished, ("rows", "seen", "maps", "training", "detector", "scores", "gallery"))
     assert not list((out / "scratch").glob("*"))
 
 

@@ -1,11 +1,7 @@
 """The noisecam2023 study: its verdicts by hand, its parts, resuming, and what it says when nothing is found."""
 
 import json
-import random
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +20,7 @@ from gazeshift.studies._noisecam_verdicts import parts
 from gazeshift.studies.noisecam2023 import Noisecam2023
 
 sys.path.insert(0, str(Path(__file__).parent))
+from _kill import check_same, run_killed
 from _noisecam_study import make_settings
 
 TABLES = ("rows", "images", "seeds", "measured", "pictures", "verdicts", "fitted", "behaviour")
@@ -152,25 +149,8 @@ def test_a_set_gives_the_same_examples(settings, finished, tmp_path):
 
 def test_a_killed_study_ends_with_the_same_bytes(settings, finished, tmp_path):
     """kill -9 at random moments, then once to the end."""
-    out = tmp_path / "killed"
-    code = (
-        "import sys, json, pathlib; from gazeshift.studies.noisecam2023 import Noisecam2023;"
-        "s = json.loads(sys.argv[1]); import torch; torch.set_num_threads(1);"
-        "Noisecam2023(**s).run(pathlib.Path(sys.argv[2]))"
-    )
-    given = json.dumps({key: str(value) if isinstance(value, Path) else value for key, value in settings.items()})
-    moments = random.Random(0)
-    for _ in range(2):
-        process = subprocess.Popen([sys.executable, "-c", code, given, str(out)], stdout=subprocess.PIPE)
-        deadline = time.monotonic() + 60
-        while not any(out.glob("parts/[!.]*")) and time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.02)
-        time.sleep(moments.uniform(0, 1.0))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    Noisecam2023(**settings).run(out)
-    for name in TABLES:
-        assert (out / f"{name}.parquet").read_bytes() == (finished / f"{name}.parquet").read_bytes(), name
+    run_killed(Noisecam2023, settings, tmp_path / "killed", times=2, within=0.5)
+    check_same(tmp_path / "killed", finished, TABLES)
 
 
 def test_no_example_is_said_and_is_no_error(settings, tmp_path, capsys):

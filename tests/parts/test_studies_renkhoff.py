@@ -1,11 +1,7 @@
 """The renkhoff2022 study: its rows against the paper's text in plain NumPy, what it leaves out, resuming, refusals."""
 
 import json
-import random
-import signal
-import subprocess
 import sys
-import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,6 +21,7 @@ from gazeshift.studies._set_settings import SetSettings
 from gazeshift.studies.renkhoff2022 import Renkhoff2022
 
 sys.path.insert(0, str(Path(__file__).parent))
+from _kill import check_same, run_killed
 from _renkhoff_study import ATTACK, make_settings
 from _small_study import make_images
 
@@ -254,29 +251,11 @@ def test_no_example_at_all_is_said_and_no_error(settings, tmp_path, capfd):
     assert "No adversarial example was found among them, so there is nothing to compare" in page
 
 
-def resumed(settings, tmp_path, kills: int) -> None:
+def resumed(settings, tmp_path, times: int) -> None:
     """kill -9 at random moments, again and again, until a run gets through."""
     undisturbed = Renkhoff2022(**settings).run(tmp_path / "undisturbed")
-    out = tmp_path / "killed"
-    code = (
-        "import sys, json, pathlib; from gazeshift.studies.renkhoff2022 import Renkhoff2022;"
-        "s = json.loads(sys.argv[1]); import torch; torch.set_num_threads(1);"
-        "Renkhoff2022(**s).run(pathlib.Path(sys.argv[2]), progress=lambda *a: print(*a, flush=True))"
-    )
-    given = json.dumps({key: str(value) if isinstance(value, Path) else value for key, value in settings.items()})
-    moments, struck = random.Random(0), 0
-    for _ in range(kills):
-        process = subprocess.Popen([sys.executable, "-c", code, given, str(out)], stdout=subprocess.PIPE)
-        process.stdout.readline()  # the first cell is done, or found done
-        time.sleep(moments.uniform(0, 0.25))
-        struck += process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    assert struck > kills / 2
-    subprocess.run([sys.executable, "-c", code, given, str(out)], check=True, stdout=subprocess.PIPE)
-    for name in TABLES:
-        assert (out / f"{name}.parquet").read_bytes() == (undisturbed / f"{name}.parquet").read_bytes(), name
-    assert not list((out / "parts").glob(".*"))
+    run_killed(Renkhoff2022, settings, tmp_path / "killed", times=times, within=0.25)
+    check_same(tmp_path / "killed", undisturbed, TABLES)
 
 
 def test_a_killed_study_ends_with_the_same_bytes(settings, tmp_path):

@@ -1,9 +1,7 @@
 """The transfer study: its rows against a computation by hand, its table, sizes, resuming, and what it refuses."""
 
 import json
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from gazeshift.studies._transfer_table import paired, wilson
 from gazeshift.studies.transfer import Transfer
 
 sys.path.insert(0, str(Path(__file__).parent))
+from _kill import check_same, run_killed
 from _small_study import make_images
 
 NETWORKS = """
@@ -214,26 +213,8 @@ def test_a_finished_study_is_not_done_again(settings: dict[str, Any], tmp_path: 
 
 def test_a_killed_study_ends_with_the_same_bytes(settings: dict[str, Any], tmp_path: Path) -> None:
     undisturbed = Transfer(**settings).run(tmp_path / "undisturbed")
-    out = tmp_path / "killed"
-    code = (
-        "import sys, json, pathlib, torch; torch.set_num_threads(1);"
-        "from gazeshift.studies.transfer import Transfer;"
-        "Transfer(**json.loads(sys.argv[1])).run(pathlib.Path(sys.argv[2]))"
-    )
-    given = json.dumps({key: str(value) if isinstance(value, Path) else value for key, value in settings.items()})
-    for wanted in (1, 2):
-        process = subprocess.Popen([sys.executable, "-c", code, given, str(out)])
-        deadline = time.monotonic() + 120
-        while (
-            len(list((out / "parts").glob("[!.]*"))) < wanted and time.monotonic() < deadline and process.poll() is None
-        ):
-            time.sleep(0.002)
-        process.kill()
-        process.communicate()
-    subprocess.run([sys.executable, "-c", code, given, str(out)], check=True)
-    for name in ("rows", "table"):
-        assert (out / f"{name}.parquet").read_bytes() == (undisturbed / f"{name}.parquet").read_bytes()
-    assert not list((out / "parts").glob(".*"))
+    run_killed(Transfer, settings, tmp_path / "killed", times=2, within=0.1)
+    check_same(tmp_path / "killed", undisturbed, ("rows", "table"))
 
 
 def test_what_the_manifest_says(settings: dict[str, Any], models: dict[str, str], tmp_path: Path) -> None:

@@ -127,6 +127,19 @@ def test_score_says_what_it_thinks_of_each_image(run, home, tmp_path):
     assert "suspicion" in text
 
 
+def test_score_and_check_leave_out_no_image_for_want_of_a_label(run, home, tmp_path):
+    some = sorted((home / "fresh").glob("*.png"))[:2]
+    for place, file in zip(("cats/1.png", "dogs/2.png"), some, strict=True):
+        (tmp_path / place).parent.mkdir()
+        shutil.copy(file, tmp_path / place)
+    (tmp_path / "labels.csv").write_text("file,label\ncats/1.png,tabby\n")
+    given = (tmp_path, "--detector", home / "detector", "--device", "cpu")
+    code, out, shown = run("detect", "score", *given, "--json")
+    assert code == 0, shown
+    assert [json.loads(line)["file"] for line in out.splitlines()] == ["cats/1.png", "dogs/2.png"]
+    assert " of 2 clean images" in run("detect", "check", *given)[1]
+
+
 def test_score_draws_its_reasons_and_says_when_an_image_was_resized(run, home, tmp_path):
     large = tmp_path / "large.png"
     with Image.open(next((home / "fresh").glob("*.png"))) as image:

@@ -214,3 +214,8 @@ def test_limit_and_pickle(tmp_path: Path) -> None:
     other = pickle.loads(pickle.dumps(source))  # noqa: S301
     assert isinstance(other.fetch, Rows)
     assert torch.equal(other.read().images, source.read().images)
+
+
+def test_no_label_is_read_for_who_asks_for_none(tmp_path: Path) -> None:
+    source = open_source(write(tmp_path / "t.parquet", ["ant", "-", None], count=3), labelled=False)
+    assert (len(source), source.labels, source.skipped) == (3, (None,) * 3, ())

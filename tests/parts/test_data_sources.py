@@ -129,6 +129,15 @@ def test_class_folders_with_a_table_use_the_table(tmp_path: Path) -> None:
     assert pairs(open_source(tmp_path, labels=tmp_path / "t.txt")) == {"2.png": 8, "foo/1.png": 9}
 
 
+def test_who_asks_for_no_labels_is_given_every_image(tmp_path: Path) -> None:
+    for name in ("overview.png", "cats/1.png", "images/2.png"):
+        write(tmp_path / name)
+    (tmp_path / "labels.csv").write_text("file,label\noverview.png,tabby\nabsent.png,3\n")
+    source = open_source(tmp_path, labelled=False)
+    assert pairs(source) == {"cats/1.png": None, "images/2.png": None, "overview.png": None}
+    assert (source.kind, source.skipped, source.has_labels) == ("folder", (), False)
+
+
 def test_images_beside_class_folders_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "overview.png")
     write(tmp_path / "tench" / "1.png")

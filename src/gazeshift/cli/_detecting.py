@@ -68,8 +68,8 @@ def scored(images: list[str], folder: Path | None, *, as_json: bool, maps: Path 
     Raises:
         DataError: none of the images can be used, or the folder holds no detector.
     """
-    asked = _asked(open_source(images if len(images) > 1 else images[0]), folder, **rest)
-    entries: list[dict[str, Any]] = [{"file": skip.id, "error": skip.reason} for skip in asked.source.skipped]
+    asked = _asked(open_source(images if len(images) > 1 else images[0], labelled=False), folder, **rest)
+    entries: list[dict[str, Any]] = []
     for batch, verdict in asked.verdicts():
         entries += [{"file": skip.id, "error": skip.reason} for skip in batch.skipped]
         if verdict is None:
@@ -87,7 +87,7 @@ def scored(images: list[str], folder: Path | None, *, as_json: bool, maps: Path 
 
 def checked(images: str, folder: Path | None, *, limit: int | None, **rest: Any) -> tuple[list[str], bool]:
     """Whether so many alarms, and such scores, are to be expected from the images that the promise rests on."""
-    source = open_source(images)
+    source = open_source(images, labelled=False)
     asked = _asked(source if limit is None else source.take(limit, rest["seed"] or 0), folder, **rest)
     found = [verdict for _, verdict in asked.verdicts() if verdict]
     if not found:

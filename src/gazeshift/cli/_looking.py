@@ -37,10 +37,10 @@ def look_at(
         DataError: none of the images can be used.
         OutputError: the folder cannot be written, or holds something that is no earlier look.
     """
-    source = open_source(images if len(images) > 1 else images[0])
+    source = open_source(images if len(images) > 1 else images[0], labelled=False)
     classifier = load(model.pop("model"), **model)
     _prepare(out)
-    skipped = list(source.skipped)
+    skipped: list[Skipped] = []
     lines: list[str] = []
     entries: list[dict[str, Any]] = []
     for at, batch in enumerate(_batches(source, batch_size, classifier)):
@@ -55,7 +55,7 @@ def look_at(
         progress(min(len(source), (at + 1) * batch_size), len(source), "images")
     if not entries:
         first = f" The first: {skipped[0].id}: {skipped[0].reason}" if skipped else ""
-        raise DataError(f"none of the {len(source) + len(source.skipped)} images can be used.{first}")
+        raise DataError(f"none of the {len(source)} images can be used.{first}")
     page = _page(entries, skipped, classifier, [f"{finding.check}: {finding.detail}" for finding in findings])
     _try_writing(out / PAGE, page.encode())
     _forget_earlier(out, entries)

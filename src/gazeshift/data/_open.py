@@ -26,6 +26,7 @@ def open_source(
     labels: AnyPath | None = None,
     class_names: Sequence[str] = (),
     wnids: Sequence[str] = (),
+    labelled: bool = True,
     limit: int | None = None,
     seed: int | None = None,
 ) -> ImageSource:
@@ -49,13 +50,14 @@ def open_source(
             the folder.
         class_names: the model's, to turn names into classes and to check indices.
         wnids: the model's.
+        labelled: False takes every image that is there, and asks for no label of any.
         limit: keep that many images: the first ones, or with a seed a random choice.
         seed: of the random choice.
 
     Raises:
         DataError: nothing there, no image, or labels that do not fit the model or the images.
     """
-    classes = Classes(names=tuple(class_names), wnids=tuple(wnids))
+    classes = Classes(names=tuple(class_names), wnids=tuple(wnids)) if labelled else None
     table = None if labels is None else place_of(labels)
     source = _open(path, table, classes)
     if not source.ids:
@@ -81,7 +83,7 @@ def demo_images() -> ImageSource:
     return assemble(name="foolbox demo", kind="demo", places=places, labels=labels, fetch=read_file)
 
 
-def _open(path: AnyPath | Sequence[AnyPath], table: AnyFile | None, classes: Classes) -> ImageSource:
+def _open(path: AnyPath | Sequence[AnyPath], table: AnyFile | None, classes: Classes | None) -> ImageSource:
     if not isinstance(path, str | os.PathLike):
         return _open_files([place_of(one) for one in path], table, classes)
     root = place_of(path)
@@ -92,7 +94,7 @@ def _open(path: AnyPath | Sequence[AnyPath], table: AnyFile | None, classes: Cla
     return _open_folder(root, table, classes) if root.is_dir() else _open_files([root], table, classes)
 
 
-def _open_remote(root: Remote, table: AnyFile | None, classes: Classes) -> ImageSource:
+def _open_remote(root: Remote, table: AnyFile | None, classes: Classes | None) -> ImageSource:
     """A folder at an address; of a web server that lists nothing, the files that its table of labels names."""
     if root.scheme not in WEB:
         return _open_folder(root, table, classes)
@@ -106,7 +108,7 @@ def _open_remote(root: Remote, table: AnyFile | None, classes: Classes) -> Image
             raise
     else:
         return _open_folder(root, table, classes, listing=listing)
-    said = read_labels(table, classes)
+    said = read_labels(table, classes or Classes())
     places: dict[str, AnyFile] = {own: root / quote(own) for own in said.labels}
     note = "The server lists no files: those that the labels name were taken."
     return _with_table(places, display_name(root), "folder", table, classes, notes=[note])
@@ -120,7 +122,7 @@ def _check_there(path: Path) -> None:
         raise DataError(f"no images at {printable(str(path))}: {reason}. Check the path.") from cause
 
 
-def _open_files(paths: Sequence[AnyFile], table: AnyFile | None, classes: Classes) -> ImageSource:
+def _open_files(paths: Sequence[AnyFile], table: AnyFile | None, classes: Classes | None) -> ImageSource:
     if not paths:
         raise DataError("the list of image files is empty. Give at least one file.")
     for path in paths:
@@ -140,7 +142,7 @@ def _open_files(paths: Sequence[AnyFile], table: AnyFile | None, classes: Classe
 def _open_folder(
     root: AnyFile,
     table: AnyFile | None,
-    classes: Classes,
+    classes: Classes | None,
     outer: AnyFile | None = None,
     listing: Listing | None = None,
 ) -> ImageSource:
@@ -149,6 +151,9 @@ def _open_folder(
         return _open_parquet(listing.tables, display_name(root), table, classes)
     if not listing.images:
         raise _no_images(root, listing)
+    if classes is None:
+        notes = _ignored(listing.others)
+        return _with_table(listing.images, display_name(root), "folder", None, None, notes=notes)
     if outer is None and _is_wrapped(root, listing):
         return _open_wrapped(root, listing, table or _own_table(root), classes)
     if not listing.flat and table is None:
@@ -163,7 +168,7 @@ def _open_folder(
     return _with_table(listing.images, name, "folder", table, classes, notes=_ignored(listing.others - own))
 
 
-def _open_wrapped(root: AnyFile, listing: Listing, table: AnyFile | None, classes: Classes) -> ImageSource:
+def _open_wrapped(root: AnyFile, listing: Listing, table: AnyFile | None, classes: Classes | None) -> ImageSource:
     inner = _open_folder(root / "images", table, classes, outer=root)
     beside = [folder for folder in listing.folders if folder != "images"]
     notes = [f"Images beside the folder images were ignored: {named(beside)}."] if beside else []
@@ -206,7 +211,7 @@ def _open_class_folders(root: AnyFile, listing: Listing, classes: Classes) -> Im
     )
 
 
-def _open_parquet(files: dict[str, AnyFile], name: str, table: AnyFile | None, classes: Classes) -> ImageSource:
+def _open_parquet(files: dict[str, AnyFile], name: str, table: AnyFile | None, classes: Classes | None) -> ImageSource:
     from gazeshift.data._parquet import parquet_source
 
     if table is not None:
@@ -215,10 +220,16 @@ def _open_parquet(files: dict[str, AnyFile], name: str, table: AnyFile | None, c
 
 
 def _with_table(
-    places: dict[str, AnyFile], name: str, kind: str, table: AnyFile | None, classes: Classes, *, notes: Iterable[str]
+    places: dict[str, AnyFile],
+    name: str,
+    kind: str,
+    table: AnyFile | None,
+    classes: Classes | None,
+    *,
+    notes: Iterable[str],
 ) -> ImageSource:
-    """Image files with the labels of a table, if there is one."""
-    if table is None:
+    """Image files with the labels of a table, if there is one and labels are asked for."""
+    if table is None or classes is None:
         return assemble(name=name, kind=kind, places=places, labels=None, fetch=read_place, notes=notes)
     said = read_labels(table, classes)
     labels, absent = match(said, places.keys(), prefix="images/", chosen=kind == "files")

@@ -37,11 +37,12 @@ class Columns:
     names: tuple[str, ...]
 
 
-def parquet_source(files: Mapping[str, AnyFile], *, name: str, classes: Classes) -> ImageSource:
+def parquet_source(files: Mapping[str, AnyFile], *, name: str, classes: Classes | None) -> ImageSource:
     """Rows of Parquet files. Ids are row numbers, after the file's name if there are several files.
 
     The images are in the column ``image`` (binary, or a struct with ``bytes``), the labels, if any, in ``label``; or
-    in the one column that the table's Hugging Face features call Image, or ClassLabel.
+    in the one column that the table's Hugging Face features call Image, or ClassLabel. Without `classes`
+    no label is read.
 
     Raises:
         DataError: not such a table, or labels that fit no class of the model.
@@ -56,7 +57,8 @@ def parquet_source(files: Mapping[str, AnyFile], *, name: str, classes: Classes)
             raise DataError(f"{printable(file)} has other columns than the files beside it. Open it alone.")
         ids = [f"{file}#{row:08d}" if len(files) > 1 else f"{row:08d}" for row in range(len(found))]
         places |= dict(zip(ids, found, strict=True))
-        labels |= _labels(dict(zip(ids, values, strict=True)), own.names, classes, file)
+        if classes is not None:
+            labels |= _labels(dict(zip(ids, values, strict=True)), own.names, classes, file)
     fetch = Rows(columns.image if columns else "image")
     return assemble(name=name, kind="parquet", places=places, labels=labels or None, fetch=fetch)
 

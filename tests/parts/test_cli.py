@@ -96,6 +96,33 @@ def test_look_writes_overlays_arrays_and_a_page(run, images, model, tmp_path):
     assert "bad.png" in page
 
 
+def test_look_counts_images_of_their_own_sizes_one_by_one(run, images, model, tmp_path):
+    file = Path(model.removeprefix("module:").rpartition(":")[0])
+    file.write_text(file.read_text().replace("    input_size = 32\n", ""))
+    shown = run("look", images, "--model", model, "--batch-size", 4, "--out", tmp_path / "looked")[2]
+    counted = [line.split(",")[0] for line in shown.splitlines()]
+    assert counted == ["1 of 6 images", "6 of 6 images"]
+
+
+def test_look_checks_the_model_on_the_first_images(run, images, model, tmp_path):
+    for number, level in enumerate((255, 0)):
+        Image.new("RGB", (32, 32), (level,) * 3).save(images / f"{number}.png")
+    chosen = (images / "0.png", images / "1.png")
+    out = tmp_path / "looked"
+    assert run("look", *chosen, "--model", model, "--batch-size", 1, "--out", out)[0] == 0
+    assert "images lie in [1.000, 1.000]" in (out / "index.html").read_text()
+
+
+def test_a_line_for_each_image_whatever_its_name(run, images, model, tmp_path):
+    (images / "000.png").rename(images / "a\nb.png")
+    (images / "001.png").unlink()
+    (images / "c\nd.png").write_bytes(b"no image")
+    lines = run("look", images, "--model", model, "--out", tmp_path / "looked")[1].splitlines()
+    assert len(lines) == 7  # five pictures, one skipped, the page
+    assert any(line.startswith("a\\nb.png: ") for line in lines)
+    assert any(line.startswith("skipped c\\nd.png: ") for line in lines)
+
+
 def test_look_replaces_an_earlier_look_and_nothing_else(run, images, model, tmp_path):
     out = tmp_path / "looked"
     asked = ("--model", model, "--out", out)

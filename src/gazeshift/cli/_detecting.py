@@ -13,7 +13,7 @@ from scipy.stats import binomtest, ks_2samp
 
 from gazeshift.cli._progress import Progress
 from gazeshift.cli._reasons import draw_reasons
-from gazeshift.data import ImageSource, open_source
+from gazeshift.data import ImageSource, open_source, printable
 from gazeshift.detectors._deployed import Deployed
 from gazeshift.detectors._shipped import shipped
 from gazeshift.errors import DataError
@@ -80,7 +80,7 @@ def scored(images: list[str], folder: Path | None, *, as_json: bool, maps: Path 
                 file = maps / f"{len(entries) - 1:04d}-{Path(name).stem}.png"
                 entries[-1]["maps"] = draw_reasons(asked.classifier, verdict, at, MOST, file)
     if all("error" in entry for entry in entries):
-        first = f" The first: {entries[0]['file']}: {entries[0]['error']}" if entries else ""
+        first = f" The first: {printable(entries[0]['file'])}: {entries[0]['error']}" if entries else ""
         raise DataError(f"none of the {len(entries)} images can be used.{first}")
     return [json.dumps(entry) if as_json else _sentence(entry) for entry in entries]
 
@@ -161,11 +161,11 @@ def _resized(source: ImageSource, name: str, size: int | None) -> str | None:
 
 def _sentence(entry: dict[str, Any]) -> str:
     if "error" in entry:
-        return f"skipped {entry['file']}: {entry['error']}"
+        return f"skipped {printable(entry['file'])}: {entry['error']}"
     word = "ATTACK" if entry["is_attack"] else "clean"
     why = ", ".join(f"{one['layer']} under {one['view']}" for one in entry["reasons"])
     return (
-        f"{entry['file']}: {word}; {entry['prediction']} ({entry['confidence']:.1%}), suspicion "
+        f"{printable(entry['file'])}: {word}; {entry['prediction']} ({entry['confidence']:.1%}), suspicion "
         f"{entry['suspicion']:.3g} (threshold {entry['threshold']:.3g}, p = {entry['p_value']:.2g})"
         + (f"; most moved: {why}" if entry["is_attack"] and why else "")
         + (f"; resized from {entry['resized']}" if entry["resized"] else "")

@@ -12,11 +12,11 @@ from jinja2 import Environment, PackageLoader
 
 from gazeshift import pictures
 from gazeshift.cli._progress import Progress
-from gazeshift.data import ImageSource, open_source
+from gazeshift.data import ImageSource, open_source, printable
 from gazeshift.errors import DataError, OutputError
 from gazeshift.models import load, preflight
 from gazeshift.pipeline import look
-from gazeshift.records import Batch, Evidence, Skipped
+from gazeshift.records import Batch, Evidence, Finding, Skipped
 
 PAGE, MARK = "index.html", ".gazeshift-look"
 
@@ -43,23 +43,24 @@ def look_at(
     skipped: list[Skipped] = []
     lines: list[str] = []
     entries: list[dict[str, Any]] = []
-    for at, batch in enumerate(_batches(source, batch_size, classifier)):
+    findings: tuple[Finding, ...] = ()
+    for batch in _batches(source, batch_size, classifier):
         skipped.extend(batch.skipped)
         if len(batch.ids):
-            findings = preflight(classifier, batch.images.to(classifier.device))
+            findings = findings or preflight(classifier, batch.images.to(classifier.device))
             evidence = look(classifier, batch.images, layers=layers, cams=cams)
             _try_writing(out / MARK, b"")
             for row, name in enumerate(batch.ids):
                 entries.append(_write(evidence, row, name, out, len(entries)))
-                lines.append(f"{name}: {entries[-1]['answer']}")
-        progress(min(len(source), (at + 1) * batch_size), len(source), "images")
+                lines.append(f"{printable(name)}: {entries[-1]['answer']}")
+        progress(len(entries) + len(skipped), len(source), "images")
     if not entries:
-        first = f" The first: {skipped[0].id}: {skipped[0].reason}" if skipped else ""
+        first = f" The first: {printable(skipped[0].id)}: {skipped[0].reason}" if skipped else ""
         raise DataError(f"none of the {len(source)} images can be used.{first}")
     page = _page(entries, skipped, classifier, [f"{finding.check}: {finding.detail}" for finding in findings])
     _try_writing(out / PAGE, page.encode())
     _forget_earlier(out, entries)
-    return [*lines, *(f"skipped {skip.id}: {skip.reason}" for skip in skipped), str(out / PAGE)]
+    return [*lines, *(f"skipped {printable(skip.id)}: {skip.reason}" for skip in skipped), str(out / PAGE)]
 
 
 def _batches(source: ImageSource, size: int, classifier: Any) -> Iterator[Batch]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gazeshift.cli._progress import Progress
-from gazeshift.data import AdversarialSet, export_set, verify_set
+from gazeshift.data import AdversarialSet, export_set, printable, verify_set
 from gazeshift.errors import DataError
 from gazeshift.models import Classifier, load
 
@@ -81,7 +81,7 @@ def _described_folders(found: AdversarialSet) -> list[str]:
     used, asked = counts["used"], counts["asked"]
     return [
         f"{manifest['kind']}: {used} of {asked} attacked images can be used, {clean}, labels {images['labels']}",
-        *(f"skipped {skip['id']}: {skip['reason']}" for skip in manifest["skipped"][:SHOWN]),
+        *(f"skipped {printable(skip['id'])}: {skip['reason']}" for skip in manifest["skipped"][:SHOWN]),
         *(f"* note: {note}" for note in manifest["notes"]),
     ]
 

@@ -3,7 +3,7 @@
 An adversarial set is what an attack made of such images: `open_set`, `verify_set`, `export_set`.
 """
 
-from gazeshift.data._decode import read_image
+from gazeshift.data._decode import printable, read_image
 from gazeshift.data._eight_bit import attacked_levels
 from gazeshift.data._open import demo_images, open_source
 from gazeshift.data._open_set import open_set
@@ -30,6 +30,7 @@ __all__ = [
     "join_rows",
     "open_set",
     "open_source",
+    "printable",
     "read_image",
     "replace_file",
     "set_options",

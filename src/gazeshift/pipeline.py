@@ -125,6 +125,7 @@ def sight(
         at_once: views looked at side by side, in images; None takes 8 on a CPU, where 32 take twice as long, else 64.
         differentiable: keep the graph back to the images, through the views, for an attack on the detector.
     """
+    classifier.check(images)
     layers = detector.layers(classifier.layers((images.shape[2], images.shape[3])))
     cams = {name: build("cams", name) for name in detector.cams}  # may be none: channels' means are always there
     seeing = partial(look, classifier, layers=layers, cams=cams, differentiable=differentiable)
@@ -156,9 +157,11 @@ def judge(
         generator: where random views come from; None draws them anew each time, which an attacker cannot foresee.
 
     Raises:
-        SettingsError: the detector was fitted for another model.
+        BoundsError: what came is not a batch of images in [0, 1].
+        SettingsError: the detector was fitted for another model, or for images that show other layers.
     """
-    deployed.check(classifier)
+    classifier.check(images)  # before they are rounded: of 8-bit numbers that would make images
+    deployed.check(classifier, (images.shape[2], images.shape[3]))
     detector, chance = deployed.detector, generator or torch.Generator().manual_seed(secrets.randbits(63))
     seen = sight(classifier, BitDepth(bits=8)(images), detector, generator=chance)
     measured = detector.measure(seen)

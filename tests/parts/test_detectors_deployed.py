@@ -11,8 +11,8 @@ import torch
 from gazeshift.detectors import calibrate, p_values
 from gazeshift.detectors._deployed import Deployed, fingerprints
 from gazeshift.detectors.stability import Stability
-from gazeshift.errors import DataError, OutputError, SettingsError
-from gazeshift.pipeline import judge, moved_most
+from gazeshift.errors import BoundsError, DataError, OutputError, SettingsError
+from gazeshift.pipeline import judge, moved_most, sight
 from gazeshift.records import ANSWER
 from gazeshift.seeds import generator_for
 
@@ -107,6 +107,29 @@ def test_the_promise_is_kept_over_200_random_splits():
 def test_another_model_is_refused(deployed):
     with pytest.raises(SettingsError, match=r"was fitted for .* with weights_sha256 .* Fit one for it"):
         deployed.check(classifier_of(seeded(Plain, seed=1)))
+
+
+def test_images_that_show_other_layers_are_refused(deployed, classifier):
+    """Pooling makes a single pixel, which is no map, of what is two pixels wide."""
+    with pytest.raises(SettingsError, match=r"on 3 layers and images of 2 x 2 show 1; .* relus\.1\. Give it images of"):
+        judge(classifier, images_of(1, size=2), deployed)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda images: (images * 255).byte(), "images must be float"),
+        (lambda images: images[0], "images must be float .* One image: images"),
+        (lambda images: images + 0.001, r"images must be in \[0, 1\]"),
+    ],
+    ids=["8-bit numbers", "a single one", "hardly out of range"],
+)
+def test_only_images_are_judged(deployed, classifier, made, message):
+    """Rounding to 8 bits comes first, and would make images of the first and the last."""
+    with pytest.raises(BoundsError, match=message):
+        judge(classifier, made(images_of(2) * 0 + 1), deployed)
+    with pytest.raises(BoundsError, match=message):
+        sight(classifier, made(images_of(2) * 0 + 1), deployed.detector, generator=generator_for(1, "views"))
 
 
 def test_calibrating_on_images_it_learned_from_is_refused(deployed):

@@ -81,8 +81,12 @@ class Deployed:
         calibrate(scores, rate)
         return replace(self, scores=scores.double().cpu(), calibrated_on=tuple(prints), false_alarms=rate)
 
-    def check(self, classifier: Classifier) -> None:
+    def check(self, classifier: Classifier, size: tuple[int, int] | None = None) -> None:
         """Refuse another model, other preprocessing or other layers than it was fitted for.
+
+        Args:
+            classifier: whose images it is to judge.
+            size: height and width of these images, on which the layers depend; None leaves them unchecked.
 
         Raises:
             SettingsError: says what differs.
@@ -94,6 +98,18 @@ class Deployed:
                     f"the detector was fitted for {self.model['name']} with {key} {_short(self.model[key])}, and this "
                     f"is {card['name']} with {_short(card[key])}. Fit one for it: gazeshift detect fit."
                 )
+        if size is not None:
+            self._check_layers(self.detector.layers(classifier.layers(size)), f"images of {size[0]} x {size[1]}")
+
+    def _check_layers(self, found: tuple[str, ...], what: str) -> None:
+        if found != self.layers:
+            other = next(
+                (one for one in (*self.layers, *found) if (one in found) != (one in self.layers)), "their order"
+            )
+            raise SettingsError(
+                f"the detector was fitted on {len(self.layers)} layers and {what} show {len(found)}; what differs is "
+                f"{other}. Give it images of the size that it was fitted on."
+            )
 
     def save(self, folder: Path) -> None:
         """Write both files; each appears whole or not at all, the JSON last.

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gazeshift.attacks._opponent import Glimpse, each
+from gazeshift.attacks._opponent import Glimpse
 from gazeshift.detectors._deployed import Deployed
 from gazeshift.interventions.bit_depth import BitDepth
 from gazeshift.models import Classifier
@@ -16,7 +16,7 @@ from gazeshift.models._twice import Twice
 from gazeshift.pipeline import attack, sight
 from gazeshift.records import Attacked
 from gazeshift.registry import build
-from gazeshift.seeds import Generators
+from gazeshift.seeds import Generators, each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +98,12 @@ def evade(
         generator: where chance comes from, one for the batch or one per image; None seeds with 0.
 
     Raises:
-        SettingsError: the detector was fitted for another model; or an attack that knows no opponents.
+        BoundsError: what came is not a batch of images in [0, 1].
+        SettingsError: the detector was fitted for another model, or for images that show other layers; or an attack
+            that knows no opponents.
     """
-    deployed.check(classifier)
+    classifier.check(images)
+    deployed.check(classifier, (images.shape[2], images.shape[3]))
     opponent = Opponent(classifier=classifier, deployed=deployed, bits=bits)
     return attack(classifier, images, labels, by=build("attacks", by, opponent=opponent), generator=generator)
 
@@ -121,7 +124,12 @@ def evaded(
         labels: classes that they should have.
         generator: of the draws; None draws anew each time. The attack must not have seen it.
         at_once: images looked at side by side.
+
+    Raises:
+        BoundsError: what came is not a batch of images in [0, 1].
+        SettingsError: neither one generator nor one per image.
     """
+    opponent.classifier.check(images)
     chance = each(generator or torch.Generator().manual_seed(secrets.randbits(63)), len(images))
     parts = [
         opponent.glimpse(images[at].detach(), generator=[chance[index] for index in at.tolist()])

@@ -54,17 +54,35 @@ def uniform(shape: Sequence[int], generator: Generators, device: torch.device) -
     return _draw(torch.rand, shape, generator, device)
 
 
+def each(generator: Generators, n: int) -> list[torch.Generator]:
+    """A generator for each of n images: those given, or n that a single one seeds. For one image, it is its own.
+
+    Raises:
+        SettingsError: neither one generator nor one per image.
+    """
+    if not isinstance(generator, torch.Generator):
+        return _one_per_image(generator, n)
+    if n == 1:
+        return [generator]
+    numbers = torch.randint(2**62, (n,), generator=generator, device=generator.device).tolist()
+    return [torch.Generator(generator.device).manual_seed(number) for number in numbers]
+
+
 def _draw(
     kind: Callable[..., Tensor], shape: Sequence[int], generator: Generators, device: torch.device
 ) -> Float[Tensor, "n ..."]:
     if isinstance(generator, torch.Generator):
         return kind(tuple(shape), generator=generator, device=generator.device, dtype=torch.float32).to(device)
-    if len(generator) != shape[0]:
-        raise SettingsError(
-            f"one generator per image is needed, got {len(generator)} for {shape[0]} images. "
-            "Pass as many as there are images, or a single one for the whole batch."
-        )
     drawn = torch.empty(tuple(shape), dtype=torch.float32, device=device)
-    for row, one in zip(drawn, generator, strict=True):
+    for row, one in zip(drawn, _one_per_image(generator, shape[0]), strict=True):
         row.copy_(kind(tuple(shape[1:]), generator=one, device=one.device, dtype=torch.float32))
     return drawn
+
+
+def _one_per_image(generators: Sequence[torch.Generator], n: int) -> list[torch.Generator]:
+    if len(generators) != n:
+        raise SettingsError(
+            f"one generator per image is needed, got {len(generators)} for {n} images. "
+            "Pass as many as there are images, or a single one for the whole batch."
+        )
+    return list(generators)

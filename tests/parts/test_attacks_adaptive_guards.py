@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from gazeshift import registry
 from gazeshift.attacks._adaptive_steps import COMBINED, Slopes, without
-from gazeshift.attacks._opponent import Glimpse, each, margins
+from gazeshift.attacks._opponent import Glimpse, margins
 from gazeshift.attacks.adaptive import Adaptive
 from gazeshift.attacks.pgd import Pgd
 from gazeshift.detectors._deployed import Deployed, fingerprints
-from gazeshift.errors import ModelError
+from gazeshift.errors import BoundsError, ModelError, SettingsError
 from gazeshift.evasion import Opponent, evade, evaded
 from gazeshift.pipeline import judge, sight
-from gazeshift.seeds import generator_for, uniform
+from gazeshift.seeds import each, generator_for, uniform
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _networks import Plain, classifier_of, images_of, seeded
@@ -248,3 +248,21 @@ def test_an_opponent_sees_what_a_judge_sees(classifier: Any, spec: str) -> None:
     assert not found.misclassified.any()
     assert live.suspicion.requires_grad
     assert not found.suspicion.requires_grad
+
+
+def test_as_many_generators_as_images(classifier: Any) -> None:
+    deployed, images = deployed_on(classifier, "confidence"), images_of(3)
+    opponent, labels = Opponent(classifier=classifier, deployed=deployed), torch.zeros(3, dtype=torch.long)
+    with pytest.raises(SettingsError, match="one generator per image is needed, got 2 for 3 images"):
+        evade(classifier, images, labels, deployed, generator=draws(2))
+    with pytest.raises(SettingsError, match="one generator per image is needed, got 4 for 3 images"):
+        evaded(opponent, images, labels, generator=draws(4))
+
+
+def test_only_images_are_judged(classifier: Any) -> None:
+    deployed, labels = deployed_on(classifier, "confidence"), torch.zeros(3, dtype=torch.long)
+    opponent, eight_bit = Opponent(classifier=classifier, deployed=deployed), (images_of(3) * 255).byte()
+    with pytest.raises(BoundsError, match="images must be float"):
+        evaded(opponent, eight_bit, labels)
+    with pytest.raises(BoundsError, match="images must be float"):
+        evade(classifier, eight_bit, labels, deployed)

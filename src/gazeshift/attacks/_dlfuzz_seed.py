@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 
 from gazeshift.attacks._dlfuzz_result import Adversarial, FuzzedSeed, FuzzResult, Tables
-from gazeshift.errors import SettingsError
-from gazeshift.seeds import Generators
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,22 +149,3 @@ class Harvest:
             covered=self.covered,
             seconds=time.perf_counter() - began,
         )
-
-
-def one_each(generator: Generators, n: int) -> list[torch.Generator]:
-    """A generator for each of n seeds: those given, or n that a single one seeds. For one seed, it is the seed's own.
-
-    Raises:
-        SettingsError: neither one generator nor one per image.
-    """
-    if isinstance(generator, torch.Generator):
-        if n == 1:
-            return [generator]
-        numbers = torch.randint(2**62, (n,), generator=generator, device=generator.device).tolist()
-        return [torch.Generator(generator.device).manual_seed(number) for number in numbers]
-    if len(generator) != n:
-        raise SettingsError(
-            f"one generator per image is needed, got {len(generator)} for {n} images. "
-            "Pass as many as there are images, or a single one for the whole batch."
-        )
-    return list(generator)

@@ -65,13 +65,3 @@ def margins(logits: Float[Tensor, "v n c"], labels: Int[Tensor, " n"]) -> Float[
     exact = precise(logits)
     at = labels.expand(exact.shape[:-1])[..., None]
     return exact.gather(-1, at)[..., 0] - exact.scatter(-1, at, -torch.inf).amax(-1)
-
-
-def each(generator: Generators, n: int) -> list[torch.Generator]:
-    """A generator for every image; if there is but one for several images, they are seeded from it."""
-    if not isinstance(generator, torch.Generator):
-        return list(generator)
-    if n == 1:
-        return [generator]
-    seeds = torch.randint(2**62, (n,), generator=generator, device=generator.device)
-    return [torch.Generator(generator.device).manual_seed(seed) for seed in seeds.tolist()]

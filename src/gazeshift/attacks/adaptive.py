@@ -10,10 +10,10 @@ from torch import Tensor
 from gazeshift.attacks._adaptive_steps import COMBINED, EVADES, Slopes, State, unit
 from gazeshift.attacks._balls import project, random_start, steepest
 from gazeshift.attacks._gradient import Model, finite, gradient_of, own
-from gazeshift.attacks._opponent import Nobody, Opponent, each, margins
+from gazeshift.attacks._opponent import Nobody, Opponent, margins
 from gazeshift.attacks._settings import check_norm, check_number, check_size, check_steps, check_whole
 from gazeshift.errors import BoundsError, UnknownNameError, did_you_mean
-from gazeshift.seeds import Generators
+from gazeshift.seeds import Generators, each
 
 __all__ = ["Adaptive"]
 

@@ -13,13 +13,13 @@ from torch import Tensor
 from gazeshift.attacks._dlfuzz_choice import SIGNS, Choice, split
 from gazeshift.attacks._dlfuzz_loop import Loop
 from gazeshift.attacks._dlfuzz_result import FuzzResult, Tables, check_pick, no_tables
-from gazeshift.attacks._dlfuzz_seed import Harvest, Progress, one_each
+from gazeshift.attacks._dlfuzz_seed import Harvest, Progress
 from gazeshift.attacks._dlfuzz_step import BALANCES, CLASS_SCORES, MUTATIONS, Mutation
 from gazeshift.attacks._gradient import Model, own
 from gazeshift.attacks._settings import check_number, check_size, check_whole
 from gazeshift.errors import BoundsError, SettingsError, UnknownNameError, did_you_mean
 from gazeshift.models import Neurons, find_neurons
-from gazeshift.seeds import Generators
+from gazeshift.seeds import Generators, each
 
 __all__ = ["DLFuzz"]
 
@@ -180,7 +180,7 @@ class DLFuzz:
             images = own(images)
             neurons = find_neurons(model, images.new_full((1, *images.shape[1:]), 0.5), scope=self.scope)
             start = no_tables(len(neurons)) if before is None else before + no_tables(len(neurons))
-            seeds = self._seeds(images, labels, one_each(generator, len(images)), start)
+            seeds = self._seeds(images, labels, each(generator, len(images)), start)
             harvest = Harvest(len(images), start)
             loop, size = self._loop(neurons, len(images), stop=stop), batch_size or SIDE_BY_SIDE[images.device.type]
             if self.tables == "own":

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import gazeshift as gs
+from gazeshift import report
 from gazeshift.errors import DataError, OutputError, SettingsError
 from gazeshift.studies._cells import Store
 from gazeshift.studies.deviation import Deviation
@@ -274,6 +275,12 @@ def test_bad_settings_end_in_a_sentence(settings, tmp_path, bad, message):
         Deviation(**settings | bad).run(tmp_path / "out")
 
 
+def test_a_strength_given_twice_counts_once(settings, tmp_path):
+    out = Deviation(**settings | {"strengths": "2,0.5,2", "limit": 2}).run(tmp_path / "out")
+    assert set(table(out)["strength"].to_pylist()) == {0.5, 2}
+    assert report.write(out).is_file()  # it refuses two rows of one condition
+
+
 def test_a_first_try_that_finished_nothing_does_not_bind_the_folder(settings, tmp_path):
     (settings["images"] / "labels.csv").unlink()
     with pytest.raises(KeyboardInterrupt):
@@ -292,6 +299,8 @@ def test_class_names_come_from_a_file(settings, tmp_path):
     names.write_text("zero\none\ntwo\n")
     out = Deviation(**settings | {"classes": names, "limit": 3}).run(tmp_path / "out")
     assert set(table(out, "images")["clean_name"].to_pylist()) <= {"zero", "one", "two"}
+    names.write_text("zero\n\ntwo\n\n")
+    assert Deviation(**settings | {"classes": names}).class_names() == ("zero", "class 1", "two")
     with pytest.raises(SettingsError, match="class names cannot be read"):
         Deviation(**settings | {"classes": tmp_path / "none.txt"}).run(tmp_path / "other")
 

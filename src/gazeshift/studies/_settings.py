@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from gazeshift.errors import SettingsError
 from gazeshift.registry import value
@@ -40,6 +40,11 @@ def read_numbers(given: Any) -> Any:
     return tuple(read_number(item) for item in read_list(given))
 
 
+def each_once(given: tuple[float, ...]) -> tuple[float, ...]:
+    """In the order given; what is given twice counts once."""
+    return tuple(dict.fromkeys(given))
+
+
 def written(text: str) -> Any:
     """A default as people write it, ``2/255``; the field's validator reads it, and --help shows it so."""
     return text
@@ -52,7 +57,7 @@ def read_place(given: Any) -> Any:
 
 Place = Annotated[Path | str, BeforeValidator(read_place)]
 Number = Annotated[float, BeforeValidator(read_number)]
-Numbers = Annotated[tuple[Number, ...], BeforeValidator(read_numbers)]
+Numbers = Annotated[tuple[Number, ...], BeforeValidator(read_numbers), AfterValidator(each_once)]
 Names = Annotated[tuple[str, ...], BeforeValidator(read_list)]
 Specs = Annotated[tuple[str, ...], BeforeValidator(read_specs)]
 
@@ -94,14 +99,14 @@ class StudySettings(BaseModel):
         return {"compiled": self.compile, "channels_last": self.channels_last, "bf16": self.bf16}
 
     def class_names(self) -> tuple[str, ...]:
-        """Names from the file `classes`, if one is given."""
+        """Names from the file `classes`, if one is given; an empty line is a class without a name."""
         if self.classes is None:
             return ()
         try:
-            lines = self.classes.read_text("utf-8").splitlines()
+            lines = self.classes.read_text("utf-8").rstrip().splitlines()
         except (OSError, UnicodeDecodeError) as cause:
             raise SettingsError(f"class names cannot be read from {self.classes} ({cause}).") from cause
-        return tuple(line.strip() for line in lines if line.strip())
+        return tuple(line.strip() or f"class {index}" for index, line in enumerate(lines))
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide the rows: everything but where and in what pieces the work is done."""

@@ -273,11 +273,13 @@ def test_a_fault_of_ours_says_so_without_a_traceback(run, monkeypatch, images, m
     assert "Traceback" not in shown
 
 
-def test_an_interruption_keeps_what_is_done(run, monkeypatch, images, model):
+def test_an_interruption_says_whether_what_is_done_is_kept(run, monkeypatch, images, model, tmp_path):
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("gazeshift.cli._looking.look_at", interrupted)
-    code, _, shown = run("look", images / "000.png", "--model", model)
+    assert run("look", images / "000.png", "--model", model)[::2] == (130, "gazeshift: stopped.\n")
+    monkeypatch.setattr("gazeshift.cli._study.run", interrupted)
+    code, _, shown = run("study", "deviation", "--images", images, "--model", model, "--out", tmp_path / "out")
     assert code == 130
-    assert "the same command goes on" in shown
+    assert shown == "gazeshift: stopped. What is finished is kept; the same command goes on from there.\n"

@@ -153,6 +153,17 @@ def test_score_draws_its_reasons_and_says_when_an_image_was_resized(run, home, t
         assert sheet.width == sheet.height, "three rows of three tiles"
 
 
+def test_reasons_that_cannot_be_written_end_in_a_sentence(run, home, tmp_path):
+    (tmp_path / "maps").write_text("a file")
+    image = next((home / "fresh").glob("*.png"))
+    code, _, shown = run("detect", "score", image, "--detector", home / "detector", "--maps", tmp_path / "maps")
+    assert code == 2
+    assert shown.splitlines()[-1].endswith("cannot be written (File exists). Name another folder: --maps.")
+    (tmp_path / "why" / f"0000-{image.stem}.png").mkdir(parents=True)
+    shown = run("detect", "score", image, "--detector", home / "detector", "--maps", tmp_path / "why")[2]
+    assert shown.splitlines()[-1].endswith("cannot be written (Is a directory). Name another folder: --maps.")
+
+
 def test_calibrating_needs_other_images(run, home, tmp_path):
     given = ("--detector", home / "detector", *base(make_network(home)), "--out", tmp_path / "again")
     code, _, shown = run("detect", "calibrate", *images(home / "fit"), *given)

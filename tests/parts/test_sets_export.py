@@ -158,6 +158,16 @@ def test_an_export_begins_in_an_empty_folder(tmp_path):
         export_set(open_set(made), tmp_path / "file")
 
 
+def test_a_full_disk_ends_an_export_that_begins_anew(tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    made = attack_run(tmp_path, "fgsm", 0.1, count=4)
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(OutputError, match=r"No space left on device\). Export again into an empty folder: --out."):
+        export_set(open_set(made), tmp_path / "out")
+
+
 def test_names_stay_inside_and_differ():
     ids = [
         "a/1.jpg",

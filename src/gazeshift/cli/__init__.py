@@ -84,8 +84,8 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_none")
     except (GazeshiftError, CycloptsError, ValidationError) as error:
         return _complain(_sentence(error), 2, debug=debug)
-    except KeyboardInterrupt:
-        return _complain("stopped. What is finished is kept; the same command goes on from there.", 130, debug=False)
+    except KeyboardInterrupt as stopped:
+        return _complain(" ".join(["stopped.", *getattr(stopped, "__notes__", ())]), 130, debug=False)
     except BrokenPipeError:  # `gazeshift list layers | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except SystemExit as ended:

@@ -8,7 +8,6 @@ from PIL import Image
 from torch import Tensor
 
 from gazeshift import pictures
-from gazeshift.data import replace_file
 from gazeshift.errors import OutputError
 from gazeshift.models import Classifier
 from gazeshift.pipeline import gaze, look, moved_most
@@ -50,10 +49,9 @@ def draw_reasons(classifier: Classifier, verdict: Verdict, at: int, most: int, f
         sheet.paste(row, (0, place * row.height))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(pictures.encode_png(sheet))
     except OSError as cause:
-        raise OutputError(f"{file.parent} cannot be made ({cause.strerror}). Name another folder: --maps.") from cause
-    content = pictures.encode_png(sheet)
-    replace_file(file, lambda beside: beside.write_bytes(content))
+        raise OutputError(f"{file} cannot be written ({cause.strerror}). Name another folder: --maps.") from cause
     return str(file)
 
 

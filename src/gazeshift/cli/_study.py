@@ -21,7 +21,11 @@ def run_job(start: Callable[..., Path], settings: Any, out: Path, scale: Scale |
     """Do a long run with the workers asked for, and show how far it is; gives its folder."""
     command = "gazeshift " + shlex.join(argument for argument in sys.argv[1:] if argument != "--debug")
     with progress_shown() as progress:
-        return run(Job(start=start, settings=settings, out=out), scale, command=command, progress=progress)
+        try:
+            return run(Job(start=start, settings=settings, out=out), scale, command=command, progress=progress)
+        except KeyboardInterrupt as stopped:
+            stopped.add_note("What is finished is kept; the same command goes on from there.")
+            raise
 
 
 def _skipped(folder: Path) -> list[str]:

@@ -128,7 +128,8 @@ def _png(file: Path, levels: Tensor) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy()).save(file, "PNG")
     except OSError as cause:
-        raise write_error(file, cause) from cause
+        reason = cause.strerror or cause
+        raise OutputError(f"{file} cannot be written ({reason}). Export again into an empty folder: --out.") from cause
 
 
 def _lines(pairs: Pairs, names: dict[str, str]) -> list[list[object]]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gazeshift import registry
-from gazeshift.detectors import calibrate
+from gazeshift.detectors import SaysWhy, calibrate
 from gazeshift.detectors._deployed import Deployed
 from gazeshift.pipeline import rows_of, sight
 from gazeshift.records import Sighting
@@ -116,6 +116,15 @@ def test_one_score_for_each_image_whatever_its_company(detector: Any, classifier
     assert together.isfinite().all()
     alone = [scored(classifier, learned, images[at : at + 1], at).item() for at in range(5)]
     torch.testing.assert_close(together.double(), torch.tensor(alone).double(), atol=1e-3, rtol=1e-3)
+
+
+def test_no_images_have_no_scores(detector: Any, classifier: Any) -> None:
+    learned = fitted(classifier, detector)
+    measured = learned.measure(seen(classifier, learned, images_of(1)[:0]))
+    assert measured.shape == (0, learned.measure(seen(classifier, learned, images_of(1))).shape[1])
+    assert learned.score(measured).shape == (0,)
+    if isinstance(learned, SaysWhy):
+        assert learned.reasons(measured).shape[:2] == (0, len(learned.names))
 
 
 def test_fitting_leaves_the_detector_as_it_was(detector: Any, classifier: Any) -> None:

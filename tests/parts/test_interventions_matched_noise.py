@@ -72,6 +72,12 @@ def test_a_constant_gives_its_constant_and_nan_stays_nan() -> None:
     assert noise[2].isnan().all()
 
 
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_no_perturbation_no_noise(per_channel: bool) -> None:
+    none = torch.zeros(0, 3, 4, 5, dtype=torch.float64)
+    assert torch.equal(MatchedNoise(per_channel=per_channel)(none, generator=[]), none)
+
+
 def test_leaves_everything_alone(perturbation: Tensor) -> None:
     before, state = perturbation.clone(), torch.get_rng_state()
     noise = MatchedNoise()(perturbation.double(), generator=generator_for(0))

@@ -98,6 +98,8 @@ class BehaviourDeviation:
 
     def measure(self, seen: Sighting) -> Float[Tensor, "n 3"]:
         """The three scores of `by`, each larger for a more suspicious image."""
+        if not len(seen.own.images):  # there are no quantiles of nothing
+            return torch.zeros((0, 3), dtype=torch.float64)
         reading = self.read(seen)
         return torch.stack([reading.margin, reading.z, 1 - reading.p_value], 1)
 

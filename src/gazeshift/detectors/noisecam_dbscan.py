@@ -131,14 +131,14 @@ class NoisecamDbscan:
         One share and one number of clusters; for ``absolute``, one for each of twelve levels below the maximum.
         """
         raw = self.raw(seen.own)
-        rows = []
+        rows, tries = [], RUNGS if self.binarise == "absolute" else 1
         for own, found in zip(raw, self._grid(seen.own, raw), strict=True):
             peak = float(own.max())
             usual = self.k if self.binarise == "mean_plus_k_std" else self.tau
             tried = _ladder(peak) if self.binarise == "absolute" else [usual]
             pairs = [self._counted(found, level) for level in tried]
             rows.append([peak, *map(itemgetter(0), pairs), *map(itemgetter(1), pairs)])
-        return torch.tensor(rows, dtype=torch.float64).reshape(len(raw), -1)
+        return torch.tensor(rows, dtype=torch.float64).reshape(len(raw), 1 + 2 * tries)
 
     def fit(self, benign: Float[Tensor, "n f"], attacked: Float[Tensor, "m f"] | None = None) -> Self:  # noqa: ARG002
         """With the gate or level that benign images ask for; itself for other ways to binarise, and without images."""
@@ -162,7 +162,7 @@ class NoisecamDbscan:
         peaks, (shares, clusters) = measured[:, 0], np.split(measured[:, 1:], 2, axis=1)
         if self.binarise == "absolute":
             level = self._known_level()
-            below = np.array([_top(peak) for peak in peaks]) - 1 - round(2 * math.log2(level))
+            below = np.array([_top(peak) for peak in peaks], dtype=int) - 1 - round(2 * math.log2(level))
             at, all_rows = np.clip(below, 0, RUNGS - 1), np.arange(len(peaks))
             shut, shares, clusters = below < 0, shares[all_rows, at], clusters[all_rows, at]  # no pixel is above it
         else:

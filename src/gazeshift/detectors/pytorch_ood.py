@@ -101,8 +101,10 @@ class PytorchOod:
         Raises:
             SettingsError: it learns from clean images, and did not.
         """
-        given = measured[:, 1:].float()
-        said: Tensor = self.opened.predict_logits(given) if self._is_on_logits else self.opened.predict_features(given)
+        given, opened = measured[:, 1:].float(), self.opened
+        if not len(given):  # some of them cannot look at nothing
+            return torch.zeros(0, dtype=torch.float64)
+        said: Tensor = opened.predict_logits(given) if self._is_on_logits else opened.predict_features(given)
         return said.detach().double()
 
     @cached_property

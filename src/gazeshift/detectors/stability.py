@@ -147,10 +147,11 @@ class Stability:
         """With the clean images' centre and spread, and weights if there are adversarial images.
 
         Raises:
-            BoundsError: fewer than 20 clean images.
+            BoundsError: fewer than 20 clean images, or no adversarial one where they are given.
         """
-        if len(benign) < LEAST:
-            raise BoundsError(f"stability learns from at least {LEAST} clean images, got {len(benign)}.")
+        if len(benign) < LEAST or (attacked is not None and not len(attacked)):
+            given = "no adversarial image" if len(benign) >= LEAST else f"{len(benign)} clean images"
+            raise BoundsError(f"stability learns from at least {LEAST} clean images, and 1 attacked, got {given}.")
         spread = benign.std(0).clamp_min(FLOOR)
         learned = replace(self, centre=benign.mean(0), spread=spread, weights=None, range=None)
         clean = learned.scaled(benign)
@@ -186,8 +187,8 @@ class Stability:
         """Each view's and layer's part in the mean, the features of a layer together; the logits' part after them."""
         parts, views = self.scaled(measured) * self._weights(measured), len(self.changes)
         kinds = self._kinds(measured.shape[1])
-        layered = parts[:, kinds < self._layered].reshape(len(measured), views, -1, max(1, self._layered)).sum(3)
-        answers = parts[:, kinds >= self._layered].reshape(len(measured), views, -1)
+        layered = parts[:, kinds < self._layered].unflatten(1, (views, -1, max(1, self._layered))).sum(3)
+        answers = parts[:, kinds >= self._layered].unflatten(1, (views, -1))
         return torch.cat([layered, answers], 2)
 
     def mean(self, measured: Float[Tensor, "n f"]) -> Float[Tensor, " n"]:

@@ -27,6 +27,8 @@ class MatchedNoise:
 
     def __call__(self, perturbation: Float[Tensor, "n 3 h w"], *, generator: Generators) -> Float[Tensor, "n 3 h w"]:
         """The noise, of the perturbation's type; with one generator per image the same in any batch."""
+        if not perturbation.numel():  # PyTorch warns of the spread of nothing
+            return perturbation.clone()
         over = (2, 3) if self.per_channel else (1, 2, 3)
         std, mean = torch.std_mean(perturbation, dim=over, correction=0, keepdim=True)
         return normal(perturbation.shape, generator, perturbation.device).to(perturbation.dtype).mul_(std).add_(mean)

@@ -187,8 +187,8 @@ class Stability:
         """Each view's and layer's part in the mean, the features of a layer together; the logits' part after them."""
         parts, views = self.scaled(measured) * self._weights(measured), len(self.changes)
         kinds = self._kinds(measured.shape[1])
-        layered = parts[:, kinds < self._layered].unflatten(1, (views, -1, max(1, self._layered))).sum(3)
-        answers = parts[:, kinds >= self._layered].unflatten(1, (views, -1))
+        layered = torch.unflatten(parts[:, kinds < self._layered], 1, (views, -1, max(1, self._layered))).sum(3)
+        answers = torch.unflatten(parts[:, kinds >= self._layered], 1, (views, -1))
         return torch.cat([layered, answers], 2)
 
     def mean(self, measured: Float[Tensor, "n f"]) -> Float[Tensor, " n"]:

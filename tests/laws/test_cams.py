@@ -222,7 +222,7 @@ def test_an_in_place_relu_changes_nothing(spec, network):
 
 
 @every
-@pytest.mark.parametrize("how", ["function", "method", "in-place method"])
+@pytest.mark.parametrize("how", ["function", "method", "in-place method", "in-place call"])
 def test_a_relu_that_is_no_module_changes_nothing(spec, how):
     module, function = (looked(seeded(lambda w=w: Plain(w)), images_of(2), cams=spec) for w in ("module", how))
     assert len(module.layers) == len(function.layers) == 3

@@ -21,7 +21,8 @@ class Plain(nn.Module):
 
     Args:
         how: the ReLU as a ``module``, an ``in-place`` module, a ``function``, a ``method`` with keyword arguments, or
-            ``in-place method`` whose result nobody takes. The weights have the same names throughout.
+            an ``in-place method`` or ``in-place call`` of a module whose result nobody takes. The weights have the
+            same names throughout.
     """
 
     def __init__(self, how: str = "module") -> None:
@@ -29,7 +30,7 @@ class Plain(nn.Module):
         sizes = [(3, 6), (6, 8), (8, 10)]
         self.convs = nn.ModuleList(nn.Conv2d(one, two, 3, padding=1) for one, two in sizes)
         self.norms = nn.ModuleList(nn.BatchNorm2d(two) for _, two in sizes)
-        self.relus = nn.ModuleList(nn.ReLU(inplace=how == "in-place") for _ in sizes)
+        self.relus = nn.ModuleList(nn.ReLU(inplace=how in ("in-place", "in-place call")) for _ in sizes)
         self.head = nn.Linear(10, CLASSES)
         self.how = how
 
@@ -41,7 +42,8 @@ class Plain(nn.Module):
         if self.how == "in-place method":
             maps.relu_()
             return maps
-        return self.relus[index](maps)
+        taken = self.relus[index](maps)
+        return maps if self.how == "in-place call" else taken
 
     def forward(self, images: Tensor) -> Tensor:
         maps = images

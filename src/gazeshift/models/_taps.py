@@ -20,7 +20,8 @@ class Tap(Protocol):
         Args:
             layer: whose it is.
             tensor: where the layer ends, after its norm and activation.
-            in_place: the network goes on with this very tensor even if another one is returned (``x.relu_()``).
+            in_place: the network may go on with this very tensor even if another one is returned (``x.relu_()``, or
+                a module that hands back what it was given).
         """
 
 
@@ -36,18 +37,22 @@ def tapped(network: nn.Module, layers: Iterable[Layer], tap: Tap) -> Iterator[No
     wanted: dict[tuple[str, int], list[Layer]] = {}
     for layer in layers:
         wanted.setdefault((layer.module, layer.call), []).append(layer)
-    follow = _Follow(tap)
+    follow, took = _Follow(tap), dict[str, list[Tensor]]()
+
+    def begun(module: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        took[module] = tensors_in(args, kwargs)
 
     def seen(module: str, call: int, output: Any) -> Any:
+        in_place = any(output is given for given in took.pop(module, ()))
         for layer in wanted.get((module, call), ()):
             if layer.then:
                 follow.start(layer, output)
             else:
-                output = tap(layer, output)
+                output = tap(layer, output, in_place=in_place)
         return output
 
     with ExitStack() as stack:
-        stack.enter_context(outputs_hooked(network, (name for name, _ in wanted), seen))
+        stack.enter_context(outputs_hooked(network, (name for name, _ in wanted), seen, begun))
         if any(layer.then for some in wanted.values() for layer in some):
             stack.enter_context(follow)
         stack.callback(follow.pending.clear)  # a pass that was broken off leaves tensors

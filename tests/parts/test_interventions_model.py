@@ -17,7 +17,7 @@ from gazeshift.models import select
 sys.path.insert(0, str(Path(__file__).parent))
 from _networks import Plain, Residual, classifier_of, hooks_on, images_of, raw, seeded
 
-HOW = ("module", "in-place", "function", "method", "in-place method")
+HOW = ("module", "in-place", "function", "method", "in-place method", "in-place call")
 
 
 def model(how: str = "module"):
@@ -53,6 +53,33 @@ def test_maps_are_masked_in_every_pass(how):
     assert torch.equal(first, second)
 
 
+@pytest.mark.parametrize("how", HOW)
+def test_a_masked_model_has_the_gradients_of_one_that_multiplies_by_zero(how):
+    """Looks and attacks go through the mask, however the activation before it is written."""
+    classifier, images = model(how), images_of()
+    layers = select(classifier.layers((16, 16)), "convs", "tested")
+    with MaskMaps()(classifier, {layers[0]: [1, 4], layers[2]: [0]}):
+        seen, live = (gs.look(classifier, images, layers="convs", differentiable=graph) for graph in (False, True))
+        asked = images.clone().requires_grad_()
+        (found,) = torch.autograd.grad(classifier(asked).square().sum(), asked)
+    plain, maps, acts = model().module, images.clone().requires_grad_(), []
+    begun = maps
+    for at, (conv, norm) in enumerate(zip(plain.convs, plain.norms, strict=True)):
+        keep = torch.ones(conv.out_channels)
+        keep[{0: [1, 4], 2: [0]}.get(at, [])] = 0
+        acts.append(torch.relu(norm(conv(maps))) * keep[:, None, None])
+        maps = torch.nn.functional.max_pool2d(acts[-1], 2) if at == 0 else acts[-1]
+    logits = plain.head(maps.mean((2, 3)))
+    (wanted,) = torch.autograd.grad(logits.square().sum(), begun, retain_graph=True)
+    assert torch.allclose(found, wanted, atol=1e-6)
+    gradients = torch.autograd.grad(logits.amax(1).sum(), acts)
+    for evidence in (seen, live):
+        for layer, act, gradient in zip(layers, acts, gradients, strict=True):
+            trace = evidence.traces[layer.name]
+            assert torch.allclose(trace.activation, act.mean((2, 3)), atol=1e-6)
+            assert torch.allclose(trace.gradient, gradient.mean((2, 3)), atol=1e-6)
+
+
 @pytest.mark.parametrize("change", ["mask", "filters"])
 def test_the_model_is_bit_equal_afterwards_even_after_an_exception(change):
     classifier, images = model(), images_of()
@@ -83,6 +110,17 @@ def test_a_scaled_filter_goes_through_its_norm():
     assert torch.allclose(found[:, 2], torch.relu(wanted + norm.bias[2]), atol=1e-5)
     plain, _ = raw(classifier, images, "norms.0", classes=None)["relus.0"]
     assert torch.equal(found[:, [0, 1, 3, 4, 5]], plain[:, [0, 1, 3, 4, 5]])
+
+
+def test_the_hash_of_the_weights_is_that_of_the_moment():
+    """A hash that was remembered inside would call the same model another one for ever after."""
+    classifier, fresh = model(), model()
+    with ScaleFilters()(classifier, {"convs.1": [2]}):
+        scaled = classifier.weights_sha256
+    assert scaled != fresh.weights_sha256
+    assert classifier.weights_sha256 == fresh.weights_sha256
+    with ScaleFilters()(classifier, {"convs.1": [2]}):
+        assert classifier.weights_sha256 == scaled
 
 
 def test_scaling_by_one_changes_no_bit():
@@ -155,6 +193,15 @@ def test_a_small_region_gives_way_to_the_highest_pixels():
     values = enlarged(maps, (32, 32))[0].numpy()
     assert int(region.sum()) == 30
     assert values[region[0]].min() >= np.sort(values.ravel())[-30]
+
+
+def test_no_maps_have_no_regions():
+    brush, none = RoiPixels(count=30), torch.zeros(0, 8, 8)
+    region = brush.region(none, (32, 32))
+    assert region.shape == (0, 32, 32)
+    assert brush.positions(region, generator=[]).shape == (0, 30)
+    with pytest.raises(BoundsError, match="30 pixels cannot be drawn from an image of 5 x 5"):
+        brush.region(none, (5, 5))
 
 
 def test_a_map_is_enlarged_between_its_own_extremes():

@@ -34,8 +34,15 @@ class MaskMaps:
             check_channels(layer.name, layer.shape[0], channels)
 
         def silence(layer: Layer, tensor: Tensor, *, in_place: bool = False) -> Tensor:
+            at = torch.tensor(list(maps[layer]), dtype=torch.long, device=tensor.device)
+            if in_place and tensor.grad_fn:
+                # The activation keeps this very tensor for its derivative, and autograd refuses one that was written
+                # into. So it is not told, and the gradient is cut where the network's readers hand it over.
+                tensor.grad_fn.register_prehook(lambda upward: (upward[0].index_fill(1, at, 0),))
+                tensor.data[:, at] = 0
+                return tensor
             made = tensor if in_place else tensor.clone()
-            made[:, torch.tensor(list(maps[layer]), dtype=torch.long, device=tensor.device)] = 0
+            made[:, at] = 0
             return made
 
         with tapped(classifier.module, maps, silence):

@@ -48,7 +48,7 @@ class RoiPixels:
             BoundsError: the image has fewer pixels than are to be drawn.
         """
         scaled = enlarged(maps, size)
-        if scaled[0].numel() < self.count:
+        if size[0] * size[1] < self.count:
             raise BoundsError(f"{self.count} pixels cannot be drawn from an image of {size[0]} x {size[1]}.")
         highest = torch.zeros_like(scaled, dtype=torch.bool).flatten(1)
         highest.scatter_(1, scaled.flatten(1).topk(self.count).indices, value=True)

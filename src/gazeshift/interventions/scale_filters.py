@@ -50,11 +50,13 @@ class ScaleFilters:
                     at = torch.tensor(sorted(set(filters[name])), dtype=torch.long, device=conv.weight.device)
                     for own in conv.parameters(recurse=False):
                         own[at] *= self.factor
+            vars(classifier).pop("weights_sha256", None)  # one that is remembered is of other weights
             yield classifier
         finally:
             with torch.no_grad():
                 for own, before in kept:
                     own.copy_(before)
+            vars(classifier).pop("weights_sha256", None)
 
 
 def convolution_before(classifier: Classifier, layer: Layer, layers: Sequence[Layer]) -> str:

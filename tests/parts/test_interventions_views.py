@@ -105,6 +105,9 @@ def test_a_least_shift_leaves_no_axis_in_place():
 
 def test_impossible_shifts():
     with pytest.raises(BoundsError, match="leaves nothing of images of 90 x 61"):
-        Shift(right=61)(photo())
+        Shift(right=90)(photo())
+    with pytest.raises(BoundsError, match="leaves nothing of images of 90 x 61"):
+        Shift(down=-61)(photo())
+    assert torch.equal(Shift(right=61)(photo())[..., 61:], photo()[..., :-61])  # some of the width is left
     with pytest.raises(BoundsError, match="needs a generator"):
         Shift()(photo())

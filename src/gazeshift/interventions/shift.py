@@ -47,10 +47,13 @@ class Shift:
             BoundsError: a shift as large as the image, or random ones without a generator.
         """
         moves = self._moves(len(images), generator)
-        reach = max((abs(step) for move in moves for step in move), default=0)
         height, width = images.shape[2:]
-        if reach >= min(height, width):
-            raise BoundsError(f"a shift of {reach} pixels leaves nothing of images of {width} x {height}.")
+        for right, down in moves:
+            if abs(right) >= width or abs(down) >= height:
+                raise BoundsError(
+                    f"a shift by {right} and {down} pixels leaves nothing of images of {width} x {height}."
+                )
+        reach = max((abs(step) for move in moves for step in move), default=0)
         wide = pad(images, (reach,) * 4, mode="replicate")
         parts = [
             one[:, reach - down : reach - down + height, reach - right : reach - right + width]

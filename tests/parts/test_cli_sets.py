@@ -46,7 +46,7 @@ def test_an_attack_becomes_a_set_and_says_what_came_of_it(run, home, tmp_path):
     assert "health: 9 of 9 checks hold" in lines[3]
     assert lines[-1] == str(out)
     assert len(lines) == 5
-    assert "10 of 10 images" in shown
+    assert shown.count("10 of 10 images") == 1
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["seed"] == 3
     assert run("attack", "pgd", *given, "--seed", 3, "--limit", 10, "--out", out)[1] == printed  # finished: told again

@@ -267,12 +267,15 @@ def test_what_an_interruption_left_half_written_is_done_again(copy, made):
     assert not verify_set(open_set(copy), the_model(made)).problems
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "footer"])
 def test_a_damaged_shard_is_made_again(copy, made, damage):
     wanted = {file.name: file.read_bytes() for file in shards_of(copy)}
     content = bytearray(shards_of(copy)[1].read_bytes())
     if damage == "cut":
         del content[-100:]
+    elif damage == "footer":
+        at = content.index(b"parquet-cpp-arrow")  # who wrote it: no checksum is over this
+        content[at] ^= 1
     else:
         content[len(content) // 2] ^= 1  # Parquet's page checksums see a single bit
     shards_of(copy)[1].write_bytes(content)

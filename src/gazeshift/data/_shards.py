@@ -20,6 +20,7 @@ from gazeshift.errors import DataError
 
 BROKEN = (pa.ArrowException, OSError)
 AGAIN = "Copy the set again, or type the command that made it: what is damaged is made anew."
+ANEW = "Copy the set again, or make it in another folder."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,9 +167,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
     try:
         found: Any = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as cause:
-        raise DataError(f"{printable(str(file))} cannot be read as a manifest ({cause}). {AGAIN}") from cause
+        raise DataError(f"{printable(str(file))} cannot be read as a manifest ({cause}). {ANEW}") from cause
     if not isinstance(found, dict):
-        raise DataError(f"{printable(str(file))} is no manifest of a set. {AGAIN}")
+        raise DataError(f"{printable(str(file))} is no manifest of a set. {ANEW}")
     holds = found.get("holds", "study")
     if holds != SET["holds"]:
         raise DataError(f"{shown} holds a {holds} and no adversarial set. `gazeshift attack` makes one.")
@@ -197,7 +198,7 @@ def _shards(folder: Path, manifest: Mapping[str, Any]) -> tuple[Shard, ...]:
         )
     except (KeyError, TypeError, ValueError) as cause:
         file = printable(str(folder / "manifest.json"))
-        raise DataError(f"{file} does not list its shards as it should ({cause!r}). {AGAIN}") from cause
+        raise DataError(f"{file} does not list its shards as it should ({cause!r}). {ANEW}") from cause
 
 
 def _inside(name: str) -> str:

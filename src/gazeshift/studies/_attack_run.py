@@ -1,6 +1,7 @@
 """Makes an adversarial set shard by shard, and writes down what it is and whether the attack was sound."""
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,8 @@ class AttackRun:
         findings, _ = check_first(self.classifier, self.source, min(16, self.settings.batch_size))
         self.store.open(self._identity())
         manifest = self.store.manifest() or {}
+        if manifest.get("status") == "finished":
+            self._remove_changed(manifest["shards"])
         missing = [cell for cell in cells if not self.store.has(cell)]
         if not missing and manifest.get("status") == "finished":
             return self.store.folder
@@ -81,6 +84,13 @@ class AttackRun:
         crew().do(Stage(store=self.store, cells=missing, compute=self._compute, stepped=stepped))
         self.store.write_manifest(self._manifest(cells, findings, seconds))
         return self.store.folder
+
+    def _remove_changed(self, shards: Sequence[Mapping[str, Any]]) -> None:
+        """Shards of a finished set that are not what its manifest says: they are made anew."""
+        for shard in shards:
+            file = self.store.parts / Path(shard["file"]).name
+            if file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() != shard["sha256"]:
+                file.unlink()
 
     def _identity(self) -> dict[str, Any]:
         """Everything that decides the set's images; another answer to any of it is another set."""
@@ -107,10 +117,10 @@ class AttackRun:
         self.done += len(skipped)
         tables, forwards, backwards = [], 0.0, 0.0
         for batch in batches_of([one for one in samples if isinstance(one, Sample)], self.settings.batch_size):
+            self.progress(self.done, len(self.source), "images")
             table, passes = self.attacker.rows(batch)
             tables.append(table)
             forwards, backwards, self.done = forwards + passes[0], backwards + passes[1], self.done + len(batch)
-            self.progress(self.done, len(self.source), "images")
         joined = join_rows(tables)
         notes = {"skipped": skipped, "forwards": round(forwards), "backwards": round(backwards)}
         return CellResult(tables={SET["main"]: joined}, notes=notes, options=set_options(joined))

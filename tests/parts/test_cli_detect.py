@@ -185,13 +185,17 @@ def test_check_says_whether_the_promise_still_fits(run, home, tmp_path):
     code, out, shown = run("detect", "check", home / "fresh", *given)
     assert code == 0, shown
     assert "The promise still fits." in out
+    assert "skipped" not in out
     changed = tmp_path / "changed"
     changed.mkdir()
+    (changed / "broken.png").write_bytes(b"no picture")
     for file in (home / "fresh").glob("*.png"):
         with Image.open(file) as image:
             image.convert("L").point(lambda level: 255 if level > 127 else 0).convert("RGB").save(changed / file.name)
     code, out, _ = run("detect", "check", changed, *given)
     assert code == 3
+    assert out.startswith("skipped broken.png: ")
+    assert f" of {COUNT} clean images" in out
     assert "Calibrate on some of them: gazeshift detect calibrate." in out
 
 

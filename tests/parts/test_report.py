@@ -544,6 +544,11 @@ def test_a_folder_that_is_no_study_is_refused(tmp_path):
         report.write(tmp_path / "nowhere")
     with pytest.raises(GazeshiftError):
         report.read(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"schema": 1, "holds": "set", "status": "finished"}')
+    with pytest.raises(
+        DataError, match=r"holds a set and no study, and only studies have reports\. `gazeshift set info`"
+    ):
+        report.make(tmp_path)
 
 
 def test_series_names_every_axis_in_its_order(folder):

@@ -19,7 +19,7 @@ from gazeshift.detectors._shipped import shipped
 from gazeshift.errors import DataError
 from gazeshift.models import DEFAULT, Classifier, load
 from gazeshift.pipeline import judge, moved_most
-from gazeshift.records import Batch, Verdict
+from gazeshift.records import Batch, Skipped, Verdict
 from gazeshift.seeds import generator_for
 
 MOST = 3  # reasons told of each image
@@ -89,16 +89,21 @@ def checked(images: str, folder: Path | None, *, limit: int | None, **rest: Any)
     """Whether so many alarms, and such scores, are to be expected from the images that the promise rests on."""
     source = open_source(images, labelled=False)
     asked = _asked(source if limit is None else source.take(limit, rest["seed"] or 0), folder, **rest)
-    found = [verdict for _, verdict in asked.verdicts() if verdict]
+    found: list[tuple[torch.Tensor, torch.Tensor]] = []  # and not the verdicts, which hold every image
+    skipped: list[Skipped] = []
+    for batch, verdict in asked.verdicts():
+        skipped += batch.skipped
+        found += [(verdict.is_attack, verdict.suspicion)] if verdict else []
     if not found:
         raise DataError(f"none of the {len(asked.source)} images of {images} can be used.")
-    alarms = torch.cat([verdict.is_attack for verdict in found])
-    scores = torch.cat([verdict.suspicion for verdict in found]).cpu().numpy()
+    alarms, suspicion = (torch.cat(column) for column in zip(*found, strict=True))
+    scores = suspicion.cpu().numpy()
     rate, n, count = asked.deployed.false_alarms, len(alarms), int(alarms.sum())
     chance = binomtest(count, n, rate, alternative="greater").pvalue
     moved = ks_2samp(scores, np.asarray(asked.deployed.scores)).pvalue
     fits = chance >= DOUBT and moved >= DOUBT
     lines = [
+        *(f"skipped {printable(skip.id)}: {skip.reason}" for skip in skipped),
         f"{count} of {n} clean images are called attacks, {count / n:.1%}; {rate:.1%} is promised "
         f"(chance of so many or more: {chance:.2g}).",
         f"Chance of scores as different from those it was calibrated on: {moved:.2g} (Kolmogorov-Smirnov).",

@@ -76,6 +76,11 @@ def _supported(manifest: Any, path: Path) -> Mapping[str, Any]:
             f"{path} has schema {schema} and this gazeshift knows up to {SCHEMA}: it comes from a later version. "
             "Upgrade with 'pip install -U gazeshift'."
         )
+    if manifest.get("holds", "study") != "study":
+        raise DataError(
+            f"{path.parent} holds a {manifest['holds']} and no study, and only studies have reports. "
+            "`gazeshift set info` describes a set."
+        )
     if manifest.get("status") == "running":
         raise DataError(f"the study in {path.parent} is not finished. Give its command again: it goes on.")
     return manifest

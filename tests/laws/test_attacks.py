@@ -243,6 +243,12 @@ def test_takes_images_with_a_history(attack: Any, network: nn.Module) -> None:
     assert not attacked.requires_grad
 
 
+@pytest.mark.parametrize("kind", [torch.int32, torch.uint8])
+def test_takes_labels_of_any_whole_type(attack: Any, network: nn.Module, kind: torch.dtype) -> None:
+    images, labels = batch()
+    assert torch.equal(run(attack, network, images, labels.to(kind)), run(attack, network, images, labels))
+
+
 def test_takes_an_empty_batch(attack: Any, network: nn.Module) -> None:
     assert run(attack, network, *batch(0)).shape == (0, 3, 10, 12)
 

@@ -29,7 +29,7 @@ def loss_gradient(
     Args:
         model: gives logits.
         images: in [0, 1].
-        labels: a class per image.
+        labels: a class per image, of any whole type.
         most: an image's loss is cut off here: above it, its gradient is 0.
 
     Raises:
@@ -37,7 +37,7 @@ def loss_gradient(
     """
     with torch.enable_grad():
         seen = images.detach().requires_grad_()
-        losses = cross_entropy(precise(model(seen)), labels, reduction="none")
+        losses = cross_entropy(precise(model(seen)), labels.long(), reduction="none")
         # Not clamp(), whose gradient for NaN is 0.
         return gradient_of(torch.where(losses > most, most, losses).sum(), seen)
 

@@ -97,7 +97,7 @@ class Adaptive:
         """The best found of each image; with one generator per image the same in any batch."""
         against = self.opponent or Nobody(model=model)
         with torch.inference_mode(mode=False):
-            images, labels, draws = own(images), own(labels), each(generator, len(images))
+            images, labels, draws = own(images), own(labels).long(), each(generator, len(images))
             state = State.of(images, self.slack)
             for _ in range(self.restarts):
                 for some in torch.split((state.merit < EVADES).nonzero()[:, 0], self.at_once):

@@ -108,7 +108,7 @@ class Aoa:
     ) -> AoaRun:
         """The attacked images, with the steps that each took and how it ended."""
         with torch.inference_mode(mode=False):
-            images, labels = own(images), own(labels)
+            images, labels = own(images), own(labels).long()
             loss = self._loss(model, images)
             moved, steps = images.clone(), torch.zeros_like(labels)
             blank, halted = torch.zeros_like(labels, dtype=torch.bool), torch.zeros_like(labels, dtype=torch.bool)

@@ -64,13 +64,13 @@ class WorkerError(GazeshiftError, RuntimeError):
     """A worker of a long run died on the same piece again and again, or cannot do its work."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence that names the nearest known names, then all of them.
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """A sentence that names the nearest known names, then all of them; what was given need not be a text.
 
     >>> did_you_mean("pgdd", ["fgsm", "pgd"])
     "Did you mean 'pgd'? Known: fgsm, pgd."
     """
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
     shown = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
     return (f"Did you mean '{near[0]}'? " if near else "") + f"Known: {shown or 'none'}."

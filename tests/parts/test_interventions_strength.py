@@ -116,6 +116,8 @@ def test_what_has_8_bits_already_stays(eight_bit: str) -> None:
 def test_unknown_way_to_8_bits_is_refused() -> None:
     with pytest.raises(UnknownNameError, match=r"no eight_bit named 'trunc'\. Did you mean 'truncate'"):
         Strengths(eight_bit="trunc")
+    with pytest.raises(UnknownNameError, match=r"no eight_bit named '8'\. Known: none, round, truncate"):
+        Strengths(eight_bit=8)
 
 
 @pytest.mark.parametrize("values", [(), (0.0,), (1.0, -1.0), (float("nan"),), (float("inf"),)])

@@ -118,6 +118,8 @@ def test_maps_smaller_than_the_window_are_refused(window, size):
 
 
 def test_settings_that_make_no_sense_are_refused():
+    with pytest.raises(SettingsError, match=r"no window '7'\. Known: gaussian, uniform"):
+        Ssim(window=7)
     with pytest.raises(SettingsError, match="Did you mean 'gaussian'"):
         Ssim(window="gausian")
     for name in ("data_range", "k1", "k2"):

@@ -118,6 +118,14 @@ def test_the_catalogue_tells_settings_with_their_defaults():
         assert [entry.name for entry in catalogue(family)] == names(family)
 
 
+@pytest.mark.parametrize("family", ["attacks", "cams", "measures", "interventions", "detectors"])
+def test_a_choice_called_none_can_be_written(family):
+    """It is read as None, which its part takes for that choice."""
+    for entry in catalogue(family):
+        for key in (key for key, usual in entry.settings.items() if usual == "none"):
+            assert build(family, f"{entry.name}:{key}=none") == build(family, entry.name)
+
+
 def test_what_a_part_learns_is_no_setting_to_list_and_can_be_given_back():
     (found,) = [entry for entry in catalogue("detectors") if entry.name == "mahalanobis"]
     assert found.settings == {"at": "last", "per_class": 0}

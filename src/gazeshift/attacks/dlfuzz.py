@@ -115,6 +115,7 @@ class DLFuzz:
     pick: str = "first"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "balance", self.balance or "none")  # a written ``balance=none`` arrives as None
         split(self.strategies)
         check_pick(self.pick)
         for name, choices in CHOICES.items():

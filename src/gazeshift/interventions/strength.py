@@ -50,6 +50,7 @@ class Strengths:
     eight_bit: str = "none"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "eight_bit", self.eight_bit or "none")  # a written ``eight_bit=none`` arrives as None
         if not self.values or not all(math.isfinite(value) and value > 0 for value in self.values):
             raise BoundsError(
                 f"strengths must be finite and above 0, got {self.values}. 1 is the attack as it was made."

@@ -14,6 +14,7 @@ from gazeshift.detectors import Detector, SaysWhy
 from gazeshift.detectors._deployed import Deployed
 from gazeshift.errors import BoundsError, SettingsError
 from gazeshift.interventions.bit_depth import BitDepth
+from gazeshift.measures._enlarged import enlarge
 from gazeshift.measures.cosine import Cosine
 from gazeshift.models import SCORES, Classifier, select, trace
 from gazeshift.models._differentiable import trace_live
@@ -222,10 +223,9 @@ def compare(
 def gaze(maps: Float[Tensor, "n hl wl"], size: tuple[int, int]) -> Float[Tensor, "n h w"]:
     """Raw maps as papers compare them: negative values cut off, resized bilinearly to the image (align_corners=False).
 
-    A map that is NaN anywhere stays NaN.
+    A map that is NaN or infinite anywhere is NaN throughout.
     """
-    resized = torch.nn.functional.interpolate(maps.clamp_min(0)[:, None], size=size, mode="bilinear")
-    return resized[:, 0]
+    return enlarge(maps.clamp_min(0), size)
 
 
 def rows_of(evidence: Evidence, at: Int[Tensor, " m"] | slice) -> Evidence:

@@ -13,6 +13,7 @@ from torch import Tensor
 from gazeshift.cams.noise_cam import NoiseCam
 from gazeshift.data import open_source
 from gazeshift.errors import BoundsError, SettingsError, UnknownNameError
+from gazeshift.measures.cosine import Cosine
 from gazeshift.models import load
 from gazeshift.pipeline import compare, gaze, look
 from gazeshift.records import Evidence
@@ -191,6 +192,17 @@ def test_maps_are_rectified_and_enlarged_before_they_are_compared():
     assert enlarged.amax() == 2
     moved = compare(made_of(maps), made_of(maps.clamp_min(0)))
     assert moved.values["only", "grad_cam"]["cosine"].tolist() == [1]
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_an_undefined_map_stays_so_when_it_is_made_smaller(value):
+    """Resizing by 4 reads two pixels out of four, and not this one."""
+    maps = torch.ones(2, 16, 16)
+    maps[0, 0, 0] = value
+    smaller = gaze(maps, (4, 4))
+    assert smaller[0].isnan().all()
+    assert torch.equal(smaller[1], torch.ones(4, 4))
+    assert Cosine().enlarged(maps, maps, (4, 4)).isnan().tolist() == [True, False]
 
 
 def test_what_cannot_be_compared_is_refused(classifier):

@@ -12,8 +12,12 @@ from torch import Tensor
 
 
 def enlarge(maps: Float[Tensor, "n h w"], size: tuple[int, int]) -> Float[Tensor, "n H W"]:
-    """Maps resized bilinearly (align_corners=False); a map that is not finite somewhere stays so."""
-    return torch.nn.functional.interpolate(maps[:, None], size=size, mode="bilinear")[:, 0]
+    """Maps resized bilinearly (align_corners=False); one that is not finite somewhere becomes NaN throughout.
+
+    A map that is made smaller is not read at every pixel.
+    """
+    resized = torch.nn.functional.interpolate(maps[:, None], size=size, mode="bilinear")[:, 0]
+    return resized.masked_fill(~maps.isfinite().all(2).all(1)[:, None, None], torch.nan)
 
 
 def blended(maps: Float[Tensor, "n h w"], size: tuple[int, int]) -> Float[Tensor, "n h w"]:

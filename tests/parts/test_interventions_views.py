@@ -76,6 +76,14 @@ def test_jpeg_is_pillows(quality, subsample):
     assert (made - wanted).abs().mean() < min(1.5, 0.35 * changed)
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_jpeg_computes_in_single_precision(kind):
+    given = photo().to(kind)
+    made = Jpeg()(given)
+    assert made.dtype == kind
+    assert torch.equal(made, Jpeg()(given.float()).to(kind))
+
+
 @pytest.mark.parametrize(
     ("part", "settings", "message"),
     [

@@ -60,9 +60,10 @@ class Jpeg:
         """The images as they come back from the file."""
         height, width = images.shape[2:]
         side = 16 if self.subsample else 8
-        levels = _rounded(images * 255)
+        exact = images.to(torch.promote_types(images.dtype, torch.float32))  # half types have no 256 levels
+        levels = _rounded(exact * 255)
         whole = pad(levels, (0, -width % side, 0, -height % side), mode="replicate")
-        matrix = torch.tensor(TO_YCC, dtype=images.dtype, device=images.device)
+        matrix = torch.tensor(TO_YCC, dtype=exact.dtype, device=images.device)
         seen = _rounded(torch.einsum("dc,nchw->ndhw", matrix, whole))
         luminance, colours = self._coded(seen[:, :1] - 128, LUMINANCE) + 128, seen[:, 1:]
         if self.subsample:
@@ -71,7 +72,7 @@ class Jpeg:
         else:
             colours = self._coded(colours, CHROMINANCE)
         back = torch.einsum("cd,ndhw->nchw", matrix.inverse(), torch.cat([luminance, colours], 1))
-        return _rounded(back.clamp(0, 255))[:, :, :height, :width] / 255
+        return (_rounded(back.clamp(0, 255))[:, :, :height, :width] / 255).to(images.dtype)
 
     def _coded(self, plane: Tensor, table: tuple[int, ...]) -> Tensor:
         """One plane after its blocks' coefficients were rounded to multiples of their steps."""

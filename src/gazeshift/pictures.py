@@ -139,7 +139,7 @@ def evidence_sheet(evidence: Any, *, cam: str = "", rows: int = 8, columns: int 
         evidence: what `look` gave.
         cam: which CAM to show; empty takes the first.
         rows: at most so many images.
-        columns: at most so many layers, the first and the last among them.
+        columns: at most so many layers, the first and the last among them; a single one is the first.
     """
     layers = _evenly(tuple(evidence.layers), columns)
     cam = cam or next(iter(evidence.cams), "")
@@ -191,7 +191,7 @@ def _hatched(picture: Image.Image) -> Image.Image:
 def _evenly(names: tuple[str, ...], count: int) -> tuple[str, ...]:
     if len(names) <= count:
         return names
-    return tuple(names[round(i * (len(names) - 1) / (count - 1))] for i in range(count))
+    return tuple(names[round(i * (len(names) - 1) / max(1, count - 1))] for i in range(count))
 
 
 def _sheet_size(rows: int, layers: int) -> tuple[int, int]:

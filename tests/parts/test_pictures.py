@@ -162,6 +162,15 @@ def test_sheet_shows_the_first_and_the_last_layer():
     assert asked == sorted(asked, key=lambda name: int(name[5:]))
 
 
+def test_sheet_of_a_single_layer_shows_the_first():
+    asked = []
+    shown = evidence(1, 20)
+    maps = shown.maps
+    shown.maps = lambda layer, cam: asked.append(layer) or maps(layer, cam)
+    pictures.evidence_sheet(shown, columns=1)
+    assert asked == ["layer0"]
+
+
 def test_sheet_survives_names_that_no_font_has():
     assert opened(pictures.evidence_sheet(evidence(1, 2, name="\n\x00 " + "很长的名字" * 30))).size[0] < 700
     assert opened(pictures.evidence_sheet(evidence(0, 2))).size[0] > 0

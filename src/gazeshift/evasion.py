@@ -43,7 +43,7 @@ class Opponent:
         detector, live = self.deployed.detector, torch.is_grad_enabled() and images.requires_grad
         with Twice():
             seen = sight(self.classifier, self.arrived(images), detector, generator=generator, differentiable=live)
-            suspicion = detector.score(detector.measure(seen))
+            suspicion = detector.score(detector.measure(seen)).to(seen.own.logits.device)
         return Glimpse(suspicion=suspicion, logits=torch.stack([one.logits for one in (seen.own, *seen.views)]))
 
     def views(self, images: Float[Tensor, "n 3 h w"], *, generator: Generators) -> Sequence[Float[Tensor, "n 3 h w"]]:

@@ -210,7 +210,10 @@ def test_accuracy():
     assert (few.level, few.detail) == ("ok", "0 of 9 labelled images are classified right")
 
 
-@pytest.mark.parametrize("labels", [torch.full((12,), 3), torch.full((12,), -1), torch.zeros(5, dtype=torch.long)])
+@pytest.mark.parametrize(
+    "labels",
+    [torch.full((12,), 3), torch.full((12,), -1), torch.zeros(5, dtype=torch.long), torch.full((12,), 0.5)],
+)
 def test_labels_that_are_not_the_models(labels):
     with pytest.raises(BoundsError, match="labels must be one class from 0 to 2 for each of 12 images, got "):
         checked(labels=labels)

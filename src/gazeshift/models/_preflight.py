@@ -30,6 +30,7 @@ def preflight(
     classifier.check(images)
     if not len(images):
         raise BoundsError("preflight needs at least one image, got none.")
+    images = images.to(classifier.device)
     logits = _answer(classifier, images)
     together = logits if len(images) > 1 else _answer(classifier, torch.cat([images, 1 - images]))
     low, high = images.min().item(), images.max().item()
@@ -143,7 +144,7 @@ def _accuracy(classifier: Classifier, logits: Tensor, labels: Tensor | None) -> 
     if labels is None:
         return []
     n, classes = logits.shape
-    if labels.shape != (n,) or not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+    if labels.shape != (n,) or labels.is_floating_point() or not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise BoundsError(
             f"labels must be one class from 0 to {classes - 1} for each of {n} images, got {labels.tolist()[:8]}. "
             f"Are these the classes of {classifier.name}?"

@@ -4,13 +4,17 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from gazeshift import cli
+from gazeshift.cli._detecting import _resized
+from gazeshift.data import open_source
 from gazeshift.detectors._deployed import Deployed
+from gazeshift.models import Preprocessing
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _small_study import make_images, make_network
@@ -153,6 +157,14 @@ def test_score_draws_its_reasons_and_says_when_an_image_was_resized(run, home, t
         assert sheet.width == sheet.height, "three rows of three tiles"
 
 
+def test_an_image_of_the_models_size_that_is_cropped_back_to_it_was_resized(home):
+    source = open_source(home / "fresh")
+    enlarging = SimpleNamespace(input_size=32, preprocessing=Preprocessing(resize=40, crop=32))
+    assert _resized(source, source.ids[0], enlarging) == "32 x 32 to 40 and cropped to 32 x 32"
+    keeping = SimpleNamespace(input_size=32, preprocessing=Preprocessing(resize=32, crop=32))
+    assert _resized(source, source.ids[0], keeping) is None
+
+
 def test_reasons_that_cannot_be_written_end_in_a_sentence(run, home, tmp_path):
     (tmp_path / "maps").write_text("a file")
     image = next((home / "fresh").glob("*.png"))
@@ -207,6 +219,13 @@ def test_another_model_is_refused(run, home, tmp_path):
     code, _, shown = run("detect", "score", next((home / "fresh").glob("*.png")), "--detector", tmp_path)
     assert code == 2
     assert "holds no detector: detector.json is missing" in shown
+
+
+def test_detectors_of_one_name_are_refused_in_a_sentence(run, home, tmp_path):
+    twice = f"{home / 'detector'},{home / 'detector'}"
+    code, _, shown = run("detect", "evaluate", "--detector", twice, "--out", tmp_path / "out")
+    assert code == 2
+    assert shown.startswith("gazeshift: --detector: different names are wanted: write NAME=FOLDER, got ")
 
 
 def test_a_scorecard_compares_detectors_on_fresh_images(run, home, tmp_path):

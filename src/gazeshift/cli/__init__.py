@@ -114,9 +114,9 @@ def _sentence(error: BaseException) -> str:
     if inner is None:
         return " ".join(str(error).split())
     first = inner.errors()[0]
-    wanted = first["msg"][:1].lower() + first["msg"][1:]
+    wanted = (first["msg"][:1].lower() + first["msg"][1:]).removeprefix("value error, ")
     if not first["loc"]:  # flags that do not go together
-        return f"{wanted.removeprefix('value error, ')}. `--help` describes them."
+        return f"{wanted}. `--help` describes them."
     flag = "--" + str(first["loc"][0]).replace("_", "-")
     return f"{flag}: {wanted}, got {first['input']!r}. `--help` describes it."
 

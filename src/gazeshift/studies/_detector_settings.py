@@ -19,7 +19,7 @@ def named_folders(entries: tuple[str, ...]) -> Mapping[str, Path]:
         name, equals, place = entry.partition("=")
         found[name if equals else Path(entry).name] = Path(place if equals else entry)
     if len(found) < len(entries):
-        raise ValueError(f"sets need different names, got {', '.join(entries)}: write NAME=FOLDER")
+        raise ValueError("different names are wanted: write NAME=FOLDER")
     return found
 
 

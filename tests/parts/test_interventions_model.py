@@ -1,6 +1,7 @@
 """Masks, scaled filters and painted pixels: by hand, the model bit-equal afterwards, also after an exception."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,14 @@ def test_maps_are_masked_in_every_pass(how):
     with MaskMaps()(classifier, {select(classifier.layers((16, 16)), "convs", "tested")[0]: [1, 4]}):
         first, second = classifier(images), classifier(images)
     assert torch.equal(first, second)
+
+
+def test_other_threads_see_the_model_as_it_is():
+    classifier, images = model(), images_of()
+    before = classifier(images)
+    with MaskMaps()(classifier, {named(classifier, "relus.0"): [1, 4]}), ThreadPoolExecutor(1) as other:
+        assert torch.equal(other.submit(classifier, images).result(), before)
+        assert not torch.equal(classifier(images), before)
 
 
 @pytest.mark.parametrize("how", HOW)

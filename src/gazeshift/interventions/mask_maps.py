@@ -25,7 +25,7 @@ class MaskMaps:
 
     @contextmanager
     def __call__(self, classifier: Classifier, maps: Mapping[Layer, Sequence[int]]) -> Iterator[Classifier]:
-        """The classifier with these channels of these layers silent.
+        """The classifier with these channels of these layers silent, in this thread; others see it as it is.
 
         Raises:
             BoundsError: a layer has no such channel.
@@ -36,8 +36,8 @@ class MaskMaps:
         def silence(layer: Layer, tensor: Tensor, *, in_place: bool = False) -> Tensor:
             at = torch.tensor(list(maps[layer]), dtype=torch.long, device=tensor.device)
             if in_place and tensor.grad_fn:
-                # The activation keeps this very tensor for its derivative, and autograd refuses one that was written
-                # into. So it is not told, and the gradient is cut where the network's readers hand it over.
+                # The activation keeps this very tensor for its derivative, and autograd would refuse one that was
+                # written into: so it is not told, and the gradient of what is silent ends before the activation.
                 tensor.grad_fn.register_prehook(lambda upward: (upward[0].index_fill(1, at, 0),))
                 tensor.data[:, at] = 0
                 return tensor

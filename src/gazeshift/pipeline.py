@@ -225,7 +225,7 @@ def gaze(maps: Float[Tensor, "n hl wl"], size: tuple[int, int]) -> Float[Tensor,
 
     A map that is NaN or infinite anywhere is NaN throughout.
     """
-    return enlarge(maps.clamp_min(0), size)
+    return enlarge(_positive(maps), size)
 
 
 def rows_of(evidence: Evidence, at: Int[Tensor, " m"] | slice) -> Evidence:
@@ -261,13 +261,18 @@ def _reasons(detector: SaysWhy, measured: Tensor, seen: Sighting) -> dict[tuple[
 def _measured(measure: Measure, first: Tensor, second: Tensor, size: tuple[int, int]) -> Tensor:
     """A measure of two raw maps as papers compare them; one that can spare the resizing does."""
     if isinstance(measure, Cosine):
-        return measure.enlarged(first.clamp_min(0), second.clamp_min(0), size)
+        return measure.enlarged(_positive(first), _positive(second), size)
     return measure(gaze(first, size), gaze(second, size))
+
+
+def _positive(maps: Tensor) -> Tensor:
+    """Negative values cut off, but for the infinite one, which makes a map undefined."""
+    return maps.clamp_min(0).masked_fill(maps.isneginf(), torch.nan)
 
 
 def _blank(maps: Tensor, size: tuple[int, int]) -> Tensor:
     smaller = size[0] < maps.shape[1] or size[1] < maps.shape[2]
-    return ((gaze(maps, size) if smaller else maps.clamp_min(0)).amax((1, 2)) == 0).int()
+    return ((gaze(maps, size) if smaller else _positive(maps)).amax((1, 2)) == 0).int()
 
 
 def _checked_labels(labels: Tensor, logits: Tensor) -> Tensor:

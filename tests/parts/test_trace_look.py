@@ -194,7 +194,7 @@ def test_maps_are_rectified_and_enlarged_before_they_are_compared():
     assert moved.values["only", "grad_cam"]["cosine"].tolist() == [1]
 
 
-@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_an_undefined_map_stays_so_when_it_is_made_smaller(value):
     """Resizing by 4 reads two pixels out of four, and not this one."""
     maps = torch.ones(2, 16, 16)
@@ -203,6 +203,8 @@ def test_an_undefined_map_stays_so_when_it_is_made_smaller(value):
     assert smaller[0].isnan().all()
     assert torch.equal(smaller[1], torch.ones(4, 4))
     assert Cosine().enlarged(maps, maps, (4, 4)).isnan().tolist() == [True, False]
+    found = compare(made_of(maps), made_of(maps)).values["only", "grad_cam"]
+    assert all(numbers.isnan().tolist() == [True, False] for numbers in found.values())
 
 
 def test_what_cannot_be_compared_is_refused(classifier):

@@ -137,12 +137,12 @@ def evidence_sheet(evidence: Any, *, cam: str = "", rows: int = 8, columns: int 
 
     Args:
         evidence: what `look` gave.
-        cam: which CAM to show; empty takes the first.
+        cam: which CAM to show; empty takes the first. Without any, the images stand alone.
         rows: at most so many images.
         columns: at most so many layers, the first and the last among them; a single one is the first.
     """
-    layers = _evenly(tuple(evidence.layers), columns)
     cam = cam or next(iter(evidence.cams), "")
+    layers = _evenly(tuple(evidence.layers), columns) if cam else ()
     shown = min(rows, len(evidence.images))
     sheet = Image.new("RGB", _sheet_size(shown, len(layers)), _PAPER)
     title = _fitted(_title(evidence, cam, shown), 14, sheet.width - 2 * _GAP)

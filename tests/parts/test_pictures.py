@@ -171,6 +171,13 @@ def test_sheet_of_a_single_layer_shows_the_first():
     assert asked == ["layer0"]
 
 
+def test_sheet_of_evidence_without_maps_shows_the_images():
+    shown = evidence(2, 4)
+    alone = evidence(2, 0)
+    shown.cams = alone.cams = ()
+    assert pictures.evidence_sheet(shown) == pictures.evidence_sheet(alone)
+
+
 def test_sheet_survives_names_that_no_font_has():
     assert opened(pictures.evidence_sheet(evidence(1, 2, name="\n\x00 " + "很长的名字" * 30))).size[0] < 700
     assert opened(pictures.evidence_sheet(evidence(0, 2))).size[0] > 0

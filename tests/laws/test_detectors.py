@@ -135,6 +135,14 @@ def test_fitting_leaves_the_detector_as_it_was(detector: Any, classifier: Any) -
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("where", [torch.no_grad, torch.inference_mode])
+def test_learns_and_scores_wherever_it_is_called(detector: Any, classifier: Any, where: Any) -> None:
+    expected = scored(classifier, fitted(classifier, detector), images_of(5))
+    with where():
+        found = scored(classifier, fitted(classifier, detector), images_of(5))
+    assert torch.equal(found, expected)
+
+
 def test_a_file_of_it_scores_as_it_does(detector: Any, classifier: Any, tmp_path: Path) -> None:
     learned = fitted(classifier, detector)
     measured = learned.measure(seen(classifier, learned, images_of(5)))

@@ -88,10 +88,11 @@ class Binary:
             raise SettingsError(
                 "binary learns to tell clean from adversarial images and needs both: give it adversarial sets too."
             )
-        network = fresh_detector(self.network, self.seed, self.device)
-        share = torch.tensor([1 / len(benign), 1 / len(attacked)])
-        labels = torch.tensor([0] * len(benign) + [1] * len(attacked))
-        self._train(network, _images(torch.cat([benign, attacked])), labels, nn.CrossEntropyLoss(share))
+        with torch.inference_mode(mode=False), torch.enable_grad():  # whatever holds where `fit` is called
+            network = fresh_detector(self.network, self.seed, self.device)
+            share = torch.tensor([1 / len(benign), 1 / len(attacked)])
+            labels = torch.tensor([0] * len(benign) + [1] * len(attacked))
+            self._train(network, _images(torch.cat([benign, attacked])), labels, nn.CrossEntropyLoss(share))
         weights = {name: one.detach().cpu().clone() for name, one in network.state_dict().items()}
         return replace(self, weights=weights)
 

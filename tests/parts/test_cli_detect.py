@@ -157,12 +157,12 @@ def test_score_draws_its_reasons_and_says_when_an_image_was_resized(run, home, t
         assert sheet.width == sheet.height, "three rows of three tiles"
 
 
-def test_an_image_of_the_models_size_that_is_cropped_back_to_it_was_resized(home):
-    source = open_source(home / "fresh")
-    enlarging = SimpleNamespace(input_size=32, preprocessing=Preprocessing(resize=40, crop=32))
-    assert _resized(source, source.ids[0], enlarging) == "32 x 32 to 40 and cropped to 32 x 32"
-    keeping = SimpleNamespace(input_size=32, preprocessing=Preprocessing(resize=32, crop=32))
-    assert _resized(source, source.ids[0], keeping) is None
+def test_an_image_of_the_models_size_that_is_cropped_back_to_it_was_resized(tmp_path):
+    Image.new("RGB", (32, 32)).save(tmp_path / "small.png")
+    source = open_source(tmp_path)
+    for resize, words in ((40, "32 x 32 to 40 and cropped to 32 x 32"), (32, None)):
+        classifier = SimpleNamespace(input_size=32, preprocessing=Preprocessing(resize=resize, crop=32))
+        assert _resized(source, "small.png", classifier) == words
 
 
 def test_reasons_that_cannot_be_written_end_in_a_sentence(run, home, tmp_path):

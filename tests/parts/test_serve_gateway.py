@@ -15,7 +15,9 @@ import torch
 from PIL import Image
 
 from gazeshift.data import read_image
+from gazeshift.models import Preprocessing
 from gazeshift.pipeline import look
+from gazeshift.serve._intake import Intake
 from gazeshift.serve._metrics import Metrics, chance_of
 from gazeshift.serve._settings import ServeSettings
 
@@ -61,6 +63,13 @@ def test_a_verdict_has_the_classifiers_class_and_its_parts_add_up(gateway: Runni
     assert said["resized_from"] == [40, 32]
     assert said["sha256"] == hashlib.sha256(png(1)).hexdigest()
     assert "maps" not in said
+
+
+def test_a_file_of_the_models_size_that_is_resized_and_cropped_back_says_so() -> None:
+    encoded = png(width=32, height=32)
+    for resize, from_ in ((40, [32, 32]), (32, None), (None, None)):
+        intake = Intake(ServeSettings(), Preprocessing(resize=resize, crop=32))
+        assert intake.decode(encoded).resized_from == from_
 
 
 def test_a_form_and_raw_bytes_are_the_same_image(gateway: Running) -> None:

@@ -14,6 +14,7 @@ from scipy.stats import binomtest, ks_2samp
 from gazeshift.cli._progress import Progress
 from gazeshift.cli._reasons import draw_reasons
 from gazeshift.data import ImageSource, open_source, printable
+from gazeshift.data._decode import is_kept
 from gazeshift.detectors._deployed import Deployed
 from gazeshift.detectors._shipped import shipped
 from gazeshift.errors import DataError
@@ -146,7 +147,7 @@ def _entry(asked: Asked, verdict: Verdict, at: int, name: str) -> dict[str, Any]
         "threshold": round(verdict.threshold, 6),
         "p_value": round(float(verdict.p_value[at]), 6),
         "is_attack": bool(verdict.is_attack[at]),
-        "resized": _resized(asked.source, name, asked.classifier.input_size),
+        "resized": _resized(asked.source, name, asked.classifier),
         "reasons": [
             {"view": view, "layer": layer, "part": round(part, 6)}
             for part, view, layer in moved_most(verdict, at)[:MOST]
@@ -154,14 +155,17 @@ def _entry(asked: Asked, verdict: Verdict, at: int, name: str) -> dict[str, Any]
     }
 
 
-def _resized(source: ImageSource, name: str, size: int | None) -> str | None:
-    """How an image came to the model's size, if its file is of another one."""
-    place = source.places[source.ids.index(name)]
+def _resized(source: ImageSource, name: str, classifier: Classifier) -> str | None:
+    """How an image came to the model's size, if not every pixel of its file was taken as it is."""
+    place, size = source.places[source.ids.index(name)], classifier.input_size
     if size is None or not isinstance(place, Path):
         return None
     with Image.open(place) as image:
         width, height = image.size
-    return None if (width, height) == (size, size) else f"{width} x {height} to {size} x {size}"
+    if is_kept((width, height), classifier.preprocessing):
+        return None
+    by_way = f"{classifier.preprocessing.resize} and cropped to " if (width, height) == (size, size) else ""
+    return f"{width} x {height} to {by_way}{size} x {size}"
 
 
 def _sentence(entry: dict[str, Any]) -> str:

@@ -230,6 +230,17 @@ def _target(size: tuple[int, int], resize: int | None) -> tuple[int, int]:
     return (resize, long) if size[0] <= size[1] else (long, resize)
 
 
+def is_kept(size: tuple[int, int], preprocessing: Geometry) -> bool:
+    """Whether an image of this width and height is taken as it is; one of the size of the crop may not be.
+
+    >>> from gazeshift.models import Preprocessing
+    >>> [is_kept((224, 224), Preprocessing(resize=resize, crop=224)) for resize in (256, 224, None)]
+    [False, True, True]
+    """
+    crop = preprocessing.crop
+    return _target(size, preprocessing.resize) == size and (crop is None or size == (crop, crop))
+
+
 def _fitted(image: Image.Image, preprocessing: Geometry | None) -> Image.Image:
     """Resized, then cropped about the centre; the offset is rounded to even, as torchvision does."""
     if preprocessing is None:

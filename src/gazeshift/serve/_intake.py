@@ -11,10 +11,10 @@ from PIL import Image
 from starlette.requests import Request
 from torch import Tensor
 
-from gazeshift.data._decode import Geometry, decode
+from gazeshift.data._decode import Geometry, decode, is_kept
 from gazeshift.data._quiet import quiet_pillow
 from gazeshift.serve._errors import GatewayError
-from gazeshift.serve._parts import first_file
+from gazeshift.serve._parts import only_file
 from gazeshift.serve._scans import check_scans, count_scans
 from gazeshift.serve._settings import FORMATS, ServeSettings
 
@@ -34,6 +34,7 @@ class Picture:
         form: its format, ``JPEG``.
         sha256: of the file.
         encoded: the file.
+        is_kept: whether the classifier takes every pixel of the file as it is.
     """
 
     image: Float[Tensor, "3 h w"]
@@ -41,11 +42,12 @@ class Picture:
     form: str
     sha256: str
     encoded: bytes
+    is_kept: bool = True
 
     @property
     def resized_from(self) -> list[int] | None:
-        """The file's width and height, if the classifier takes it in another size."""
-        return None if self.size == (self.image.shape[2], self.image.shape[1]) else list(self.size)
+        """The file's width and height, if it is resized or cropped for the classifier, to the same size perhaps."""
+        return None if self.is_kept else list(self.size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +96,7 @@ class Intake:
             GatewayError: a form without an image, or as in `decode`.
             ImageError: as in `decode`.
         """
-        return self.decode(body.content if body.form is None else first_file(body.content, body.form, FIELD))
+        return self.decode(body.content if body.form is None else only_file(body.content, body.form, FIELD))
 
     def decode(self, encoded: bytes) -> Picture:
         """The image behind the bytes; its header is checked before anything is decoded.
@@ -113,7 +115,8 @@ class Intake:
         check_scans(scans, size[0] * size[1], self.settings.pixels)
         image = decode(encoded, self.preprocessing, name="the image")
         digest = hashlib.sha256(encoded).hexdigest()
-        return Picture(image=image, size=size, form=form, sha256=digest, encoded=encoded)
+        kept = is_kept(size, self.preprocessing)
+        return Picture(image=image, size=size, form=form, sha256=digest, encoded=encoded, is_kept=kept)
 
     def _too_many(self, claimed: str) -> GatewayError:
         return GatewayError(

@@ -67,7 +67,9 @@ class Judged(Seen):
     verdict: str = Field(description="clean or attack", pattern="^(clean|attack)$")
     warning: str | None
     reasons: Reasons
-    resized_from: list[int] | None = Field(description="Width and height of the file, if the model takes another size.")
+    resized_from: list[int] | None = Field(
+        description="Width and height of the file, if it was resized or cropped for the model."
+    )
     sha256: str
     model: str
     detector: str

@@ -225,7 +225,7 @@ def test_the_evidence_is_saved_as_a_page_numbers_and_a_picture(
     ("file", "words"),
     [
         ("words.png", "The image is none of JPEG, PNG, WEBP, BMP, GIF"),
-        ("large.png", "at most 1 MiB are taken"),
+        ("large.png", "The file large.png has 1 MiB, and at most 1 MiB are taken."),
     ],
 )
 def test_a_refusal_is_one_sentence_where_it_belongs(browser, address: str, home: Path, file: str, words: str) -> None:

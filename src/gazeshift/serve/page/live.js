@@ -5,7 +5,7 @@ import { aim, byId, complain, download, make, roving, say, segments } from "./do
 import { bytesOf, loaded } from "./maps.js";
 import { Stage } from "./stage.js";
 import { card, emptyCard, scaleOf, waitingCard } from "./verdict.js";
-import { attackName, percent, short, two, verdictWords } from "./words.js";
+import { attackName, mib, percent, short, two, verdictWords } from "./words.js";
 
 const UNTOUCHED = "Image";
 const state = { start: null, stage: null, image: null, seen: null, attack: "pgd", pending: null };
@@ -13,7 +13,7 @@ const state = { start: null, stage: null, image: null, seen: null, attack: "pgd"
 export function startLive(start) {
   state.start = start;
   state.stage = new Stage((layer) => mark(byId("charts"), layer));
-  byId("limits").textContent = `${start.formats.join(", ")}; up to ${Math.floor(start.max_body / 2 ** 20) || 1} MiB`;
+  byId("limits").textContent = `${start.formats.join(", ")}; up to ${mib(start.max_body)}`;
   drawSamples(start.samples);
   listenForFiles();
   listenForAttack();
@@ -65,7 +65,7 @@ async function take(bytes, title, sample = "") {
   complain("problem", null);
   complain("attack-problem", null);
   const max = state.start.max_body;
-  if (bytes.size > max) return complain("problem", `${title} has ${(bytes.size / 2 ** 20).toFixed(1)} MiB, and at most ${(max / 2 ** 20).toFixed(0)} MiB are taken. Choose a smaller file.`);
+  if (bytes.size > max) return complain("problem", `the file ${title} has ${mib(bytes.size)}, and at most ${mib(max)} are taken. Choose a smaller one.`);
   const image = { bytes, title };
   await look(image, null, "problem");
 }
@@ -141,12 +141,19 @@ function draw(seen, [clean, attacked]) {
   byId("seen").hidden = false;
   byId("seen-title").textContent = `What was seen of ${state.image.title}`;
   const scale = scaleOf(seen.before.verdict, seen.after?.verdict);
-  const resized = seen.resized_from ? `Seen at ${seen.size.join(" × ")} pixels, as the model takes it; the file has ${seen.resized_from.join(" × ")}.` : "";
-  byId("cards").replaceChildren(card(state.image.title, seen.before, scale, resized),
+  byId("cards").replaceChildren(card(state.image.title, seen.before, scale, resizedWords(seen)),
     seen.after ? card(attackTitle(seen.attack), seen.after, scale, attackWords(seen.attack)) : emptyCard("Attacked version", "Choose a method and a size under “Attack it”, and see beside the image what an attacker would make of it."));
   state.stage.show(scene(seen, clean, attacked));
   drawCharts(seen);
   byId("save-png").disabled = !seen.attack;
+}
+
+function resizedWords({ size, resized_from: file }) {
+  if (!file) return "";
+  const [seen, had] = [size, file].map((side) => side.join(" × "));
+  return seen === had
+    ? `The file has ${had} pixels and was resized, then cropped to as many, as the model takes every image: a perturbation in it is often lost.`
+    : `Seen at ${seen} pixels, as the model takes it; the file has ${had}.`;
 }
 
 const attackTitle = ({ name, epsilon }) => `Attacked: ${attackName(name)}, ${epsilon}/255`;

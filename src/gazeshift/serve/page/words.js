@@ -17,6 +17,7 @@ export const attackName = (name) => ATTACKS[name] ?? name;
 export const two = (value) => (value === null || value === undefined ? "–" : value.toFixed(2).replace("-", "\u2212"));
 export const percent = (share) => (share === null || share === undefined ? "–" : `${(100 * share).toFixed(share >= 0.9995 || share < 0.0005 ? 0 : 1)}\u00a0%`);
 export const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
+export const mib = (bytes) => `${Number((bytes / 2 ** 20).toFixed(2))} MiB`;
 export const short = (name) => name.split(",")[0];
 
 // A share of clean images in words: small ones as "1 in 200".

@@ -31,7 +31,8 @@ def check_host(host: str, hosts: Sequence[str]) -> None:
     found = HOST.fullmatch(host.strip().lower())
     name = (found[1] or found[2] or "") if found else None
     if name != "" and hosts and name not in hosts:
-        raise GatewayError(403, "wrong_host", f"this server is asked at {hosts[0]}, and by no other name.")
+        known = " or ".join(dict.fromkeys(hosts))
+        raise GatewayError(403, "wrong_host", f"this server is asked at {known}, and by no other name.")
 
 
 def check_origin(method: str, headers: Mapping[str, str]) -> None:

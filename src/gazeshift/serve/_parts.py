@@ -11,11 +11,12 @@ SHOWN = 5  # names of fields in a message
 
 
 class _Fields:
-    """Collects the content of the first field of one name; other fields are passed over."""
+    """Collects the content of the field of one name, and counts such fields; others are passed over."""
 
     def __init__(self, wanted: str) -> None:
         self.wanted = wanted.encode()
-        self.found: bytearray | None = None
+        self.found = bytearray()
+        self.count = 0
         self.names: list[bytes] = []
         self.is_whole = False
         self._header, self._value = bytearray(), bytearray()
@@ -41,17 +42,17 @@ class _Fields:
         if bytes(self._header).lower() == b"content-disposition":
             name = parse_options_header(bytes(self._value))[1].get(b"name", b"")
             self.names = [*self.names, name][:SHOWN]
-            self._takes = name == self.wanted and self.found is None
-            self.found = bytearray() if self._takes else self.found
+            self._takes = name == self.wanted
+            self.count += self._takes
         self._header, self._value = bytearray(), bytearray()
 
     def _filled(self, data: bytes, start: int, end: int) -> None:
-        if self._takes and self.found is not None:
+        if self._takes:
             self.found += data[start:end]
 
 
-def first_file(content: bytes, parameters: str, name: str) -> bytes:
-    """The content of the form's first field of that name.
+def only_file(content: bytes, parameters: str, name: str) -> bytes:
+    """The content of the form's only field of that name.
 
     Args:
         content: the body.
@@ -59,7 +60,7 @@ def first_file(content: bytes, parameters: str, name: str) -> bytes:
         name: of the field.
 
     Raises:
-        GatewayError: no boundary, no form, no such field, or the form is cut off.
+        GatewayError: no boundary, no form, no such field or several, or the form is cut off.
     """
     fields = _Fields(name)
     boundary = parse_options_header(f"multipart/form-data;{parameters}".encode("latin-1"))[1].get(b"boundary", b"")
@@ -72,7 +73,10 @@ def first_file(content: bytes, parameters: str, name: str) -> bytes:
         raise GatewayError(400, "bad_form", "the form is malformed.") from cause
     if not fields.is_whole:
         raise GatewayError(400, "bad_form", "the form is cut off: its last boundary is missing.")
-    if fields.found is None:
+    if not fields.count:
         came = ", ".join(ascii(one.decode("utf-8", "replace"))[:40] for one in fields.names) or "no field"
         raise GatewayError(422, "no_image", f"the form has no field '{name}', got {came}.")
+    if fields.count > 1:
+        message = f"the form has {fields.count} fields '{name}', and one is taken at a time. Send each by itself."
+        raise GatewayError(422, "many_images", message)
     return bytes(fields.found)

@@ -173,6 +173,7 @@ def test_the_body_of_an_answer_does_not_wait_until_its_head_is_acknowledged() ->
 def test_what_is_wrong_is_told_in_one_sentence(
     detector: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    (file := tmp_path / "file").touch()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         for flags, words in (
@@ -180,7 +181,11 @@ def test_what_is_wrong_is_told_in_one_sentence(
             (("--detector", str(tmp_path)), "holds no detector"),
             (("--model", "torchvision:resnet18", "--weights", "random"), "no detector ships for torchvision:resnet18"),
             (("--policy", "maybe"), "maybe"),
-            (("--detector", str(detector), "--log", str(tmp_path)), "cannot be written"),
+            (("--detector", str(detector), "--log", str(tmp_path)), "(Is a directory). Name another place: --log."),
+            (
+                ("--detector", str(detector), "--keep-images", str(file)),
+                "(File exists). Name another place: --keep-images.",
+            ),
             (("--max-body", "0"), "--max-body"),
         ):
             with pytest.raises(SystemExit) as left:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from gazeshift.data import replace_file, write_error
+from gazeshift.data import replace_file
 from gazeshift.errors import OutputError
 from gazeshift.serve._intake import Picture
 
@@ -37,12 +37,12 @@ class Journal:
         Raises:
             OutputError: they cannot be written.
         """
-        for folder in (self.images, self.file.parent if self.file else None):
+        for folder, flag in ((self.images, "--keep-images"), (self.file.parent if self.file else None, "--log")):
             if folder is not None:
                 try:
                     folder.mkdir(parents=True, exist_ok=True)
                 except OSError as cause:
-                    raise write_error(folder, cause) from cause
+                    raise _unwritable(folder, flag, cause) from cause
         self._append(b"")
 
     def write(self, picture: Picture, entry: Mapping[str, Any]) -> bool:
@@ -73,12 +73,16 @@ class Journal:
                 while rest:
                     rest = rest[file.write(rest) or 0 :]
         except OSError as cause:
-            raise write_error(self.file, cause) from cause
+            raise _unwritable(self.file, "--log", cause) from cause
 
     def _keep(self, folder: Path, picture: Picture) -> None:
         target = folder / f"{picture.sha256}.{SUFFIXES.get(picture.form, 'bin')}"
         if not target.exists():
             replace_file(target, lambda beside: beside.write_bytes(picture.encoded))
+
+
+def _unwritable(place: Path, flag: str, cause: OSError) -> OutputError:
+    return OutputError(f"{place} cannot be written ({cause.strerror or cause}). Name another place: {flag}.")
 
 
 def _wait_for_turn(file: IO[bytes]) -> None:

@@ -19,7 +19,7 @@ h2 code { font-size: 1.05rem; } .method { text-transform: uppercase; font-weight
 table { border-collapse: collapse; width: 100%; } td, th { text-align: left; vertical-align: top;
   padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line); }
 td:first-child, th:first-child { width: 6rem; }
-.quiet { color: var(--quiet); } pre { overflow-x: auto; padding: .75rem; background: #8881; border-radius: 6px; }
+.quiet { color: var(--quiet); } pre { white-space: pre-wrap; padding: .75rem; background: #8881; border-radius: 6px; }
 </style>
 <main>
 <h1>{{ info.title }} {{ info.version }}</h1>

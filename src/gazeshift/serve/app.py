@@ -22,6 +22,7 @@ from gazeshift.serve.explorer import add_explorer
 
 ABOUT = (
     "Send an image, and learn what the classifier sees in it, whether it is adversarial, and where its gaze went. "
+    "Where the gateway has a token, requests bring `Authorization: Bearer TOKEN`. "
     "Every error has one shape: `{error: {code, message, details}}`."
 )
 DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -84,7 +85,11 @@ def _add_model(app: FastAPI, state: State, asked: Asked) -> None:
 
     @app.post("/v1/look", tags=["images"], **_schemas.LOOK)
     async def look(request: Request, cams: List = "grad_cam", layers: List = "trunk") -> Response:
-        """What the classifier sees in an image, and where it looks: maps of layers, for each CAM."""
+        """What the classifier sees in an image, and where it looks: maps of layers, for each CAM.
+
+        `cams` and `layers` are names with commas; `layers` may be globs, `blocks`, `convs` or `trunk`. `/v1/model`
+        lists all of them.
+        """
         async with state.picture(request) as picture:
             size = (picture.image.shape[1], picture.image.shape[2])
             chosen = await state.aside(asked.chosen, layers, cams, size)

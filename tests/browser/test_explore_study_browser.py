@@ -188,6 +188,7 @@ def test_a_wrong_address_is_told(browser, address: str) -> None:
     made = Visit(browser, f"{address}#image=9999")
     made.page.locator("#fatal").wait_for()
     assert "The study has images 0 to 119, got 9999" in made.text("#fatal")
+    assert made.text("#status") == "", "nothing is under way any more"
     made.context.close()
 
 

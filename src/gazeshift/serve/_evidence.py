@@ -154,7 +154,7 @@ def _reasons(sides: dict[str, Any]) -> Iterator[Section]:
 
 def _manifest(state: State, seen: Seen, upload: Upload, attack: Any) -> dict[str, Any]:
     return {
-        "study": "single image",
+        "study": "single-image",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "gazeshift": __version__,
         "device": str(state.classifier.device),

@@ -44,6 +44,7 @@ async function show() {
   } catch (error) {
     if (turn !== state.shown) return;
     byId("list").hidden = byId("seen").hidden = true;
+    say("");
     complain("fatal", error);
   }
   if (turn === state.shown) document.documentElement.dataset.ready = location.hash; // what is on the page

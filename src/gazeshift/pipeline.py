@@ -189,7 +189,7 @@ def compare(
     changed: Evidence,
     *,
     measures: str | Sequence[str] | Mapping[str, Measure] = ("cosine", "nissim"),
-    cams: Sequence[str] | None = None,
+    cams: str | Sequence[str] | None = None,
 ) -> Comparison:
     """How far the gaze moved: each measure between the two maps of every layer and CAM, image by image.
 
@@ -201,6 +201,10 @@ def compare(
         changed: evidence of the same images, attacked or otherwise changed, at the same layers and CAMs.
         measures: names of measures that compare maps, or a name for each measure with its settings.
         cams: compare only these; None compares all that were drawn.
+
+    Raises:
+        SettingsError: not the same images, layers and CAMs twice.
+        UnknownNameError: a CAM that was not drawn, or no such measure.
     """
     if clean.images.shape != changed.images.shape or clean.layers != changed.layers or clean.cams != changed.cams:
         raise SettingsError(
@@ -213,7 +217,7 @@ def compare(
     values: dict[tuple[str, str], Mapping[str, Tensor]] = {}
     blanks: dict[tuple[str, str], Tensor] = {}
     for layer in clean.layers:
-        for cam in clean.cams if cams is None else cams:
+        for cam in clean.cams if cams is None else _names(cams):
             maps = clean.maps(layer, cam), changed.maps(layer, cam)
             values[layer, cam] = {name: _measured(measure, *maps, size) for name, measure in chosen.items()}
             blanks[layer, cam] = _blank(maps[0], size) + 2 * _blank(maps[1], size)

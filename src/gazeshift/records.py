@@ -5,12 +5,22 @@ Shapes: n images of 3 x h x w in [0, 1]; c classes; a layer has k channels of it
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from gazeshift.errors import UnknownNameError, did_you_mean
+
 ANSWER = "answer"  # stands where a layer does, for the classifier's output
+Value = TypeVar("Value")
+
+
+def _named(found: Mapping[str, Value], name: str, what: str) -> Value:
+    if name not in found:
+        raise UnknownNameError(f"there is no {what} '{name}' among what was looked at. {did_you_mean(name, found)}")
+    return found[name]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +120,12 @@ class Evidence:
         return self.class_names[index] if index < len(self.class_names) else f"class {index}"
 
     def maps(self, layer: str, cam: str = "grad_cam") -> Float[Tensor, "n hl wl"]:
-        """Raw signed maps of one layer at its own resolution."""
-        return self.traces[layer].maps[cam]
+        """Raw signed maps of one layer at its own resolution.
+
+        Raises:
+            UnknownNameError: the layer was not looked at, or the CAM not drawn.
+        """
+        return _named(_named(self.traces, layer, "layer").maps, cam, "CAM")
 
     def _repr_png_(self) -> bytes:
         from gazeshift.pictures import evidence_sheet
@@ -242,8 +256,15 @@ class Comparison:
     switched: Bool[Tensor, " n"]
 
     def table(self, measure: str = "cosine", cam: str = "grad_cam") -> Float[Tensor, "layers n"]:
-        """One measure of one CAM: a row per layer in the order of the forward pass, a column per image."""
-        return torch.stack([found[measure] for (_, drawn), found in self.values.items() if drawn == cam])
+        """One measure of one CAM: a row per layer in the order of the forward pass, a column per image.
+
+        Raises:
+            UnknownNameError: the CAM or the measure was not compared.
+        """
+        by_cam: dict[str, list[Mapping[str, Tensor]]] = {}
+        for (_, drawn), found in self.values.items():
+            by_cam.setdefault(drawn, []).append(found)
+        return torch.stack([_named(found, measure, "measure") for found in _named(by_cam, cam, "CAM")])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -139,6 +139,20 @@ def test_the_same_evidence_twice_has_not_moved(classifier):
     assert all(set(code.tolist()) <= {0, 3} for code in moved.blank.values())
 
 
+def test_what_was_not_drawn_or_compared_is_named(classifier):
+    evidence = look(classifier, images_of(2), cams=("grad_cam", "layer_cam"))
+    one = compare(evidence, evidence, measures="cosine", cams="layer_cam")
+    assert {cam for _, cam in one.values} == {"layer_cam"}
+    with pytest.raises(UnknownNameError, match="no CAM 'grad_cm' among what was looked at. Did you mean 'grad_cam'"):
+        compare(evidence, evidence, cams="grad_cm")
+    with pytest.raises(UnknownNameError, match="no layer 'block.1' among what was looked at. Did you mean 'blocks.1'"):
+        evidence.maps("block.1")
+    with pytest.raises(UnknownNameError, match="no CAM 'grad_cam' .* Known: layer_cam"):
+        one.table()
+    with pytest.raises(UnknownNameError, match="no measure 'ssim' .* Known: cosine"):
+        one.table("ssim", "layer_cam")
+
+
 def test_other_images_have_moved_and_may_have_switched(classifier):
     images = images_of(8, seed=2)
     moved = compare(look(classifier, images), look(classifier, images.flip(0)))

@@ -278,7 +278,7 @@ def test_a_token_is_asked_for_once(browser, home: Path, monkeypatch: pytest.Monk
         wrong.page.locator("#token-value").fill("not-the-token-at-all")
         wrong.page.keyboard.press("Enter")
         wrong.page.locator("#fatal").wait_for()
-        assert "his gateway wants its token" in wrong.text("#fatal")
+        assert wrong.text("#fatal") == "That is not this server’s token. Reload the page and type it again."
         for one in (made, wrong):
             one.context.close()
 

@@ -28,7 +28,7 @@ function askForToken() {
     byId("token-form").onsubmit = (event) => { event.preventDefault(); dialog.close(byId("token-value").value.trim()); };
     dialog.onclose = () => {
       if (dialog.returnValue) resolve(dialog.returnValue);
-      else reject(new Refused("The server wants a token, and none was given.", 401));
+      else reject(new Refused("The server wants a token, and none was given. Reload the page to type it.", 401));
       dialog.returnValue = "";
     };
   });
@@ -57,6 +57,7 @@ export async function ask(path, options = {}) {
   if (answer.status === 401) {
     const token = await askForToken();
     answer = await send(path, options, token);
+    if (answer.status === 401) throw new Refused("That is not this server’s token. Reload the page and type it again.", 401);
     if (answer.ok) remember(token);
   }
   if (!answer.ok) throw new Refused(await sentence(answer), answer.status);

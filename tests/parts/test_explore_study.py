@@ -306,6 +306,7 @@ def test_wrong_requests_get_one_sentence(opened: Running, path: str, status: int
     answer = opened.ask(path)
     assert answer.status == status
     assert status == 200 or answer.code
+    assert b"/docs" not in answer.body, "it has none"
 
 
 def test_other_sites_pages_cannot_read_it(opened: Running) -> None:

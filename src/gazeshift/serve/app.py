@@ -163,7 +163,8 @@ def _add_errors(app: FastAPI) -> None:
     async def framework(request: Request, error: Exception) -> Response:
         status, headers = getattr(error, "status_code", 500), getattr(error, "headers", None)
         what = {404: "there is nothing at this path", 405: f"{request.method} is not allowed here"}
-        message = f"{what.get(status, 'the request cannot be served')}. /docs lists what can be asked."
+        hint = " /docs lists what can be asked." if app.openapi_url else ""  # a study's explorer has none
+        message = f"{what.get(status, 'the request cannot be served')}.{hint}"
         told = GatewayError(status, CODES.get(status, "refused"), message, headers=headers)
         return JSONResponse(told.body, told.status, told.headers)
 

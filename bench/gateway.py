@@ -22,7 +22,6 @@ from bench._table import show
 from bench.hostile import megabytes
 from gazeshift.data import demo_images, read_image
 from gazeshift.detectors._deployed import Deployed
-from gazeshift.detectors._shipped import shipped
 from gazeshift.models import Classifier, load
 from gazeshift.pipeline import judge
 from gazeshift.scale._memory import keep_freed_memory
@@ -70,7 +69,7 @@ class Loop:
 
     def __init__(self) -> None:
         keep_freed_memory()  # as the gateway does
-        self.deployed = Deployed.load(shipped("efficientnet_lite0"))
+        self.deployed = Deployed.shipped()
         self.classifier: Classifier = load("efficientnet_lite0", device="cpu")
         images = [read_image(file, self.classifier.preprocessing) for file in demo_images().places]
         self.images = torch.stack(images)

@@ -16,7 +16,6 @@ from gazeshift.cli._reasons import draw_reasons
 from gazeshift.data import ImageSource, open_source, printable
 from gazeshift.data._decode import is_kept
 from gazeshift.detectors._deployed import Deployed
-from gazeshift.detectors._shipped import shipped
 from gazeshift.errors import DataError
 from gazeshift.models import DEFAULT, Classifier, load
 from gazeshift.pipeline import judge, moved_most
@@ -119,7 +118,7 @@ def _advice(more: bool) -> str:
 
 
 def _asked(source: ImageSource, folder: Path | None, **rest: Any) -> Asked:
-    deployed = Deployed.load(folder or shipped(rest["model"] or DEFAULT))
+    deployed = Deployed.load(folder) if folder else Deployed.shipped(rest["model"] or DEFAULT)
     classifier = load(
         rest["model"] or deployed.facts["model"],
         weights=rest["weights"] or (deployed.facts["weights"] if rest["model"] is None else None),

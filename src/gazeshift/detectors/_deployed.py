@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -16,8 +17,9 @@ from torch import Tensor
 
 from gazeshift.data import replace_file, write_error
 from gazeshift.detectors import Detector, calibrate, p_values
+from gazeshift.detectors._shipped import shipped
 from gazeshift.errors import DataError, SettingsError
-from gazeshift.models import Classifier
+from gazeshift.models import DEFAULT, Classifier
 from gazeshift.registry import build
 
 FORMAT = 1
@@ -111,12 +113,13 @@ class Deployed:
                 f"{other}. Give it images of the size that it was fitted on."
             )
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | os.PathLike[str]) -> None:
         """Write both files; each appears whole or not at all, the JSON last.
 
         Raises:
             OutputError: the folder cannot be written.
         """
+        folder = Path(folder)
         words, numbers = {}, {SCORES: self.scores.double().cpu().contiguous()}
         for name, value in _fields(self.detector).items():
             if isinstance(value, Tensor):
@@ -144,12 +147,22 @@ class Deployed:
         replace_file(folder / WORDS, _written(text.encode()))
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def shipped(cls, model: str = DEFAULT) -> Self:
+        """The detector that comes with the package for a model.
+
+        Raises:
+            SettingsError: none does.
+        """
+        return cls.load(shipped(model))
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
         """Read what `save` wrote.
 
         Raises:
             DataError: there is no detector, it is damaged, or of a later version.
         """
+        folder = Path(folder)
         try:
             told, content = json.loads((folder / WORDS).read_bytes()), (folder / NUMBERS).read_bytes()
         except FileNotFoundError as cause:

@@ -5,7 +5,6 @@ import os
 import torch
 
 from gazeshift.detectors._deployed import Deployed
-from gazeshift.detectors._shipped import shipped
 from gazeshift.errors import SettingsError
 from gazeshift.models import DEFAULT, Classifier, load
 from gazeshift.serve._desk import Desk
@@ -57,8 +56,8 @@ def open_model(settings: ServeSettings) -> tuple[Deployed, Classifier]:
     Raises:
         SettingsError: none ships for this model, or it is another model's.
     """
-    folder = settings.detector or shipped(settings.model or DEFAULT)
-    deployed = Deployed.load(folder)
+    folder = settings.detector
+    deployed = Deployed.load(folder) if folder else Deployed.shipped(settings.model or DEFAULT)
     spec = settings.model or deployed.facts["model"]
     weights = settings.weights or (deployed.facts["weights"] if settings.model is None else None)
     classifier = load(spec, weights=weights, device=settings.device, input_size=deployed.facts["input_size"])

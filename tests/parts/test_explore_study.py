@@ -20,7 +20,7 @@ import pytest
 import uvicorn
 
 from gazeshift import cli
-from gazeshift.errors import DataError
+from gazeshift.errors import DataError, UnknownNameError
 from gazeshift.serve._server import bound, config_of
 from gazeshift.serve._settings import ServeSettings
 from gazeshift.serve._study_deviation import DeviationTables
@@ -381,3 +381,10 @@ def test_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         cli.main(["explore", str(folder / "none")])
     assert ended.value.code == 2
     assert "no manifest.json" in capsys.readouterr().err
+
+
+def test_a_model_that_is_named_and_cannot_be_used_is_told_at_the_start(finished):
+    with pytest.raises(UnknownNameError, match="no models named 'nosuch'"):
+        create_study_app(finished[0], model="nosuch")
+    with pytest.raises(DataError, match="has other weights now than when the study ran"):
+        create_study_app(finished[0], model="torchvision:squeezenet1_1", weights="random")

@@ -40,10 +40,13 @@ def create_study_app(
         hosts: names by which it may be asked, so that no other site's page can; empty: any.
 
     Raises:
-        DataError: no finished study, or one of a kind that has no explorer.
+        DataError: no finished study, one of a kind that has no explorer, or a model that is not the study's.
+        GazeshiftError: a model that is named cannot be loaded.
     """
     manifest = manifest_of(folder)
-    tables = open_tables(folder, manifest)
+    tables, again = open_tables(folder, manifest), Again(manifest=manifest, model=model, weights=weights)
+    if model is not None or weights is not None:
+        _ = again.classifier  # whoever names a model learns at once that it is another one
 
     @asynccontextmanager
     async def closing(_: FastAPI) -> AsyncIterator[None]:
@@ -56,7 +59,7 @@ def create_study_app(
     _add_errors(app)
     _add_own_errors(app, hosts)
     add_page(app, STUDY)
-    _add_routes(app, manifest, tables, Again(manifest=manifest, model=model, weights=weights))
+    _add_routes(app, manifest, tables, again)
     return app
 
 

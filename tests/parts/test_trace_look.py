@@ -143,13 +143,13 @@ def test_what_was_not_drawn_or_compared_is_named(classifier):
     evidence = look(classifier, images_of(2), cams=("grad_cam", "layer_cam"))
     one = compare(evidence, evidence, measures="cosine", cams="layer_cam")
     assert {cam for _, cam in one.values} == {"layer_cam"}
-    with pytest.raises(UnknownNameError, match="no CAM 'grad_cm' among what was looked at. Did you mean 'grad_cam'"):
+    with pytest.raises(UnknownNameError, match=r"no CAM 'grad_cm' among what was looked at. Did you mean 'grad_cam'"):
         compare(evidence, evidence, cams="grad_cm")
-    with pytest.raises(UnknownNameError, match="no layer 'block.1' among what was looked at. Did you mean 'blocks.1'"):
+    with pytest.raises(UnknownNameError, match=r"no layer 'block.1' among what was looked at. Did you mean 'blocks.1'"):
         evidence.maps("block.1")
-    with pytest.raises(UnknownNameError, match="no CAM 'grad_cam' .* Known: layer_cam"):
+    with pytest.raises(UnknownNameError, match=r"no CAM 'grad_cam' .* Known: layer_cam"):
         one.table()
-    with pytest.raises(UnknownNameError, match="no measure 'ssim' .* Known: cosine"):
+    with pytest.raises(UnknownNameError, match=r"no measure 'ssim' .* Known: cosine"):
         one.table("ssim", "layer_cam")
 
 
@@ -231,7 +231,7 @@ def test_what_cannot_be_compared_is_refused(classifier):
     ):
         with pytest.raises(SettingsError, match="the same images, layers and CAMs twice"):
             compare(clean, other)
-    with pytest.raises(UnknownNameError, match="Did you mean 'cosine'"):
+    with pytest.raises(UnknownNameError, match=r"Did you mean 'cosine'"):
         compare(clean, clean, measures="cosin")
 
 

@@ -216,6 +216,9 @@ def test_the_evidence_is_saved_as_a_page_numbers_and_a_picture(
     for side in ("before", "after"):
         assert f"Its suspicion is {told[side]['verdict']['suspicion']:.2f}" in text
     assert told["sha256"] in text
+    assert report.page.locator("#answers table").count() == 2
+    assert report.page.locator("#answers tbody th").first.inner_text() == told["before"]["answers"][0]["name"]
+    assert report.faults() == []
     assert report.said == []
     assert [url for url in report.asked if not url.startswith(("file:", "data:", "blob:"))] == []
     report.context.close()

@@ -37,7 +37,7 @@ def document(state: State, seen: Seen, upload: Upload, title: str, seconds: floa
     sides = {name: told_side(seen.targets, seen.verdict, at) for at, name in enumerate(names)}
     attack = told_attack(seen.attempt, seen.attacked) if seen.attempt and seen.attacked else None
     return Document(
-        title=f"What {public(state.classifier)} saw in {title}",
+        title=f"What {public(state.classifier)} saw in “{title}”",
         paper="Evidence of a single image, saved from the explorer.",
         facts=[
             ("Image", f"{upload.form}, {upload.size[0]} x {upload.size[1]} pixels"),
@@ -71,14 +71,15 @@ def _findings(sides: dict[str, Any], attack: Any) -> Iterator[str]:
 
 
 def _answers(sides: dict[str, Any]) -> Section:
-    rows = [
-        [name, answer["name"], share(answer["confidence"], 2)]
+    tables = [
+        Table(
+            title=f"Likeliest classes, {name}",
+            head=["class", "probability"],
+            rows=[[answer["name"], share(answer["confidence"], 2)] for answer in side["answers"]],
+        )
         for name, side in sides.items()
-        for answer in side["answers"]
     ]
-    return Section(
-        title="Answers", items=[Table(title="Likeliest classes", head=["of", "class", "probability"], rows=rows)]
-    )
+    return Section(title="Answers", items=tables)
 
 
 def _maps(seen: Seen, names: Sequence[str]) -> Section:

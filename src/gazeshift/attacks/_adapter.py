@@ -6,15 +6,11 @@ generator per image the images are attacked one by one, so that none depends on 
 are attacked together, which is faster on a GPU.
 """
 
-import importlib
-import inspect
 import math
 import random
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,9 +19,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gazeshift.attacks._balls import project
-from gazeshift.attacks._gradient import Model, finite, gradient_of, own, precise
+from gazeshift.attacks._gradient import Model, finite, own
+from gazeshift.attacks._passage import Seen
 from gazeshift.attacks._settings import check_size
-from gazeshift.errors import GazeshiftError, MissingPackageError, SettingsError, UnknownNameError, did_you_mean
+from gazeshift.errors import GazeshiftError, SettingsError
 from gazeshift.seeds import Generators, uniform
 
 # A package's attack at work: what it sees of the model, images, labels, and gives attacked images.
@@ -83,78 +80,6 @@ class Adapter:
     def _run(self, seen: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """What the package makes of images, given what it may see of the model."""
         raise NotImplementedError
-
-
-def opened(module: str, install: str) -> ModuleType:
-    """A module of a package that may not be installed. What it says about the names it imports is not for our user.
-
-    Raises:
-        MissingPackageError: says how to install it.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return importlib.import_module(module)
-    except ModuleNotFoundError as cause:
-        raise MissingPackageError(
-            f"attacks '{module.partition('.')[0]}:...' need the package '{install}' ({cause}): pip install {install}"
-        ) from cause
-
-
-def kinds_in(module: ModuleType, base: type) -> dict[str, type]:
-    """Every attack that a package's module offers, by name."""
-    return {
-        name: kind
-        for name, kind in vars(module).items()
-        if inspect.isclass(kind) and issubclass(kind, base) and kind is not base and not inspect.isabstract(kind)
-    }
-
-
-def chosen(package: str, known: Mapping[str, type], name: str) -> type:
-    """The attack of that name.
-
-    Raises:
-        UnknownNameError: names the nearest.
-    """
-    if name not in known:
-        raise UnknownNameError(f"{package} has no attack named '{name}'. {did_you_mean(str(name), known)}")
-    return known[name]
-
-
-def parameters_of(kind: type, *ours: str) -> dict[str, inspect.Parameter]:
-    """The settings that an attack of another package takes; arguments that are `ours` to give are none of them."""
-    found = inspect.signature(kind).parameters.values()
-    return {
-        one.name: one for one in found if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD) and one.name not in ours
-    }
-
-
-def check_settings(spec: str, settings: Mapping[str, Any], known: Mapping[str, inspect.Parameter]) -> None:
-    """Refuse settings that the attack does not take, and missing ones that it cannot do without.
-
-    Raises:
-        SettingsError: names the nearest, or what is missing.
-    """
-    for name in settings:
-        if name not in known:
-            raise SettingsError(f"{spec} has no setting '{name}'. {did_you_mean(name, known)}")
-    missing = [name for name, one in known.items() if one.default is one.empty and name not in settings]
-    if missing:
-        raise SettingsError(f"{spec} cannot do without the setting{'s'[: len(missing) > 1]} {', '.join(missing)}.")
-
-
-def settled(spec: str, kind: Callable[..., Any], *first: Any, **settings: Any) -> Any:
-    """The package's attack with its settings.
-
-    Raises:
-        SettingsError: the package does not take them; says why in its words.
-    """
-    try:
-        return kind(*first, **settings)
-    except ModuleNotFoundError as cause:
-        raise MissingPackageError(f"{spec} needs the package '{cause.name}': pip install {cause.name}") from cause
-    except (TypeError, ValueError, AssertionError) as cause:
-        raise SettingsError(f"{spec} does not take these settings: {cause or 'it does not say why'}.") from cause
 
 
 def fills(spec: str, epsilon: float | None, *, bounded: bool) -> bool:
@@ -226,7 +151,7 @@ def run_attack(
         made = [torch.empty_like(images[:0])]
         for at, seed in zip(range(0, len(images), size), seeds, strict=False):
             part = slice(at, at + size)
-            seen = _Seen(model, images, part)
+            seen = Seen(model, images, part)
             with _seeded(seed), _explained(spec, seen):
                 made.append(run(seen, images[part].to(seen.working).contiguous(), labels[part]).detach().to(images))
         attacked = finite(torch.cat(made))
@@ -261,7 +186,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def _explained(spec: str, seen: "_Seen") -> Iterator[None]:
+def _explained(spec: str, seen: Seen) -> Iterator[None]:
     """Say which attack broke off. What the user's model raised, and warnings made errors, pass through as they are."""
     try:
         yield
@@ -272,73 +197,3 @@ def _explained(spec: str, seen: "_Seen") -> Iterator[None]:
             raise
         why = str(cause).rstrip(".") or repr(cause)
         raise SettingsError(f"{spec} broke off with these settings or this model: {why}.") from cause
-
-
-class _Seen(nn.Module):
-    """The model as a package may have it: in eval mode, and nothing the package does to it reaches the user's network.
-
-    Images go in as float32 or float64 and become the model's type; logits come out likewise.
-
-    Args:
-        model: the user's.
-        images: the whole batch, for its device and type, and to name an image in messages.
-        part: which of them the package is given.
-    """
-
-    def __init__(self, model: Model, images: Tensor, part: slice) -> None:
-        super().__init__()
-        self.working = torch.promote_types(images.dtype, torch.float32)
-        # torchattacks takes the device of the first parameter.
-        self.place = nn.Parameter(torch.zeros(0, device=images.device), requires_grad=False)
-        self.failure: Exception | None = None
-        self._hidden: tuple[Model, Tensor, slice] = (
-            model,
-            images,
-            part,
-        )  # in a tuple, so that it is no submodule and nobody moves or trains it
-        self.eval()
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = _Passage.apply(images, self)
-        return logits
-
-    def ask(self, images: Tensor) -> Tensor:
-        """The user's model."""
-        model, whole, _ = self._hidden
-        try:
-            logits: Tensor = precise(model(images.to(whole.dtype))).to(self.working)
-        except Exception as failure:
-            self.failure = failure
-            raise
-        return logits
-
-    def check(self, found: Tensor) -> None:
-        """Refuse logits or gradients that are NaN, by the image's place in the user's batch where it is known."""
-        broken = found.isnan().flatten(1).any(1)
-        if broken.any():
-            _, whole, part = self._hidden
-            known = len(broken) == len(whole[part])
-            marked = whole.clone() if known else torch.zeros_like(found)
-            (marked[part] if known else marked)[broken] = torch.nan
-            finite(marked)
-
-
-class _Passage(torch.autograd.Function):
-    """Gradients to the images and nowhere else: packages call `backward()`, which would reach the user's weights."""
-
-    @staticmethod
-    def forward(ctx: Any, images: Tensor, seen: _Seen) -> Tensor:
-        wanted = ctx.needs_input_grad[0]
-        with torch.set_grad_enabled(wanted):
-            ctx.begun = images.detach().requires_grad_(wanted)
-            ctx.logits, ctx.seen = seen.ask(ctx.begun), seen
-        logits: Tensor = ctx.logits.detach().clone()
-        seen.check(logits)
-        return logits
-
-    @staticmethod
-    def backward(ctx: Any, *upward: Tensor) -> tuple[Tensor, None]:
-        with torch.enable_grad():
-            gradient = gradient_of((ctx.logits * upward[0]).sum(), ctx.begun, retain_graph=True)
-        ctx.seen.check(gradient)
-        return gradient, None

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from gazeshift.attacks._adapter import Adapter, check_settings, chosen, kinds_in, opened, parameters_of, settled
+from gazeshift.attacks._adapter import Adapter
+from gazeshift.attacks._packages import check_settings, chosen, kinds_in, opened, parameters_of, settled
 from gazeshift.errors import SettingsError, UnknownNameError, did_you_mean
 
 __all__ = ["Foolbox"]

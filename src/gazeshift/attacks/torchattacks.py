@@ -7,7 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from gazeshift.attacks._adapter import Adapter, check_settings, chosen, fills, kinds_in, opened, parameters_of, settled
+from gazeshift.attacks._adapter import Adapter, fills
+from gazeshift.attacks._packages import check_settings, chosen, kinds_in, opened, parameters_of, settled
 
 __all__ = ["TorchAttacks"]
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gazeshift.attacks._adapter import check_settings, parameters_of, settled
+from gazeshift.attacks._packages import check_settings, parameters_of, settled
 from gazeshift.detectors._places import last
 from gazeshift.errors import MissingPackageError, SettingsError, UnknownNameError, did_you_mean
 from gazeshift.models import select

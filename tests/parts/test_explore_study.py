@@ -271,7 +271,11 @@ def test_images_that_are_gone_leave_the_numbers(finished: tuple[Path, str], tmp_
     for server in serve(create_study_app(study, model=finished[1])):
         about = server.ask("/explorer/study").json
         assert "gone" in about["hindrance"]
-        assert server.ask("/explorer/study/images").json["total"] == 5
+        listed = server.ask("/explorer/study/images?sort=image").json
+        assert listed["total"] == 5
+        kept = [server.ask(f"/explorer/study/images/{row['number']}/picture").status == 200 for row in listed["rows"]]
+        assert [row["pictured"] for row in listed["rows"]] == kept
+        assert set(kept) == {True, False}
         assert server.ask("/explorer/study/images/0/picture").status == 200, "this one was kept"
         assert server.ask("/explorer/study/images/4/picture").code == "no_picture"
         assert server.ask("/explorer/study/images/4/maps?attack=fgsm&anew=true").code == "study"

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,7 +27,7 @@ from gazeshift.serve._settings import ServeSettings
 from gazeshift.serve._telling import told, told_map
 
 sys.path.insert(0, str(Path(__file__).parent))
-from _gateway import Running, make_detector, png, running
+from _gateway import Running, make_detector, png, refused, running, until
 from _small_study import make_network
 
 RAW = "application/octet-stream"
@@ -92,6 +93,18 @@ def test_the_attacked_image_is_a_file_within_epsilon_and_judged_as_such(
     logits = classifier(images)
     for place, side in enumerate(("before", "after")):
         assert said[side]["answers"][0]["class"] == int(logits[place].argmax())
+        found = judge(
+            classifier, images[place : place + 1], gateway.state.deployed, generator=[generator_for(5, "views")]
+        )
+        verdict = said[side]["verdict"]
+        assert verdict["suspicion"] == pytest.approx(float(found.suspicion), rel=1e-3)
+        assert verdict["p_value"] == pytest.approx(float(found.p_value), rel=1e-3)
+        assert verdict["is_attack"] == bool(found.is_attack)
+        parts = [part for view in verdict["parts"].values() for part in view.values()]
+        assert sum(parts) == pytest.approx(verdict["suspicion"], abs=1e-3)
+    assert said["attack"]["l2"] == pytest.approx(np.linalg.norm(change / 255), rel=1e-3)
+    assert said["attack"]["psnr"] == pytest.approx(-10 * np.log10(((change / 255) ** 2).mean()), rel=1e-3)
+    assert said["attack"]["changed"] == pytest.approx((change != 0).any(2).mean(), abs=1e-3)
     assert said["attack"]["success"] == bool(logits[0].argmax() != logits[1].argmax())
     moved = compare(*(look(classifier, images[at : at + 1], cams=CAMS) for at in (0, 1)), measures="cosine")
     shown = [said["moved"]["predicted"][cam] for cam in CAMS]
@@ -150,7 +163,10 @@ def test_the_report_says_the_same_figures(gateway: Running) -> None:
     text = answer.body.decode()
     assert answer.headers["content-disposition"].startswith("attachment")
     for side in ("before", "after"):
-        assert f"suspicion is {said[side]['verdict']['suspicion']:.2f}" in text
+        verdict, where = said[side]["verdict"], {True: "above", False: "not above"}
+        assert f"suspicion is {verdict['suspicion']:.2f}, {where[verdict['is_attack']]} the threshold" in text
+    assert ("switched" if said["attack"]["success"] else "did not switch") + " the answer" in text
+    assert ("did not switch the answer" in text) != said["attack"]["success"]
     assert "<script>alert(1)" not in text
     assert said["sha256"] in text
     assert "/explorer/report?attack=fgsm&amp;epsilon=8&amp;steps=10&amp;seed=11" in text
@@ -189,6 +205,20 @@ def test_attempts_have_bounds() -> None:
         Attempt(name="dlfuzz")
 
 
+def test_an_attack_too_many_is_refused_while_the_others_run_and_looking_is_not(gateway: Running) -> None:
+    go = threading.Event()
+    gateway.state.desk.run(go.wait, 30)
+    with ThreadPoolExecutor(explorer.ATTACKERS + 1) as pool:
+        waiting = [pool.submit(ask, gateway, "?attack=pgd&steps=1", seed) for seed in range(explorer.ATTACKERS)]
+        until(lambda: gateway.state.waiting == explorer.ATTACKERS)
+        for path in ("see", "report"):
+            assert refused(ask(gateway, "?attack=pgd", path=path), 503, "busy")
+        looking = pool.submit(ask, gateway)
+        until(lambda: gateway.state.waiting == explorer.ATTACKERS + 1)
+        go.set()
+        assert [one.result(60).status for one in (*waiting, looking)] == [200] * (explorer.ATTACKERS + 1)
+
+
 def test_only_a_few_attacks_wait_at_a_time(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explorer, "ATTACKERS", 1)
     with ThreadPoolExecutor(6) as pool:
@@ -196,8 +226,8 @@ def test_only_a_few_attacks_wait_at_a_time(gateway: Running, monkeypatch: pytest
     statuses = {answer.status for answer in answers}
     assert statuses <= {200, 503}
     assert 200 in statuses
-    for refused in (answer for answer in answers if answer.status == 503):
-        assert int(refused.headers["retry-after"]) >= 1
+    for full in (answer for answer in answers if answer.status == 503):
+        assert int(full.headers["retry-after"]) >= 1
     assert ask(gateway, "?attack=pgd").status == 200, "a place is given back"
 
 

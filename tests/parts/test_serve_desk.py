@@ -117,3 +117,16 @@ def test_calls_that_are_done_alone_do_not_change_what_a_job_is_said_to_take(desk
     desk.run(time.sleep, 0.3).result(5)
     desk.run(int).result(5)
     assert desk.seconds_per_job < 0.3
+
+
+def test_what_a_job_takes_is_its_part_of_the_batch() -> None:
+    told: list[tuple[int, float]] = []
+    desk = Desk(most=4, wait=0, told=lambda size, seconds: told.append((size, seconds)))
+    go = held(desk)
+    results = [desk.submit(list, number, key="a") for number in range(4)]
+    go.set()
+    assert [one.result(5) for one in results] == [0, 1, 2, 3]
+    assert desk.close(5)
+    size, seconds = told[-1]
+    assert size == 4
+    assert desk.seconds_per_job == pytest.approx(seconds / 4)

@@ -88,6 +88,7 @@ def test_sigterm_ends_in_time_whatever_waits(slow_detector: Path) -> None:
     assert told
     assert len(finished) + len(told) == 150
     assert {answer.code for answer in told} == {"shutting_down"}
+    assert {answer.headers["retry-after"] for answer in told} == {"2"}
 
 
 def test_several_processes_share_the_port_and_add_up(detector: Path, tmp_path: Path) -> None:

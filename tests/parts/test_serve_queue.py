@@ -113,6 +113,7 @@ def test_a_request_whose_time_is_up_is_told_and_dropped(detector: Path) -> None:
         go, images = held(gateway), gateway.metric("gazeshift_batch_size_sum")
         answer = gateway.judge(png())
         assert refused(answer, 504, "timed_out")
+        assert answer.headers["retry-after"] == "1"
         go.set()
         slow = parsed(raw(gateway.port, head(len(png())) + png()[:100]))
         assert refused(slow, 408, "timed_out")

@@ -1,7 +1,9 @@
 """What nobody gets round, over real HTTP: the token on every route, headers on every answer, limits to the byte."""
 
+import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gazeshift.errors import ModelError, SettingsError
-from gazeshift.serve import _models
+from gazeshift.serve import _models, _server
 from gazeshift.serve._opening import open_model, read_token
 from gazeshift.serve._settings import ServeSettings
 
@@ -105,6 +107,11 @@ def test_limits_are_told_as_they_are(gateway: Running) -> None:
         "queue": settings.queue,
         "timeout_seconds": settings.timeout,
     }
+    assert (gateway.state.desk.most, gateway.state.desk.wait) == (8, pytest.approx(0.005))
+    start = gateway.ask("/explorer/start").json
+    assert (start["max_body"], start["formats"]) == (told["body_bytes"], told["formats"])
+    assert start["threshold"] == pytest.approx(gateway.state.deployed.threshold, rel=1e-5)
+    assert start["false_alarms"] == gateway.state.deployed.false_alarms
 
 
 def test_fields_beside_the_image_are_passed_over(gateway: Running) -> None:
@@ -132,6 +139,23 @@ def test_while_the_queue_is_full_no_body_is_waited_for(detector: Path) -> None:
         assert refused(parsed(raw(gateway.port, head(1000, more="Connection: close\r\n"))), 503, "busy")
         go.set()
         assert [one.result(30).status for one in waiting] == [200] * 2
+
+
+def test_a_connection_is_closed_when_nothing_follows_an_answer_that_took_long(
+    gateway: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_server, "HEAD_SECONDS", 0.1)
+    go = threading.Event()
+    gateway.state.desk.run(go.wait, 30)
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as line:
+        line.sendall(head(len(png())) + png())
+        until(lambda: gateway.state.waiting == 1)
+        time.sleep(0.3)  # until what watches over the head has looked once
+        go.set()
+        answer = b""
+        while piece := line.recv(65536):
+            answer += piece
+    assert parsed(answer).status == 200
 
 
 def test_more_maps_than_an_answer_holds_are_refused(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:

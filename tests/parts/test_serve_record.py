@@ -7,12 +7,15 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 from gazeshift import pipeline
 from gazeshift.serve import _answers, _models
+from gazeshift.serve._errors import GatewayError
 from gazeshift.serve._metrics import Metrics, _forget_dead
 from gazeshift.serve._models import Asked
 from gazeshift.serve._settings import ServeSettings
@@ -68,6 +71,21 @@ def test_every_image_is_judged_under_views_of_its_own(gateway: Running, monkeypa
     for _ in range(2):
         asked.judge([torch.full((3, 32, 32), 0.5)] * 3)
     assert len(set(seeds)) == 6
+
+
+def test_memory_that_ran_out_is_not_the_images_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Asked(SimpleNamespace(input_size=None, name="any"), None)
+    for raised, told in ((RuntimeError, GatewayError), (torch.OutOfMemoryError, torch.OutOfMemoryError)):
+        monkeypatch.setattr(_models, "judge", Mock(side_effect=raised))
+        with pytest.raises(told):
+            asked.judge([torch.zeros(3, 8, 8)])
+
+
+def test_the_five_likeliest_classes_come_in_order() -> None:
+    evidence = SimpleNamespace(logits=torch.tensor([[0.0] * 7, [3.0, 1.0, 6.0, 0.0, 5.0, 2.0, 4.0]]), class_name=str)
+    said = _answers.likeliest(evidence, 1)
+    assert [one["class"] for one in said] == [2, 4, 6, 0, 5]
+    assert said[0]["confidence"] == pytest.approx(float(evidence.logits[1].softmax(0)[2]), rel=1e-5)
 
 
 def test_a_clean_image_is_answered_without_a_warning(gateway: Running) -> None:

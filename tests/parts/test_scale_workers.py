@@ -357,7 +357,13 @@ def test_a_follower_leaves_the_folder_to_the_process_that_leads(settings, tmp_pa
     assert {file.name: file.stat().st_mtime_ns for file in finished.iterdir()} == before
 
 
-@pytest.mark.parametrize(("asked", "given"), [("auto", ["cuda:0", "cuda:1", "cuda:0"]), ("cpu", ["cpu"] * 3)])
+IN_TURN = ["cuda:0", "cuda:1", "cuda:0"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [("auto", IN_TURN), ("cuda", IN_TURN), ("cuda:1", ["cuda:1"] * 3), ("cpu", ["cpu"] * 3)],
+)
 def test_gpus_are_given_out_in_turn(asked, given, settings, tmp_path, monkeypatch):
     started = []
 
@@ -371,8 +377,15 @@ def test_gpus_are_given_out_in_turn(asked, given, settings, tmp_path, monkeypatc
     context = SimpleNamespace(Process=Process, Pipe=multiprocessing.Pipe)
     monkeypatch.setattr(processes, "get_context", lambda _: context)
     monkeypatch.setattr(processes, "_gpus", lambda: 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     team = processes.Processes(job({**settings, "device": asked}, tmp_path / "out"), 3)
     assert [team.hire() for _ in range(3)] == [0, 1, 2]
     assert started == given
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "MKL_NUM_THREADS" not in os.environ
+    team.members.pop(1)[1].close()
+    assert team.hire() == 1  # the place of one that died, and its GPU
+    assert started[3] == given[1]
     for _, pipe in team.members.values():
         pipe.close()

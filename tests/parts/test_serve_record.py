@@ -16,7 +16,7 @@ import torch
 from gazeshift import pipeline
 from gazeshift.serve import _answers, _models
 from gazeshift.serve._errors import GatewayError
-from gazeshift.serve._metrics import Metrics, _forget_dead
+from gazeshift.serve._metrics import SHARED, Metrics, _forget_dead
 from gazeshift.serve._models import Asked
 from gazeshift.serve._settings import ServeSettings
 
@@ -142,14 +142,22 @@ def test_prometheus_is_answered_in_its_own_format(gateway: Running) -> None:
     assert gateway.ask("/metrics").headers["content-type"].startswith("text/plain; version=0.0.4")
 
 
-def test_what_a_process_that_ended_said_of_its_queue_is_forgotten(tmp_path: Path) -> None:
+def test_what_a_process_that_ended_said_of_its_queue_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     assert ended.wait(60) == 0
-    alive = os.getpid()
-    for pid in (ended.pid, alive):
-        for kind in ("gauge_livesum", "gauge_livemin", "counter"):
-            (tmp_path / f"{kind}_{pid}.db").touch()
+    names = [f"{kind}_{{}}.db" for kind in ("gauge_livesum", "gauge_livemin", "counter")]
+    for pid in (ended.pid, os.getpid()):
+        for name in names:
+            (tmp_path / name.format(pid)).touch()
     _forget_dead(tmp_path)
     left = {file.name for file in tmp_path.iterdir()}
-    own = {f"{kind}_{alive}.db" for kind in ("gauge_livesum", "gauge_livemin", "counter")}
-    assert left == own | {f"counter_{ended.pid}.db"}, "what it counted stays"
+    assert left == {name.format(os.getpid()) for name in names} | {names[2].format(ended.pid)}, "what it counted stays"
+    only = tmp_path / "only"
+    only.mkdir()
+    (only / names[0].format(ended.pid)).touch()
+    metrics = Metrics(0.05)
+    monkeypatch.setenv(SHARED, str(only))
+    assert metrics.page() == b""
+    assert list(only.iterdir()) == []

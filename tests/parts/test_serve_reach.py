@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -141,21 +142,22 @@ def test_while_the_queue_is_full_no_body_is_waited_for(detector: Path) -> None:
         assert [one.result(30).status for one in waiting] == [200] * 2
 
 
-def test_a_connection_is_closed_when_nothing_follows_an_answer_that_took_long(
+def test_half_a_head_behind_an_answer_that_took_long_is_not_waited_for(
     gateway: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_server, "HEAD_SECONDS", 0.1)
+    monkeypatch.setattr(_server, "HEAD_SECONDS", 0.3)
     go = threading.Event()
     gateway.state.desk.run(go.wait, 30)
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as line:
         line.sendall(head(len(png())) + png())
         until(lambda: gateway.state.waiting == 1)
-        time.sleep(0.3)  # until what watches over the head has looked once
+        time.sleep(0.6)  # until what watches over the first head has looked once
         go.set()
-        answer = b""
-        while piece := line.recv(65536):
-            answer += piece
-    assert parsed(answer).status == 200
+        assert line.recv(65536).startswith(b"HTTP/1.1 200 ")
+        with suppress(ConnectionError):
+            line.sendall(b"POST /v1/judge HTTP/1.1\r\n")
+            while line.recv(65536):  # a timeout of the test's if it is never closed
+                pass
 
 
 def test_more_maps_than_an_answer_holds_are_refused(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:

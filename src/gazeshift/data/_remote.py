@@ -25,6 +25,7 @@ PAUSES = (0.5, 2.0, 5.0)  # seconds before the second, third and fourth try
 CONNECT_SECONDS, READ_SECONDS = 10, 60
 FINAL = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, NotImplementedError)
 WEB = ("http", "https")
+QUERY = re.compile(r"(?<=://)([^\s?'\"]*)\?[^\s'\"]*")  # of an address in a backend's words: it may hold a signature
 KEYS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or FSSPEC_S3_ANON=true for a public bucket",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS, or FSSPEC_GS_TOKEN=anon for a public bucket",
@@ -95,9 +96,15 @@ class Remote:
         return posixpath.splitext(self.name)[1]
 
     def is_file(self) -> bool:
-        """Whether there is a file."""
+        """Whether there is a file that may be read; raises UnreachableError if nobody can tell now."""
         files = _files(self.scheme)
-        return self._tried(lambda: bool(files.isfile(self.address)))
+        try:
+            told = self._tried(lambda: files.info(self.address))
+        except DataError as cause:
+            if isinstance(cause.__cause__, Exception) and _is_final(cause.__cause__):
+                return False
+            raise
+        return bool(told["type"] == "file")
 
     def read_bytes(self) -> bytes:
         """The whole content; raises DataError if it cannot be had."""
@@ -173,7 +180,8 @@ class Remote:
         for pause in (*PAUSES, None):
             try:
                 return act()
-            except Exception as cause:  # each backend has errors of its own
+            except Exception as error:  # each backend has errors of its own
+                cause = _behind(error) if self.scheme in WEB else error
                 if pause is None or _is_final(cause):
                     raise _explained(self, cause) from cause
                 time.sleep(pause)
@@ -306,6 +314,12 @@ def _patience(scheme: str) -> dict[str, Any]:
     return {}
 
 
+def _behind(cause: Exception) -> Exception:
+    """What happened: fsspec calls a web server's file missing whenever it cannot ask for its size."""
+    behind = cause.__cause__
+    return behind if isinstance(cause, FileNotFoundError) and isinstance(behind, Exception) else cause
+
+
 def _is_final(cause: Exception) -> bool:
     """Whether another try would end in the same way."""
     status = getattr(cause, "status", None)
@@ -318,7 +332,7 @@ def _explained(place: Remote, cause: Exception) -> GazeshiftError:
     if isinstance(cause, GazeshiftError):
         return cause
     shown, status = place._shown, getattr(cause, "status", None)  # noqa: SLF001
-    said = printable(" ".join(str(cause).split()))[:200] or type(cause).__name__
+    said = printable(QUERY.sub(r"\1", " ".join(str(cause).split())))[:200] or type(cause).__name__
     if isinstance(cause, FileNotFoundError) or status == 404:
         return DataError(f"nothing is found at {shown}. Check the address.")
     if isinstance(cause, PermissionError) or "Credential" in type(cause).__name__ or status in (401, 403):

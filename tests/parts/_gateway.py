@@ -155,7 +155,7 @@ def started(*flags: str, **environment: str) -> Iterator[Running]:
         process.communicate()
 
 
-def until(true: Any, seconds: float = 20) -> None:
+def until(true: Any, seconds: float = 60) -> None:
     """Wait until something becomes true."""
     end = time.monotonic() + seconds
     while not true():

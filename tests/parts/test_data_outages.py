@@ -113,7 +113,7 @@ def test_labels_that_do_not_come_are_not_labels_that_are_not_there(web):
 
 def test_a_page_is_walked_once_and_nobody_is_asked_elsewhere(web):
     web.content["/flat/"] += page("../", "more/", ".cache/", f"{web.address}/private/")
-    web.content["/flat/more/"] = page("../", f"{web.address}/flat/more/", "z.png", "a.png")
+    web.content["/flat/more/"] = page("../", "./", "../more/", f"{web.address}/flat/more/", "z.png", "./a.png")
     web.content["/private/"] = page("secret.png")
     found = dict(Remote(f"{web.address}/flat/").below())
     assert list(found) == [f"{at:03d}.png" for at in range(COUNT)] + ["labels.csv", "more/a.png", "more/z.png"]

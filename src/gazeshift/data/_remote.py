@@ -163,7 +163,7 @@ class Remote:
                     raise
                 continue  # a dead link
             for told in listing:
-                place = str(told["name"])
+                place = _resolved(str(told["name"]))
                 if told["type"] != "directory":
                     found[place] = told
                 elif place.startswith(root) and place.rstrip("/") + "/" not in seen:
@@ -312,6 +312,21 @@ def _patience(scheme: str) -> dict[str, Any]:
     if scheme == "s3":
         return {"config_kwargs": {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}}
     return {}
+
+
+def _resolved(address: str) -> str:
+    """Without the steps ``.`` and ``..`` that links have: a page that refers to itself has one address.
+
+    >>> _resolved("https://example.org/a/./b/../c.png?v=1")
+    'https://example.org/a/c.png?v=1'
+    """
+    parts, steps = urlsplit(address), list[str]()
+    for step in parts.path.split("/"):
+        if step == "..":
+            del steps[max(1, len(steps) - 1) :]
+        elif step != ".":
+            steps.append(step)
+    return parts._replace(path="/".join(steps)).geturl()
 
 
 def _behind(cause: Exception) -> Exception:

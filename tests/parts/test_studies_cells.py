@@ -162,7 +162,7 @@ def test_a_join_that_fails_half_way_leaves_the_table_of_before(tmp_path, monkeyp
 
 
 def test_parts_are_joined_in_the_order_of_the_cells(tmp_path):
-    store, cells = opened(tmp_path), [replace(CELL, number=number) for number in (2, 0, 1)]
+    store, cells = opened(tmp_path), [replace(CELL, number=number, ids=(f"{number}.png",)) for number in (2, 0, 1)]
     for cell in cells:
         store.save(cell, CellResult(tables={"rows": pa.table({"number": [cell.number]})}, notes={}))
     assert pq.read_table(store.join(cells, "rows"))["number"].to_pylist() == [2, 0, 1]

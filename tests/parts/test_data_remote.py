@@ -92,6 +92,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 def web(here):
     Handler.asked, Handler.failures, Handler.lists, Handler.gives_parts = Counter(), Counter(), True, True
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(here)))
+    server.handle_error = lambda *_: None  # a reader may hang up when it has read enough
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"

@@ -62,9 +62,7 @@ def check_first(
         if len(batch.ids) and not checked:
             return (), batch
         if len(batch.ids):
-            images = batch.images.to(classifier.device)
-            classifier.check(images)
-            return preflight(classifier, images, batch.labels), batch
+            return preflight(classifier, batch.images, batch.labels), batch
     raise DataError(f"none of the {len(source)} images of {source.name} can be used.")
 
 

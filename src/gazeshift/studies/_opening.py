@@ -17,8 +17,7 @@ from gazeshift.studies._settings import StudySettings
 
 def open_attack(spec: str, epsilon: float | None) -> Any:
     """The attack that a spec names, with `epsilon` if it has one and the spec does not say another."""
-    name, written = parse(spec)
-    takes = "epsilon" in accepted(find("attacks", name)) and epsilon is not None and "epsilon" not in written
+    takes = epsilon is not None and "epsilon" in accepted(find("attacks", parse(spec)[0]))
     return build("attacks", spec, **({"epsilon": epsilon} if takes else {}))
 
 

@@ -102,8 +102,7 @@ def evade(
         SettingsError: the detector was fitted for another model, or for images that show other layers; or an attack
             that knows no opponents.
     """
-    classifier.check(images)
-    deployed.check(classifier, (images.shape[2], images.shape[3]))
+    deployed.check(classifier, images)
     opponent = Opponent(classifier=classifier, deployed=deployed, bits=bits)
     return attack(classifier, images, labels, by=build("attacks", by, opponent=opponent), generator=generator)
 

@@ -161,8 +161,7 @@ def judge(
         BoundsError: what came is not a batch of images in [0, 1].
         SettingsError: the detector was fitted for another model, or for images that show other layers.
     """
-    classifier.check(images)  # before they are rounded: of 8-bit numbers that would make images
-    deployed.check(classifier, (images.shape[2], images.shape[3]))
+    deployed.check(classifier, images)  # before they are rounded: of 8-bit numbers that would make images
     detector, chance = deployed.detector, generator or torch.Generator().manual_seed(secrets.randbits(63))
     seen = sight(classifier, BitDepth(bits=8)(images), detector, generator=chance)
     measured = detector.measure(seen)

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -34,19 +33,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from _gateway import Running
 from _scorecard_study import write as write_scorecard
 from _small_study import make_images, make_network
-from _synthetic_study import HOSTILE, write_study
+from _synthetic_study import write_study
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_study(tmp_path_factory.mktemp("study"), images=12, layers=5)
-
-
-@pytest.fixture(scope="module")
-def tables(folder: Path) -> Iterator[DeviationTables]:
-    made = DeviationTables(folder)
-    yield made
-    made.store.close()
 
 
 @pytest.fixture(scope="module")
@@ -93,65 +85,6 @@ def opened(finished: tuple[Path, str]) -> Iterator[Running]:
     yield from serve(create_study_app(finished[0], model=finished[1], hosts=("127.0.0.1", "localhost")))
 
 
-def rows_of(folder: Path, **wanted: object) -> list[dict]:
-    return [row for row in pq.read_table(folder / "rows.parquet").to_pylist() if wanted.items() <= row.items()]
-
-
-def test_the_list_has_the_mean_similarity_of_every_image_sorted(folder: Path, tables: DeviationTables) -> None:
-    chosen = {"attack": "pgd", "strength": "2", "kind": "attacked", "target": "reference", "cam": "layer_cam"}
-    found = tables.listed(Page(chosen=chosen, sort="similarity"))
-    rows = rows_of(folder, attack="pgd", strength=2.0, kind="attacked", target="reference", cam="layer_cam")
-    wanted: dict[str, list[float]] = {}
-    for row in rows:
-        if row["blank"] == 0 and not np.isnan(row["cosine"]):
-            wanted.setdefault(row["image"], []).append(row["cosine"])
-    means = {name: float(np.mean(values)) for name, values in wanted.items()}
-    assert found["total"] == len(found["rows"]) == 12
-    assert [row["image"] for row in found["rows"]] == sorted(means, key=means.get)
-    for row in found["rows"]:
-        assert row["similarity"] == pytest.approx(means[row["image"]], abs=1e-5)
-        assert row["undefined"] == (row["image"] == HOSTILE), "a map that is undefined is left out and counted"
-
-
-def test_one_layer_and_the_other_way_round(folder: Path, tables: DeviationTables) -> None:
-    chosen = {"attack": "fgsm", "strength": "0.25", "kind": "noise", "layer": "blocks.1"}
-    found = tables.listed(Page(chosen=chosen, sort="similarity", reverse=True))
-    rows = rows_of(
-        folder, attack="fgsm", strength=0.25, kind="noise", layer="blocks.1", cam="grad_cam", target="predicted"
-    )
-    wanted = sorted(rows, key=lambda row: -row["cosine"])
-    assert [row["image"] for row in found["rows"]] == [row["image"] for row in wanted]
-
-
-@pytest.mark.parametrize("outcome", ["fooled", "held", "wrong", "switched"])
-def test_outcomes_are_those_of_the_table(folder: Path, tables: DeviationTables, outcome: str) -> None:
-    def meets(row: dict) -> bool:
-        return {
-            "fooled": row["success"],
-            "held": row["clean_correct"] and not row["success"],
-            "wrong": not row["clean_correct"],
-            "switched": row["switched"],
-        }[outcome]
-
-    found = tables.listed(Page(chosen={"attack": "pgd", "strength": "1", "kind": "attacked", "outcome": outcome}))
-    images = pq.read_table(folder / "images.parquet").to_pylist()
-    condition = {"attack": "pgd", "strength": 1.0, "kind": "attacked"}
-    wanted = {row["image"] for row in images if condition.items() <= row.items() and meets(row)}
-    assert {row["image"] for row in found["rows"]} == wanted
-    assert found["total"] == len(wanted)
-
-
-def test_pages_follow_each_other_and_names_can_be_searched(tables: DeviationTables) -> None:
-    whole = [row["image"] for row in tables.listed(Page(sort="image"))["rows"]]
-    pieces = [tables.listed(Page(sort="image", start=start, size=5)) for start in (0, 5, 10)]
-    assert [row["image"] for piece in pieces for row in piece["rows"]] == whole
-    assert {piece["total"] for piece in pieces} == {12}
-    found = tables.listed(Page(search="ANIMALS/000"))
-    assert found["total"] == 9
-    for hostile in ("' OR 1=1 --", "%", "{0}", '"; DROP VIEW study_rows; --', "$attack"):
-        assert tables.listed(Page(search=hostile)) == {"total": 0, "rows": []}
-
-
 def test_a_folders_name_is_no_pattern(folder: Path, tmp_path: Path) -> None:
     odd = tmp_path / "a[1]*? study"
     shutil.copytree(folder, odd)
@@ -183,38 +116,6 @@ def test_columns_that_json_has_no_word_for_are_left_out(folder: Path, scorecard:
             row = answers[0].json["rows"][0]
             assert row['a "quoted" name'] == 7
             assert not {"bytes", "time", "zone", "list", "nested", "price"} & set(row)
-
-
-def test_a_condition_that_was_let_go_is_read_again(
-    folder: Path, tables: DeviationTables, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gazeshift.serve._study_deviation.MOST_KEPT", 2)
-    asked = [
-        Page(chosen={"attack": attack, "kind": kind}) for attack in ("pgd", "fgsm") for kind in ("attacked", "noise")
-    ]
-    first = [tables.listed(page) for page in asked]
-    assert [tables.listed(page) for page in asked] == first
-
-
-def test_an_image_has_all_its_similarities(folder: Path, tables: DeviationTables) -> None:
-    found = tables.image("animals/0003.jpg")
-    assert len(found["conditions"]) == 2 * 5 * 2
-    rows = rows_of(folder, image="animals/0003.jpg", attack="pgd", strength=1.0, kind="noise", target="predicted")
-    wanted = [row["cosine"] for row in rows if row["cam"] == "grad_cam"]
-    assert found["moved"]["pgd|1|noise|predicted|grad_cam"] == pytest.approx(wanted, abs=1e-5)
-    assert len(found["moved"]) == 2 * 5 * 2 * 2 * 2
-    assert None in tables.image(HOSTILE)["moved"]["pgd|1|attacked|predicted|layer_cam"], "undefined is not 0"
-    json.dumps(found, allow_nan=False)
-
-
-def test_kept_pictures_and_maps_come_from_the_study(folder: Path, tables: DeviationTables) -> None:
-    assert tables.pictured() == {HOSTILE, "animals/0001.jpg"}
-    kept = tables.kept("animals/0001.jpg", "pgd", 1.0)
-    assert set(kept) == {"clean", "attacked", "noise", "perturbation"}
-    assert set(kept["attacked"]["maps"]["predicted"]) == {"grad_cam", "layer_cam"}
-    assert len(kept["attacked"]["maps"]["predicted"]["grad_cam"]) == 5
-    assert set(tables.kept("animals/0001.jpg", "pgd", 2.0)) == {"clean"}, "kept at one strength only"
-    assert tables.kept("animals/0005.jpg", "pgd", 1.0) == {}
 
 
 def test_maps_drawn_anew_are_those_of_the_study(finished: tuple[Path, str], opened: Running) -> None:

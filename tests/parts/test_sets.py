@@ -30,18 +30,10 @@ from gazeshift.studies._attack_run import AttackRun
 from gazeshift.studies._set_settings import SetSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
+from _quadrant_sets import manifest_of, settings_for, shards_of
 from _quadrants import make_quadrant_images, make_quadrant_network
 
 SPEC = "pgd:steps=3"
-
-
-def settings_for(folder: Path, **changed: object) -> SetSettings:
-    """Ten quadrant pictures, shards of four, no probes."""
-    images = folder / "images"
-    if not images.exists():
-        make_quadrant_images(images, 10)
-    usual = {"images": images, "model": make_quadrant_network(folder), "epsilon": 16 / 255, "device": "cpu"}
-    return SetSettings(**usual | {"shard_size": 4, "batch_size": 3, "health_images": 0} | changed)
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +48,8 @@ def copy(made, tmp_path):
     return Path(shutil.copytree(made, tmp_path / "set"))
 
 
-def manifest_of(folder: Path) -> dict:
-    return json.loads((folder / "manifest.json").read_text())
-
-
 def rewrite_manifest(folder: Path, **changed: object) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest_of(folder) | changed))
-
-
-def shards_of(folder: Path) -> list[Path]:
-    return sorted((folder / "shards").glob("*.parquet"))
 
 
 def state(folder: Path) -> dict[str, tuple[bytes, int]]:

@@ -19,11 +19,10 @@ from gazeshift.data import open_set, open_source, verify_set
 from gazeshift.errors import DataError, OutputError
 from gazeshift.studies._attack_run import AttackRun
 from gazeshift.studies._examples import SetSource, open_pairs
-from gazeshift.studies._set_settings import SetSettings
 from gazeshift.studies._settings import StudySettings
 
 sys.path.insert(0, str(Path(__file__).parent))
-from _quadrants import make_quadrant_images, make_quadrant_network
+from _quadrant_sets import manifest_of, settings_for, shards_of
 from _small_study import NETWORK, make_images, make_network
 
 
@@ -31,33 +30,16 @@ class KilledError(Exception):
     """In the place of a kill."""
 
 
-def settings_for(folder: Path, **changed: object) -> SetSettings:
-    """Ten quadrant pictures, shards of four, no probes."""
-    images = folder / "images"
-    if not images.exists():
-        make_quadrant_images(images, 10)
-    usual = {"images": images, "model": make_quadrant_network(folder), "epsilon": 16 / 255, "device": "cpu"}
-    return SetSettings(**usual | {"shard_size": 4, "batch_size": 2, "health_images": 0} | changed)
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A finished set; tests that change it work on a copy."""
     folder = tmp_path_factory.mktemp("made")
-    return AttackRun("fgsm", settings_for(folder), folder / "set").run()
+    return AttackRun("fgsm", settings_for(folder, batch_size=2), folder / "set").run()
 
 
 @pytest.fixture
 def copy(made, tmp_path):
     return Path(shutil.copytree(made, tmp_path / "set"))
-
-
-def manifest_of(folder: Path) -> dict:
-    return json.loads((folder / "manifest.json").read_text())
-
-
-def shards_of(folder: Path) -> list[Path]:
-    return sorted((folder / "shards").glob("*.parquet"))
 
 
 def state(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -77,7 +59,7 @@ def other_name(images: Path) -> None:
 
 @pytest.mark.parametrize("change", [other_label, other_name])
 def test_a_set_of_other_images_or_labels_is_not_gone_on_with(tmp_path, change):
-    chosen = settings_for(tmp_path)
+    chosen = settings_for(tmp_path, batch_size=2)
     out = AttackRun("fgsm", chosen, tmp_path / "set").run()
     before = state(out)
     change(tmp_path / "images")
@@ -89,7 +71,7 @@ def test_a_set_of_other_images_or_labels_is_not_gone_on_with(tmp_path, change):
 def test_a_set_whose_model_prepares_images_otherwise_is_not_gone_on_with(tmp_path):
     """The same name and the same weights, but the pictures are brought to another size."""
     model, images = make_network(tmp_path), make_images(tmp_path / "images", 2)
-    chosen = settings_for(tmp_path, model=model, images=images)
+    chosen = settings_for(tmp_path, batch_size=2, model=model, images=images)
     out = AttackRun("fgsm", chosen, tmp_path / "set").run()
     before = state(out)
     (tmp_path / "tiny_network.py").write_text(NETWORK.replace("input_size = 32", "input_size = 128"))
@@ -99,7 +81,7 @@ def test_a_set_whose_model_prepares_images_otherwise_is_not_gone_on_with(tmp_pat
 
 
 def test_a_run_killed_between_its_last_shard_and_its_manifest_is_finished(made, tmp_path):
-    chosen, out, told = settings_for(made.parent), tmp_path / "set", []
+    chosen, out, told = settings_for(made.parent, batch_size=2), tmp_path / "set", []
 
     def killed(done: int, total: int, _: str) -> None:
         if done == total:
@@ -119,7 +101,7 @@ def test_a_run_killed_between_its_last_shard_and_its_manifest_is_finished(made, 
 
 
 def test_progress_counts_unreadable_images_and_ends_at_the_total(tmp_path):
-    chosen, told = settings_for(tmp_path), []
+    chosen, told = settings_for(tmp_path, batch_size=2), []
     for number in (1, 5, 9):
         (tmp_path / "images" / f"{number:03d}.png").write_bytes(b"x")
 
@@ -135,7 +117,7 @@ def test_progress_counts_unreadable_images_and_ends_at_the_total(tmp_path):
 
 
 def test_what_was_left_out_before_any_image_was_opened_was_asked_for_too(tmp_path):
-    chosen = settings_for(tmp_path)
+    chosen = settings_for(tmp_path, batch_size=2)
     table = tmp_path / "images" / "labels.csv"
     table.write_text(table.read_text().replace("003.png,3\n", "absent.png,3\n"))
     (tmp_path / "images" / "005.png").write_bytes(b"x")

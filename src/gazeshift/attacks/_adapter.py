@@ -8,6 +8,7 @@ are attacked together, which is faster on a GPU.
 
 import math
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ ONES = 1 << 24  # draws from [0, 1) are multiples of 2^-24
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adapter:
+class Adapter(ABC):
     """An attack of another package. What is particular to a package is in the three methods that it has to define.
 
     Args:
@@ -69,17 +70,17 @@ class Adapter:
         spec, epsilon, norm = self.spec, self.epsilon, self.norm
         return run_attack(self._run, model, images, labels, generator, spec=spec, epsilon=epsilon, norm=norm)
 
+    @abstractmethod
     def _needs_epsilon(self) -> bool:
         """Whether the attack fills a budget, and so cannot be run without one; refuses settings that it cannot take."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _norm(self) -> str | None:
         """What the attack measures a change with: ``linf``, ``l2``, or None for something else."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _run(self, seen: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """What the package makes of images, given what it may see of the model."""
-        raise NotImplementedError
 
 
 def fills(spec: str, epsilon: float | None, *, bounded: bool) -> bool:

@@ -47,7 +47,7 @@ def look_at(
     for batch in _batches(source, batch_size, classifier):
         skipped.extend(batch.skipped)
         if len(batch.ids):
-            findings = findings or preflight(classifier, batch.images.to(classifier.device))
+            findings = findings or preflight(classifier, batch.images)
             evidence = look(classifier, batch.images, layers=layers, cams=cams)
             _try_writing(out / MARK, b"")
             for row, name in enumerate(batch.ids):

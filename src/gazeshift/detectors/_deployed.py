@@ -83,16 +83,19 @@ class Deployed:
         calibrate(scores, rate)
         return replace(self, scores=scores.double().cpu(), calibrated_on=tuple(prints), false_alarms=rate)
 
-    def check(self, classifier: Classifier, size: tuple[int, int] | None = None) -> None:
+    def check(self, classifier: Classifier, images: Float[Tensor, "n 3 h w"] | None = None) -> None:
         """Refuse another model, other preprocessing or other layers than it was fitted for.
 
         Args:
             classifier: whose images it is to judge.
-            size: height and width of these images, on which the layers depend; None leaves them unchecked.
+            images: these images, on whose size the layers depend, if they are there already.
 
         Raises:
+            BoundsError: what came is not a batch of images in [0, 1].
             SettingsError: says what differs.
         """
+        if images is not None:
+            classifier.check(images)
         card = json.loads(json.dumps(classifier.card(), default=str))
         for key in MODEL:
             if card[key] != self.model[key]:
@@ -100,17 +103,18 @@ class Deployed:
                     f"the detector was fitted for {self.model['name']} with {key} {_short(self.model[key])}, and this "
                     f"is {card['name']} with {_short(card[key])}. Fit one for it: gazeshift detect fit."
                 )
-        if size is not None:
-            self._check_layers(self.detector.layers(classifier.layers(size)), f"images of {size[0]} x {size[1]}")
+        if images is not None:
+            self._check_layers(classifier, (images.shape[2], images.shape[3]))
 
-    def _check_layers(self, found: tuple[str, ...], what: str) -> None:
+    def _check_layers(self, classifier: Classifier, size: tuple[int, int]) -> None:
+        found = self.detector.layers(classifier.layers(size))
         if found != self.layers:
             other = next(
                 (one for one in (*self.layers, *found) if (one in found) != (one in self.layers)), "their order"
             )
             raise SettingsError(
-                f"the detector was fitted on {len(self.layers)} layers and {what} show {len(found)}; what differs is "
-                f"{other}. Give it images of the size that it was fitted on."
+                f"the detector was fitted on {len(self.layers)} layers and images of {size[0]} x {size[1]} show "
+                f"{len(found)}; what differs is {other}. Give it images of the size that it was fitted on."
             )
 
     def save(self, folder: str | os.PathLike[str]) -> None:

@@ -42,7 +42,7 @@ class Images:
 
     Args:
         ids: unique.
-        images: (n, 3, h, w).
+        images: (n, channels, h, w).
         labels: classes.
     """
 

@@ -38,7 +38,7 @@ class Opponent:
         """The detector's."""
         return self.deployed.threshold
 
-    def glimpse(self, images: Float[Tensor, "n 3 h w"], *, generator: Generators) -> Glimpse:
+    def glimpse(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> Glimpse:
         """What `judge` would see, in the graph of the images if they ask for gradients."""
         detector, live = self.deployed.detector, torch.is_grad_enabled() and images.requires_grad
         with Twice():
@@ -46,12 +46,14 @@ class Opponent:
             suspicion = detector.score(detector.measure(seen)).to(seen.own.logits.device)
         return Glimpse(suspicion=suspicion, logits=torch.stack([one.logits for one in (seen.own, *seen.views)]))
 
-    def views(self, images: Float[Tensor, "n 3 h w"], *, generator: Generators) -> Sequence[Float[Tensor, "n 3 h w"]]:
+    def views(
+        self, images: Float[Tensor, "n channels h w"], *, generator: Generators
+    ) -> Sequence[Float[Tensor, "n channels h w"]]:
         """The images as they arrive, and the detector's views of them."""
         arrived = self.arrived(images)
         return arrived, *self.deployed.detector.views(arrived, generator=generator)
 
-    def arrived(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+    def arrived(self, images: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n channels h w"]:
         """The images as files hold them; the gradient passes through the rounding."""
         return images if self.bits is None else BitDepth(bits=self.bits)(images)
 
@@ -78,7 +80,7 @@ class Evasion:
 
 def evade(
     classifier: Classifier,
-    images: Float[Tensor, "n 3 h w"],
+    images: Float[Tensor, "n channels h w"],
     labels: Int[Tensor, " n"] | None,
     deployed: Deployed,
     *,
@@ -109,7 +111,7 @@ def evade(
 
 def evaded(
     opponent: Opponent,
-    images: Float[Tensor, "n 3 h w"],
+    images: Float[Tensor, "n channels h w"],
     labels: Int[Tensor, " n"],
     *,
     generator: Generators | None = None,

@@ -28,7 +28,7 @@ Measure = Callable[[Tensor, Tensor], Tensor]
 
 def attack(
     classifier: Classifier,
-    images: Float[Tensor, "n 3 h w"],
+    images: Float[Tensor, "n channels h w"],
     labels: Int[Tensor, " n"] | None = None,
     *,
     by: Part = "pgd",
@@ -67,7 +67,7 @@ def attack(
 
 def look(
     classifier: Classifier,
-    images: Float[Tensor, "n 3 h w"],
+    images: Float[Tensor, "n channels h w"],
     *,
     layers: str | Sequence[str] = "trunk",
     cams: str | Sequence[str] | Mapping[str, Callable[..., Tensor]] = ("grad_cam",),
@@ -109,7 +109,7 @@ def look(
 
 def sight(
     classifier: Classifier,
-    images: Float[Tensor, "n 3 h w"],
+    images: Float[Tensor, "n channels h w"],
     detector: Detector,
     *,
     generator: Generators,
@@ -144,7 +144,7 @@ def sight(
 
 def judge(
     classifier: Classifier,
-    images: Float[Tensor, "n 3 h w"],
+    images: Float[Tensor, "n channels h w"],
     deployed: Deployed,
     *,
     generator: Generators | None = None,

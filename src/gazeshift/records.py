@@ -1,6 +1,6 @@
 """What flows between the parts. Frozen, and nothing here computes.
 
-Shapes: n images of 3 x h x w in [0, 1]; c classes; a layer has k channels of its own height and width.
+Shapes: n images of channels x h x w in [0, 1]; c classes; a layer has k channels of its own height and width.
 """
 
 from collections.abc import Mapping
@@ -81,7 +81,7 @@ class Evidence:
     """What a classifier did with a batch of images, and where it looked. Shows itself as a picture in a notebook.
 
     Args:
-        images: as given, (n, 3, h, w) in [0, 1].
+        images: as given, (n, channels, h, w) in [0, 1].
         logits: (n, c).
         explained: the class that the maps explain, per image (n).
         target: ``predicted`` if each image's own top class was explained, else ``reference``.
@@ -91,7 +91,7 @@ class Evidence:
         class_names: one per class, or empty.
     """
 
-    images: Float[Tensor, "n 3 h w"]
+    images: Float[Tensor, "n channels h w"]
     logits: Float[Tensor, "n c"]
     explained: Int[Tensor, " n"]
     target: str
@@ -185,7 +185,7 @@ class Attacked:
     """What an attack made of a batch, judged by the caller and not by the attack.
 
     Args:
-        clean: the images before, (n, 3, h, w).
+        clean: the images before, (n, channels, h, w).
         images: the images after, clipped to [0, 1].
         labels: the classes the attack was to leave (n).
         clean_logits: before (n, c).
@@ -194,8 +194,8 @@ class Attacked:
         backwards: backward passes likewise.
     """
 
-    clean: Float[Tensor, "n 3 h w"]
-    images: Float[Tensor, "n 3 h w"]
+    clean: Float[Tensor, "n channels h w"]
+    images: Float[Tensor, "n channels h w"]
     labels: Int[Tensor, " n"]
     clean_logits: Float[Tensor, "n c"]
     logits: Float[Tensor, "n c"]
@@ -203,7 +203,7 @@ class Attacked:
     backwards: float
 
     @property
-    def perturbation(self) -> Float[Tensor, "n 3 h w"]:
+    def perturbation(self) -> Float[Tensor, "n channels h w"]:
         """Attacked minus clean image."""
         return self.images - self.clean
 
@@ -288,13 +288,13 @@ class Sample:
 
     Args:
         id: unique in its source and stable: the path below the source's folder, or the row number.
-        image: (3, h, w) in [0, 1].
+        image: (channels, h, w) in [0, 1].
         label: class index, or None if the source has no labels.
         sha256: of the encoded file as read.
     """
 
     id: str
-    image: Float[Tensor, "3 h w"]
+    image: Float[Tensor, "channels h w"]
     label: int | None
     sha256: str
 
@@ -313,12 +313,12 @@ class Batch:
 
     Args:
         ids: one per image.
-        images: (n, 3, h, w) in [0, 1]; n may be 0.
+        images: (n, channels, h, w) in [0, 1]; n may be 0.
         labels: class indices (n), or None if the source has no labels.
         skipped: what was left out.
     """
 
     ids: tuple[str, ...]
-    images: Float[Tensor, "n 3 h w"]
+    images: Float[Tensor, "n channels h w"]
     labels: Int[Tensor, " n"] | None
     skipped: tuple[Skipped, ...] = ()

@@ -188,7 +188,10 @@ def test_a_classifier_may_be_part_of_another(images):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (torch.rand(3, 8, 8), "images must be float (n, 3, h, w), got float32 (3, 8, 8). One image: images[None]"),
+        (
+            torch.rand(3, 8, 8),
+            "images must be float (n, channels, h, w), got float32 (3, 8, 8). One image: images[None]",
+        ),
         (torch.rand(2, 8, 8, 3), "got float32 (2, 8, 8, 3)"),
         (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "got uint8 (2, 3, 8, 8)"),
         (torch.full((1, 3, 2, 2), 255.0), "images must be in [0, 1], got [255, 255]. The model normalises inside;"),

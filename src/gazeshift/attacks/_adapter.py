@@ -64,8 +64,8 @@ class Adapter(ABC):
         return None if self.epsilon is None else self._norm()
 
     def __call__(
-        self, model: Model, images: Float[Tensor, "n 3 h w"], labels: Int[Tensor, " n"], *, generator: Generators
-    ) -> Float[Tensor, "n 3 h w"]:
+        self, model: Model, images: Float[Tensor, "n channels h w"], labels: Int[Tensor, " n"], *, generator: Generators
+    ) -> Float[Tensor, "n channels h w"]:
         """The attacked images."""
         spec, epsilon, norm = self.spec, self.epsilon, self.norm
         return run_attack(self._run, model, images, labels, generator, spec=spec, epsilon=epsilon, norm=norm)
@@ -121,14 +121,14 @@ def budget(spec: str, epsilon: float | None, norm: str | None, *, needs: bool) -
 def run_attack(
     run: Run,
     model: Model,
-    images: Float[Tensor, "n 3 h w"],
+    images: Float[Tensor, "n channels h w"],
     labels: Int[Tensor, " n"],
     generator: Generators,
     *,
     spec: str,
     epsilon: float | None,
     norm: str | None,
-) -> Float[Tensor, "n 3 h w"]:
+) -> Float[Tensor, "n channels h w"]:
     """What a package's attack makes of the images, in their own type, clipped to the epsilon ball and to [0, 1].
 
     Args:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-Images = Float[Tensor, "n 3 h w"]
+Images = Float[Tensor, "n channels h w"]
 EVADES = 2.0  # a merit; below 1: classified as labelled; from 1: misclassified, the higher the less suspicious
 GROWTH, DECAY, LIMIT = 1.25, 0.8, 64.0  # of the suspicion's weight
 

@@ -30,7 +30,7 @@ def check_attention(name: str) -> None:
         raise UnknownNameError(f"no attention named '{name}'. {did_you_mean(str(name), MAPS)}")
 
 
-def last_convolution(model: Model, images: Float[Tensor, "n 3 h w"]) -> Layer:
+def last_convolution(model: Model, images: Float[Tensor, "n channels h w"]) -> Layer:
     """The last layer of a classifier that is a convolution's result.
 
     Raises:
@@ -42,7 +42,7 @@ def last_convolution(model: Model, images: Float[Tensor, "n 3 h w"]) -> Layer:
 
 def attention_loss(
     model: Model,
-    images: Float[Tensor, "n 3 h w"],
+    images: Float[Tensor, "n channels h w"],
     labels: Int[Tensor, " n"],
     *,
     attention: str,

@@ -9,7 +9,7 @@ from torch import Tensor
 from gazeshift.seeds import Generators, normal, uniform
 
 
-def steepest(gradient: Float[Tensor, "n 3 h w"], norm: str) -> Float[Tensor, "n 3 h w"]:
+def steepest(gradient: Float[Tensor, "n channels h w"], norm: str) -> Float[Tensor, "n channels h w"]:
     """The direction of length 1 in `norm` that raises the loss fastest; 0 where the gradient is 0.
 
     L-inf: the sign, and NaN for NaN, of which PyTorch's sign would make 0. L2: the gradient over its length, at any
@@ -25,8 +25,8 @@ def steepest(gradient: Float[Tensor, "n 3 h w"], norm: str) -> Float[Tensor, "n 
 
 
 def project(
-    moved: Float[Tensor, "n 3 h w"], images: Float[Tensor, "n 3 h w"], epsilon: float, norm: str
-) -> Float[Tensor, "n 3 h w"]:
+    moved: Float[Tensor, "n channels h w"], images: Float[Tensor, "n channels h w"], epsilon: float, norm: str
+) -> Float[Tensor, "n channels h w"]:
     """The point of the epsilon ball around `images` next to `moved`, then clipped to [0, 1]."""
     if norm == "linf":
         return moved.clamp(images - epsilon, images + epsilon).clamp_(0, 1)
@@ -36,8 +36,8 @@ def project(
 
 
 def random_start(
-    images: Float[Tensor, "n 3 h w"], epsilon: float, norm: str, generator: Generators
-) -> Float[Tensor, "n 3 h w"]:
+    images: Float[Tensor, "n channels h w"], epsilon: float, norm: str, generator: Generators
+) -> Float[Tensor, "n channels h w"]:
     """A point drawn uniformly from the epsilon ball around each image, then clipped to [0, 1].
 
     L2: the first m coordinates of a uniform direction in m + 2 dimensions are uniform in the m-ball (Voelker et al.
@@ -52,7 +52,7 @@ def random_start(
     return project(images + drawn.to(images.dtype) * epsilon, images, epsilon, norm)
 
 
-def _length(change: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1 1 1"]:
+def _length(change: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n 1 1 1"]:
     """Sums in pairs, unlike `vector_norm`, which on a CPU is 2e-5 too short for a photograph of equal changes."""
     wide = change.to(torch.promote_types(change.dtype, torch.float32))
     return wide.square().sum((1, 2, 3), keepdim=True).sqrt().to(change.dtype)

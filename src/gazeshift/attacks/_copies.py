@@ -50,7 +50,7 @@ def _placed(image: Tensor, share: float, row: float, column: float) -> Tensor:
     return pad(small, (left, free_width - left, top, free_height - top))
 
 
-def smoothed(gradient: Float[Tensor, "n 3 h w"], sigma: float) -> Float[Tensor, "n 3 h w"]:
+def smoothed(gradient: Float[Tensor, "n channels h w"], sigma: float) -> Float[Tensor, "n channels h w"]:
     """The gradient under a Gaussian of 15 x 15 pixels, zeros outside (Dong et al. 2019, arXiv:1904.02884)."""
     place = torch.arange(TAPS, device=gradient.device, dtype=gradient.dtype) - TAPS // 2
     line = (-place.square() / (2 * sigma**2)).exp()

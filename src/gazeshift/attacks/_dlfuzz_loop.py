@@ -98,7 +98,9 @@ class Loop:
         for seed, its, sure, covered in rows:
             seed.popped(its, sure, covered, follow=self.reference == "item")
 
-    def look(self, images: Float[Tensor, "n 3 h w"], *, graph: bool) -> tuple[Float[Tensor, "n 3 h w"], Reading]:
+    def look(
+        self, images: Float[Tensor, "n channels h w"], *, graph: bool
+    ) -> tuple[Float[Tensor, "n channels h w"], Reading]:
         """One forward pass; with a graph that begins at the images if a gradient will be asked for.
 
         With the colours of a pixel side by side in memory, both passes take two thirds of the time on a CPU.
@@ -111,7 +113,9 @@ class Loop:
         """Which neurons each image covers, on the CPU."""
         return (reading.values > self.threshold).cpu()
 
-    def checked(self, moved: Float[Tensor, "n 3 h w"], seeds: Sequence[Progress]) -> Float[Tensor, "n 3 h w"]:
+    def checked(
+        self, moved: Float[Tensor, "n channels h w"], seeds: Sequence[Progress]
+    ) -> Float[Tensor, "n channels h w"]:
         """The mutants as they are; refuse those that are not finite, by their place in the whole run."""
         if not moved.isfinite().all():
             places = torch.zeros((self.total, 3, 1, 1), device=moved.device)
@@ -135,14 +139,14 @@ class Loop:
 
 
 def _mutants(
-    moved: Float[Tensor, "n 3 h w"],
+    moved: Float[Tensor, "n channels h w"],
     reading: Reading,
     seeds: Sequence[Progress],
     *,
     covered: Bool[Tensor, "n neurons"],
     gains: Float[Tensor, " n"],
     iteration: int,
-    before: Float[Tensor, "n 3 h w"],
+    before: Float[Tensor, "n channels h w"],
 ) -> Iterator[Mutant]:
     """Class and size of each mutant."""
     wide = torch.promote_types(moved.dtype, torch.float32)

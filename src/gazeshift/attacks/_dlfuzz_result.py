@@ -53,8 +53,8 @@ class Adversarial:
         l2: length of the perturbation, in [0, 1] units; `linf` its largest change, `rms` its root mean square.
         l2_ratio: `l2` over the length of the seed minus ImageNet's mean colour.
         coverage_gain: share of the neurons that it covered first.
-        image: (3, h, w).
-        before: the image that its last step began at (3, h, w); the seed itself after a single step.
+        image: (channels, h, w).
+        before: the image that its last step began at (channels, h, w); the seed itself after a single step.
     """
 
     k: int
@@ -69,8 +69,8 @@ class Adversarial:
     linf: float
     rms: float
     coverage_gain: float
-    image: Float[Tensor, "3 h w"]
-    before: Float[Tensor, "3 h w"]
+    image: Float[Tensor, "channels h w"]
+    before: Float[Tensor, "channels h w"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,7 +80,7 @@ class FuzzedSeed:
     Args:
         position: place among the seeds of the run.
         seed_index: i in the queue's threshold queue_gain / (i + 1).
-        clean: the seed (3, h, w).
+        clean: the seed (channels, h, w).
         clean_label: its predicted class, with its softmax probability `clean_confidence`.
         true_label: the label given, or None.
         pops: queue items taken; `iterations`, mutants made.
@@ -94,7 +94,7 @@ class FuzzedSeed:
 
     position: int
     seed_index: int
-    clean: Float[Tensor, "3 h w"]
+    clean: Float[Tensor, "channels h w"]
     clean_label: int
     clean_confidence: float
     true_label: int | None
@@ -105,7 +105,7 @@ class FuzzedSeed:
     class_gradient: tuple[float, ...]
     coverage_gradient: tuple[float, ...]
     adversarials: tuple[Adversarial, ...]
-    last: Float[Tensor, "3 h w"]
+    last: Float[Tensor, "channels h w"]
 
     @property
     def clean_correct(self) -> bool | None:
@@ -119,7 +119,7 @@ class FuzzedSeed:
             return (min(self.adversarials, key=lambda found: found.l2),)
         return self.adversarials[: None if pick == "all" else 1]
 
-    def attacked(self, pick: str = "first") -> Float[Tensor, "3 h w"]:
+    def attacked(self, pick: str = "first") -> Float[Tensor, "channels h w"]:
         """The adversarial picked, or the last mutant if there is none."""
         found = self.picked(pick)
         return found[0].image if found else self.last

@@ -25,7 +25,7 @@ class Ascent:
     Both in units of the objective per unit of [0, 1].
     """
 
-    gradient: Float[Tensor, "n 3 h w"]
+    gradient: Float[Tensor, "n channels h w"]
     classes: Float[Tensor, " n"] | None
     coverage: Float[Tensor, " n"] | None
 
@@ -53,7 +53,7 @@ class Mutation:
 
     def ascent(
         self,
-        images: Float[Tensor, "n 3 h w"],
+        images: Float[Tensor, "n channels h w"],
         reading: Reading,
         leading: Int[Tensor, "n k"],
         signs: Float[Tensor, "n neurons"],
@@ -87,10 +87,10 @@ class Mutation:
 
     def __call__(
         self,
-        images: Float[Tensor, "n 3 h w"],
-        gradient: Float[Tensor, "n 3 h w"],
+        images: Float[Tensor, "n channels h w"],
+        gradient: Float[Tensor, "n channels h w"],
         generators: Sequence[torch.Generator],
-    ) -> Float[Tensor, "n 3 h w"]:
+    ) -> Float[Tensor, "n channels h w"]:
         """The images after one step of `step` root mean square, clipped to [0, 1].
 
         ``gaussian`` takes, in place of each image's step, normal noise of the same mean and standard deviation.
@@ -105,14 +105,16 @@ class Mutation:
         return gradient / (size + GREY_LEVELS * self.eps_norm)
 
 
-def _gradient_kept(total: Float[Tensor, ""], images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+def _gradient_kept(
+    total: Float[Tensor, ""], images: Float[Tensor, "n channels h w"]
+) -> Float[Tensor, "n channels h w"]:
     """Gradient of a number, 0 if it does not depend on the images; the graph can be gone through again."""
     if not total.requires_grad:
         return torch.zeros_like(images)
     return torch.autograd.grad(total, images, retain_graph=True, allow_unused=True, materialize_grads=True)[0]
 
 
-def rms(change: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1 1 1"]:
+def rms(change: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n 1 1 1"]:
     """Root mean square per image, at any scale: the squares of float32 numbers below 1e-23 vanish, so it is scaled."""
     wide = change.to(torch.promote_types(change.dtype, torch.float32))
     largest = wide.abs().amax((1, 2, 3), keepdim=True)

@@ -19,8 +19,8 @@ def own(tensor: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
 
 
 def loss_gradient(
-    model: Model, images: Float[Tensor, "n 3 h w"], labels: Int[Tensor, " n"], *, most: float = math.inf
-) -> Float[Tensor, "n 3 h w"]:
+    model: Model, images: Float[Tensor, "n channels h w"], labels: Int[Tensor, " n"], *, most: float = math.inf
+) -> Float[Tensor, "n channels h w"]:
     """Gradient of the cross-entropy of `labels` with respect to each image; one forward and one backward pass.
 
     The loss is summed over the batch, so each image's gradient is the same in any batch. It is computed in float32
@@ -44,11 +44,11 @@ def loss_gradient(
 
 def gradient_of(
     total: Float[Tensor, ""],
-    images: Float[Tensor, "n 3 h w"],
+    images: Float[Tensor, "n channels h w"],
     *,
     create_graph: bool = False,
     retain_graph: bool | None = None,
-) -> Float[Tensor, "n 3 h w"]:
+) -> Float[Tensor, "n channels h w"]:
     """Gradient of a number that the images led to.
 
     Raises:
@@ -72,7 +72,7 @@ def precise(logits: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def finite(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+def finite(images: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n channels h w"]:
     """The images as they are; refuse what a gradient of NaN made of them, which a classifier would call a success.
 
     Raises:

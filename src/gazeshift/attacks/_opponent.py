@@ -33,13 +33,15 @@ class Opponent(Protocol):
     def threshold(self) -> float:
         """Suspicion above it is an alarm."""
 
-    def glimpse(self, images: Float[Tensor, "n 3 h w"], *, generator: Generators) -> Glimpse:
+    def glimpse(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> Glimpse:
         """What is seen of the images as they would arrive, with views drawn from the generators.
 
         It has a graph back to images that ask for gradients, even where it is made of gradients itself.
         """
 
-    def views(self, images: Float[Tensor, "n 3 h w"], *, generator: Generators) -> Sequence[Float[Tensor, "n 3 h w"]]:
+    def views(
+        self, images: Float[Tensor, "n channels h w"], *, generator: Generators
+    ) -> Sequence[Float[Tensor, "n channels h w"]]:
         """The images as they would arrive, then the detector's views of them; in the graph of the images."""
 
 
@@ -50,12 +52,12 @@ class Nobody:
     model: Model
     threshold: float = math.inf
 
-    def glimpse(self, images: Float[Tensor, "n 3 h w"], *, generator: Generators) -> Glimpse:  # noqa: ARG002
+    def glimpse(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> Glimpse:  # noqa: ARG002
         """The logits alone."""
         logits = self.model(images)
         return Glimpse(suspicion=precise(logits).sum(1) * 0, logits=logits[None])
 
-    def views(self, images: Float[Tensor, "n 3 h w"], *, generator: Generators) -> Sequence[Tensor]:  # noqa: ARG002
+    def views(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> Sequence[Tensor]:  # noqa: ARG002
         """The images alone."""
         return (images,)
 

@@ -92,8 +92,8 @@ class Adaptive:
             raise UnknownNameError(f"no method named '{self.method}'. {did_you_mean(str(self.method), COMBINED)}")
 
     def __call__(
-        self, model: Model, images: Float[Tensor, "n 3 h w"], labels: Int[Tensor, " n"], *, generator: Generators
-    ) -> Float[Tensor, "n 3 h w"]:
+        self, model: Model, images: Float[Tensor, "n channels h w"], labels: Int[Tensor, " n"], *, generator: Generators
+    ) -> Float[Tensor, "n channels h w"]:
         """The best found of each image; with one generator per image the same in any batch."""
         against = self.opponent or Nobody(model=model)
         with torch.inference_mode(mode=False):

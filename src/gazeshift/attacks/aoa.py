@@ -34,7 +34,7 @@ class AoaRun:
         halted: whether the image stopped because it had no direction left to go.
     """
 
-    images: Float[Tensor, "n 3 h w"]
+    images: Float[Tensor, "n channels h w"]
     steps: Int[Tensor, " n"]
     blank: Bool[Tensor, " n"]
     halted: Bool[Tensor, " n"]
@@ -98,13 +98,13 @@ class Aoa:
             raise UnknownNameError(f"no average named '{self.average}'. {did_you_mean(str(self.average), AVERAGES)}")
 
     def __call__(
-        self, model: Model, images: Float[Tensor, "n 3 h w"], labels: Int[Tensor, " n"], *, generator: Generators
-    ) -> Float[Tensor, "n 3 h w"]:
+        self, model: Model, images: Float[Tensor, "n channels h w"], labels: Int[Tensor, " n"], *, generator: Generators
+    ) -> Float[Tensor, "n channels h w"]:
         """The attacked images. Chance enters through `diversity` alone."""
         return self.run(model, images, labels, generator=generator).images
 
     def run(
-        self, model: Model, images: Float[Tensor, "n 3 h w"], labels: Int[Tensor, " n"], *, generator: Generators
+        self, model: Model, images: Float[Tensor, "n channels h w"], labels: Int[Tensor, " n"], *, generator: Generators
     ) -> AoaRun:
         """The attacked images, with the steps that each took and how it ended."""
         with torch.inference_mode(mode=False):
@@ -167,5 +167,5 @@ def _unit(gradient: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 3 h w"]:
     return gradient / size.masked_fill(size == 0, 1)
 
 
-def _rms(change: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
+def _rms(change: Float[Tensor, "n channels h w"]) -> Float[Tensor, " n"]:
     return change.float().square().mean((1, 2, 3)).sqrt()

@@ -137,11 +137,11 @@ class DLFuzz:
     def __call__(
         self,
         model: Model,
-        images: Float[Tensor, "n 3 h w"],
+        images: Float[Tensor, "n channels h w"],
         labels: Int[Tensor, " n"],
         *,
         generator: Generators,
-    ) -> Float[Tensor, "n 3 h w"]:
+    ) -> Float[Tensor, "n channels h w"]:
         """One image per seed. With one generator per image, each image's result is the same in any batch.
 
         Raises:
@@ -157,7 +157,7 @@ class DLFuzz:
     def run(
         self,
         model: Model,
-        images: Float[Tensor, "n 3 h w"],
+        images: Float[Tensor, "n channels h w"],
         labels: Int[Tensor, " n"] | None = None,
         *,
         generator: Generators,

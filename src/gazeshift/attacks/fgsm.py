@@ -40,11 +40,11 @@ class Fgsm:
     def __call__(
         self,
         model: Model,
-        images: Float[Tensor, "n 3 h w"],
+        images: Float[Tensor, "n channels h w"],
         labels: Int[Tensor, " n"],
         *,
         generator: Generators,  # noqa: ARG002
-    ) -> Float[Tensor, "n 3 h w"]:
+    ) -> Float[Tensor, "n channels h w"]:
         """The attacked images; nothing is drawn from `generator`."""
         with torch.inference_mode(mode=False):
             images, labels = own(images), own(labels)

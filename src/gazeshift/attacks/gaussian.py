@@ -41,11 +41,11 @@ class Gaussian:
     def __call__(
         self,
         model: Model,  # noqa: ARG002
-        images: Float[Tensor, "n 3 h w"],
+        images: Float[Tensor, "n channels h w"],
         labels: Int[Tensor, " n"],  # noqa: ARG002
         *,
         generator: Generators,
-    ) -> Float[Tensor, "n 3 h w"]:
+    ) -> Float[Tensor, "n channels h w"]:
         """The noisy images; model and labels are not looked at."""
         noise = normal(images.shape, generator, images.device).mul_(self.std).add_(self.mean)
         return (own(images) + noise.to(images.dtype)).clamp_(0, 1)

@@ -55,11 +55,11 @@ class MiFgsm:
     def __call__(
         self,
         model: Model,
-        images: Float[Tensor, "n 3 h w"],
+        images: Float[Tensor, "n channels h w"],
         labels: Int[Tensor, " n"],
         *,
         generator: Generators,  # noqa: ARG002
-    ) -> Float[Tensor, "n 3 h w"]:
+    ) -> Float[Tensor, "n channels h w"]:
         """The attacked images; nothing is drawn from `generator`."""
         step = self.epsilon / self.steps if self.step is None else self.step
         with torch.inference_mode(mode=False):
@@ -72,7 +72,7 @@ class MiFgsm:
             return finite(moved)
 
 
-def _to_length_1(gradient: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+def _to_length_1(gradient: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n channels h w"]:
     """The gradient over the sum of its absolute values; 0 where it is 0. In float32 at least: the sum is large."""
     wide = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
     length = wide.abs().sum((1, 2, 3), keepdim=True)

@@ -57,11 +57,11 @@ class Pgd:
     def __call__(
         self,
         model: Model,
-        images: Float[Tensor, "n 3 h w"],
+        images: Float[Tensor, "n channels h w"],
         labels: Int[Tensor, " n"],
         *,
         generator: Generators,
-    ) -> Float[Tensor, "n 3 h w"]:
+    ) -> Float[Tensor, "n channels h w"]:
         """The attacked images. With one generator per image, each image's result is the same in any batch."""
         step = self.epsilon / 4 if self.step is None else self.step
         with torch.inference_mode(mode=False):

@@ -57,16 +57,16 @@ class Universal:
         check_size("most", self.most, most=math.inf)
 
     def __call__(
-        self, model: Model, images: Float[Tensor, "n 3 h w"], labels: Int[Tensor, " n"], *, generator: Generators
-    ) -> Float[Tensor, "n 3 h w"]:
+        self, model: Model, images: Float[Tensor, "n channels h w"], labels: Int[Tensor, " n"], *, generator: Generators
+    ) -> Float[Tensor, "n channels h w"]:
         """The images, all with the perturbation that was fitted to them."""
         with torch.inference_mode(mode=False):
             images = own(images)
             return (images + self.fit(model, images, labels, generator)).clamp_(0, 1)
 
     def fit(
-        self, model: Model, images: Float[Tensor, "n 3 h w"], labels: Int[Tensor, " n"], generator: Generators
-    ) -> Float[Tensor, "3 h w"]:
+        self, model: Model, images: Float[Tensor, "n channels h w"], labels: Int[Tensor, " n"], generator: Generators
+    ) -> Float[Tensor, "channels h w"]:
         """The perturbation for these images; zero if there are none. Chance decides their order."""
         step = self.epsilon / 10 if self.step is None else self.step
         with torch.inference_mode(mode=False):

@@ -81,7 +81,7 @@ def open_damagenet(
     )
 
 
-def counterpart(image: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 224 224"]:
+def counterpart(image: Float[Tensor, "channels h w"]) -> Float[Tensor, "3 224 224"]:
     """An ImageNet photograph as DAmageNet's authors brought it to 224 x 224, before they attacked it.
 
     Short side to 224 by NEAREST, long side cut to an integer, then the middle; an odd rest leaves one more pixel on

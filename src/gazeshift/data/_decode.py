@@ -54,7 +54,7 @@ class Geometry(Protocol):
 
 def read_image(
     source: str | os.PathLike[str] | bytes, preprocessing: Geometry | None = None, *, name: str | None = None
-) -> Float[Tensor, "3 h w"]:
+) -> Float[Tensor, "channels h w"]:
     """One image file, or its bytes, as float32 RGB in [0, 1], turned upright, resized and cropped.
 
     The same bits as torchvision's Resize, CenterCrop and ToTensor on an 8-bit RGB file. Transparent images are laid
@@ -91,7 +91,7 @@ def read_file(path: Path, name: str) -> bytes:
         raise ImageError(f"{name} cannot be read: {reason}. Check the path and its permissions.") from cause
 
 
-def decode(encoded: bytes, preprocessing: Geometry | None, *, name: str) -> Float[Tensor, "3 h w"]:
+def decode(encoded: bytes, preprocessing: Geometry | None, *, name: str) -> Float[Tensor, "channels h w"]:
     """Bytes of one image as float32 RGB in [0, 1]; raises ImageError, see `read_image`."""
     name = printable(name)
     if not encoded:
@@ -260,7 +260,7 @@ def _filter(preprocessing: Geometry) -> Image.Resampling:
     return RESAMPLING[name]
 
 
-def _tensor(image: Image.Image) -> Float[Tensor, "3 h w"]:
+def _tensor(image: Image.Image) -> Float[Tensor, "channels h w"]:
     """Pixels as a tensor. In NumPy, because torch would start threads of its own in every reading thread."""
     values: npt.NDArray[np.float32]
     if image.mode == "F":  # bicubic overshoots

@@ -9,14 +9,18 @@ from torch import Tensor
 SLACK = 1e-3  # grey levels by which 255 epsilon may miss a whole number because of rounding
 
 
-def to_levels(images: Float[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n 3 h w"]:
+def to_levels(images: Float[Tensor, "n channels h w"]) -> UInt8[Tensor, "n channels h w"]:
     """The nearest of 256 levels. Exact for what came from an 8-bit file."""
     return (images * 255).round().to(torch.uint8)
 
 
 def attacked_levels(
-    clean: Float[Tensor, "n 3 h w"], attacked: Float[Tensor, "n 3 h w"], *, norm: str | None, epsilon: float | None
-) -> UInt8[Tensor, "n 3 h w"]:
+    clean: Float[Tensor, "n channels h w"],
+    attacked: Float[Tensor, "n channels h w"],
+    *,
+    norm: str | None,
+    epsilon: float | None,
+) -> UInt8[Tensor, "n channels h w"]:
     """Attacked images rounded to 8 bit so that epsilon still holds against the 8-bit clean images.
 
     Each value goes to the nearest level. Where that would leave the ball, it goes toward the clean pixel instead:

@@ -34,7 +34,7 @@ class FolderPairs:
         attacked: its file.
         clean: the file it was made from, or None throughout.
         labels: its class, or None.
-        read_attacked: gives (3, h, w) in [0, 1] for a file and its id.
+        read_attacked: gives (channels, h, w) in [0, 1] for a file and its id.
         read_clean: likewise.
         size: pad with black, or crop about the centre, to this height and width; None leaves the images alone.
         where: the set, in messages.
@@ -251,7 +251,7 @@ def _own_table(attacked: Path, clean: Path | None) -> Path | None:
     return next((place / name for place in places for name in TABLES if (place / name).is_file()), None)
 
 
-def _fitted(image: Float[Tensor, "3 h w"], size: int | None) -> Float[Tensor, "3 s s"]:
+def _fitted(image: Float[Tensor, "channels h w"], size: int | None) -> Float[Tensor, "channels s s"]:
     """Padded with black or cropped about the centre, never resized: resizing weakens an attack."""
     if size is None:
         return image
@@ -261,7 +261,7 @@ def _fitted(image: Float[Tensor, "3 h w"], size: int | None) -> Float[Tensor, "3
     return torch.nn.functional.pad(image, (left, size - wide - left, top, size - high - top))
 
 
-def _cropped(image: Float[Tensor, "3 h w"], size: int) -> Float[Tensor, "3 hc wc"]:
+def _cropped(image: Float[Tensor, "channels h w"], size: int) -> Float[Tensor, "channels hc wc"]:
     top, left = (max(0, side - size) // 2 for side in image.shape[1:])
     return image[:, top : top + size, left : left + size]
 

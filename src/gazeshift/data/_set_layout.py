@@ -55,8 +55,8 @@ Exact = list[tuple[np.ndarray, np.ndarray]]
 
 
 def taken_apart(
-    clean: Float[Tensor, "n 3 h w"], attacked: Float[Tensor, "n 3 h w"]
-) -> tuple[Float[Tensor, "n 3 h w"], Exact]:
+    clean: Float[Tensor, "n channels h w"], attacked: Float[Tensor, "n channels h w"]
+) -> tuple[Float[Tensor, "n channels h w"], Exact]:
     """Float32 perturbation, and per image the positions and attacked values where clean + perturbation rounds."""
     perturbation = attacked - clean
     bits = [values.contiguous().view(torch.int32).flatten(1) for values in (clean + perturbation, attacked)]
@@ -69,8 +69,8 @@ def taken_apart(
 
 
 def put_together(
-    clean: Float[Tensor, "n 3 h w"], perturbation: Float[Tensor, "n 3 h w"], exact: Exact
-) -> Float[Tensor, "n 3 h w"]:
+    clean: Float[Tensor, "n channels h w"], perturbation: Float[Tensor, "n channels h w"], exact: Exact
+) -> Float[Tensor, "n channels h w"]:
     """The attacked images, the same bits that `taken_apart` was given."""
     attacked = clean + perturbation
     flat = attacked.view(len(attacked), -1)
@@ -85,8 +85,8 @@ def set_rows(
     ids: Sequence[str],
     labels: Tensor,
     sha256: Sequence[str],
-    clean: Float[Tensor, "n 3 h w"],
-    attacked: Float[Tensor, "n 3 h w"],
+    clean: Float[Tensor, "n channels h w"],
+    attacked: Float[Tensor, "n channels h w"],
     facts: Mapping[str, Tensor],
 ) -> pa.Table:
     """Rows of images of one size; everything lies on the CPU."""

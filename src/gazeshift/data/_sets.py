@@ -24,7 +24,7 @@ class Pairs:
 
     Args:
         ids: one per example.
-        images: the clean images (n, 3, h, w) in [0, 1]; None if the set has no clean counterparts.
+        images: the clean images (n, channels, h, w) in [0, 1]; None if the set has no clean counterparts.
         attacked: the same images after the attack.
         labels: their classes (n), or None if nobody knows them.
         facts: what the set says of each example, by column name (``success``, ``margin``...); empty for folders.
@@ -32,8 +32,8 @@ class Pairs:
     """
 
     ids: tuple[str, ...]
-    images: Float[Tensor, "n 3 h w"] | None
-    attacked: Float[Tensor, "n 3 h w"]
+    images: Float[Tensor, "n channels h w"] | None
+    attacked: Float[Tensor, "n channels h w"]
     labels: Int[Tensor, " n"] | None
     facts: Mapping[str, np.ndarray] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
@@ -98,12 +98,12 @@ class AdversarialSet:
         return None if any(label is None for label in found) else torch.tensor(list(found), dtype=torch.int64)
 
     @property
-    def images(self) -> Float[Tensor, "n 3 h w"] | None:
+    def images(self) -> Float[Tensor, "n channels h w"] | None:
         """All clean images at once: for small sets; `batches` needs the memory of one shard."""
         return self.read().images
 
     @property
-    def attacked(self) -> Float[Tensor, "n 3 h w"]:
+    def attacked(self) -> Float[Tensor, "n channels h w"]:
         """All attacked images at once: for small sets."""
         return self.read().attacked
 

@@ -27,7 +27,9 @@ class Detector(Protocol):
     def layers(self, known: Sequence[Layer]) -> tuple[str, ...]:
         """Names of the layers to look at, out of a network's."""
 
-    def views(self, images: Float[Tensor, "n 3 h w"], *, generator: Generators) -> Sequence[Float[Tensor, "n 3 h w"]]:
+    def views(
+        self, images: Float[Tensor, "n channels h w"], *, generator: Generators
+    ) -> Sequence[Float[Tensor, "n channels h w"]]:
         """Changed copies of the images to look at beside them, in [0, 1]; may be none."""
 
     def measure(self, seen: Sighting) -> Float[Tensor, "n f"]:

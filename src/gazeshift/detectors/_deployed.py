@@ -83,7 +83,7 @@ class Deployed:
         calibrate(scores, rate)
         return replace(self, scores=scores.double().cpu(), calibrated_on=tuple(prints), false_alarms=rate)
 
-    def check(self, classifier: Classifier, images: Float[Tensor, "n 3 h w"] | None = None) -> None:
+    def check(self, classifier: Classifier, images: Float[Tensor, "n channels h w"] | None = None) -> None:
         """Refuse another model, other preprocessing or other layers than it was fitted for.
 
         Args:
@@ -214,7 +214,7 @@ class Deployed:
         )
 
 
-def fingerprints(images: Float[Tensor, "n 3 h w"]) -> tuple[str, ...]:
+def fingerprints(images: Float[Tensor, "n channels h w"]) -> tuple[str, ...]:
     """One name per image that follows from its 8-bit pixels: 20 digits of SHA-256."""
     levels = (images.clamp(0, 1) * 255).round().to(torch.uint8).cpu().contiguous()
     return tuple(hashlib.sha256(one.numpy().tobytes()).hexdigest()[:20] for one in levels)

@@ -28,7 +28,7 @@ class Normalised(nn.Module):
         self.register_buffer("mean", classifier.mean.clone())
         self.register_buffer("std", classifier.std.clone())
 
-    def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c"]:
+    def forward(self, images: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n c"]:
         """Logits."""
         logits: Tensor = self.network((images - self.mean) / self.std)
         return logits
@@ -55,7 +55,7 @@ def fresh_detector(spec: str, seed: int, place: str) -> Normalised:
     return network.to(body.device)
 
 
-def cropped(images: Float[Tensor, "n 3 h w"], side: int) -> Float[Tensor, "n 3 s s"]:
+def cropped(images: Float[Tensor, "n channels h w"], side: int) -> Float[Tensor, "n channels s s"]:
     """The middle of the images: to shrink them would smooth away what the detector is to see."""
     top, left = ((size - min(side, size)) // 2 for size in images.shape[2:])
     return images[:, :, top : top + side, left : left + side]

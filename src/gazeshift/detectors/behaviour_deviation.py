@@ -89,7 +89,7 @@ class BehaviourDeviation:
         """The probe alone."""
         return named(known, self.layer, _first_at_the_coarsest)
 
-    def views(self, images: Float[Tensor, "n 3 h w"], *, generator: Generators) -> tuple[Tensor, ...]:
+    def views(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> tuple[Tensor, ...]:
         """The cleaned images, then the noisy versions of them, all clipped to [0, 1]; one image's noise is its own."""
         cleaned = Pca(mode=self.cleaning, variance=self.variance)(images)
         residual = images - cleaned

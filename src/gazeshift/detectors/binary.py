@@ -68,7 +68,7 @@ class Binary:
         """The last of the trunk, because there must be one."""
         return last(known)
 
-    def views(self, images: Float[Tensor, "n 3 h w"], *, generator: Generators) -> tuple[Tensor, ...]:  # noqa: ARG002
+    def views(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> tuple[Tensor, ...]:  # noqa: ARG002
         """None: the image alone is looked at."""
         return ()
 
@@ -143,7 +143,7 @@ class Binary:
             yield from torch.tensor_split(order, steps)
 
 
-def _images(measured: Float[Tensor, "n f"]) -> Float[Tensor, "n 3 s s"]:
+def _images(measured: Float[Tensor, "n f"]) -> Float[Tensor, "n channels s s"]:
     """Pixels as they were before they were laid in a row."""
     side = math.isqrt(measured.shape[1] // 3)
     return measured.reshape(-1, 3, side, side).float()

@@ -49,7 +49,7 @@ class Confidence:
         """The last of the trunk, because there must be one."""
         return last(known)
 
-    def views(self, images: Float[Tensor, "n 3 h w"], *, generator: Generators) -> tuple[Tensor, ...]:  # noqa: ARG002
+    def views(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> tuple[Tensor, ...]:  # noqa: ARG002
         """None: the image alone is looked at."""
         return ()
 

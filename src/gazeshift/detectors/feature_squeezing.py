@@ -55,7 +55,7 @@ class FeatureSqueezing:
         """The last of the trunk, because there must be one."""
         return last(known)
 
-    def views(self, images: Float[Tensor, "n 3 h w"], *, generator: Generators) -> tuple[Tensor, ...]:
+    def views(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> tuple[Tensor, ...]:
         """The squeezed versions."""
         return tuple(squeeze(images, generator=generator).clamp(0, 1) for squeeze in self._built())
 

@@ -98,7 +98,7 @@ class NoisecamDbscan:
         """The one layer; the last convolution if a network has fewer than three."""
         return named(known, self.layer, lambda convs: convs[min(2, len(convs) - 1)])
 
-    def views(self, images: Float[Tensor, "n 3 h w"], *, generator: Generators) -> tuple[Tensor, ...]:  # noqa: ARG002
+    def views(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> tuple[Tensor, ...]:  # noqa: ARG002
         """None: the image alone is looked at."""
         return ()
 

@@ -73,7 +73,7 @@ class PytorchOod:
             return last(known)
         return tuple(layer.name for layer in select(known, self.at, "the classifier"))
 
-    def views(self, images: Float[Tensor, "n 3 h w"], *, generator: Generators) -> tuple[Tensor, ...]:  # noqa: ARG002
+    def views(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> tuple[Tensor, ...]:  # noqa: ARG002
         """None: the image alone is looked at."""
         return ()
 

@@ -107,7 +107,7 @@ class Stability:
         """All that `at` names."""
         return tuple(layer.name for layer in select(known, self.at, "the classifier"))
 
-    def views(self, images: Float[Tensor, "n 3 h w"], *, generator: Generators) -> tuple[Tensor, ...]:
+    def views(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> tuple[Tensor, ...]:
         """One changed copy for each of `changes`."""
         return tuple(change(images, generator=generator).clamp(0, 1) for change in self._changes)
 

@@ -34,10 +34,10 @@ class BitDepth:
 
     def __call__(
         self,
-        images: Float[Tensor, "n 3 h w"],
+        images: Float[Tensor, "n channels h w"],
         *,
         generator: Generators | None = None,  # noqa: ARG002
-    ) -> Float[Tensor, "n 3 h w"]:
+    ) -> Float[Tensor, "n channels h w"]:
         """The rounded images."""
         steps = 2**self.bits - 1
         return straight((images * steps).round() / steps, images)

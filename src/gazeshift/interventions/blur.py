@@ -35,10 +35,10 @@ class Blur:
 
     def __call__(
         self,
-        images: Float[Tensor, "n 3 h w"],
+        images: Float[Tensor, "n channels h w"],
         *,
         generator: Generators | None = None,  # noqa: ARG002
-    ) -> Float[Tensor, "n 3 h w"]:
+    ) -> Float[Tensor, "n channels h w"]:
         """The blurred images."""
         reach = int(4 * self.sigma + 0.5)
         places = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)

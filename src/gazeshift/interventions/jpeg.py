@@ -53,10 +53,10 @@ class Jpeg:
 
     def __call__(
         self,
-        images: Float[Tensor, "n 3 h w"],
+        images: Float[Tensor, "n channels h w"],
         *,
         generator: Generators | None = None,  # noqa: ARG002
-    ) -> Float[Tensor, "n 3 h w"]:
+    ) -> Float[Tensor, "n channels h w"]:
         """The images as they come back from the file."""
         height, width = images.shape[2:]
         side = 16 if self.subsample else 8

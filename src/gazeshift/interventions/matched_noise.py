@@ -25,7 +25,9 @@ class MatchedNoise:
 
     per_channel: bool = False
 
-    def __call__(self, perturbation: Float[Tensor, "n 3 h w"], *, generator: Generators) -> Float[Tensor, "n 3 h w"]:
+    def __call__(
+        self, perturbation: Float[Tensor, "n channels h w"], *, generator: Generators
+    ) -> Float[Tensor, "n channels h w"]:
         """The noise, of the perturbation's type; with one generator per image the same in any batch."""
         if not perturbation.numel():  # PyTorch warns of the spread of nothing
             return perturbation.clone()

@@ -34,10 +34,10 @@ class Median:
 
     def __call__(
         self,
-        images: Float[Tensor, "n 3 h w"],
+        images: Float[Tensor, "n channels h w"],
         *,
         generator: Generators | None = None,  # noqa: ARG002
-    ) -> Float[Tensor, "n 3 h w"]:
+    ) -> Float[Tensor, "n channels h w"]:
         """The filtered images."""
         reach = self.size // 2
         squares = pad(images, (reach,) * 4, mode="replicate").unfold(2, self.size, 1).unfold(3, self.size, 1)

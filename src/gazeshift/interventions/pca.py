@@ -45,14 +45,16 @@ class Pca:
 
     def __call__(
         self,
-        images: Float[Tensor, "n 3 h w"],
+        images: Float[Tensor, "n channels h w"],
         *,
         generator: Generators | None = None,  # noqa: ARG002
-    ) -> Float[Tensor, "n 3 h w"]:
+    ) -> Float[Tensor, "n channels h w"]:
         """The cleaned images, unclipped."""
         return self.cleaned(images)[0]
 
-    def cleaned(self, images: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n 3 h w"], Int[Tensor, "n m"]]:
+    def cleaned(
+        self, images: Float[Tensor, "n channels h w"]
+    ) -> tuple[Float[Tensor, "n channels h w"], Int[Tensor, "n m"]]:
         """The cleaned images, unclipped, and the components kept: per colour for ``rows``, else one number."""
         n, _, height, width = images.shape
         exact = images.double()
@@ -82,7 +84,7 @@ def _reduced(
     return torch.where(total[..., None] > 0, rebuilt, matrices), kept
 
 
-def _patches(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1 patches values"]:
+def _patches(images: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n 1 patches values"]:
     n, _, height, width = images.shape
     whole = pad(images, (0, -width % PATCH, 0, -height % PATCH), mode="replicate")
     rows, columns = whole.shape[2] // PATCH, whole.shape[3] // PATCH
@@ -90,7 +92,7 @@ def _patches(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1 patches val
     return tiles.reshape(n, 1, rows * columns, 3 * PATCH * PATCH)
 
 
-def _image(patches: Float[Tensor, "n 1 patches values"], height: int, width: int) -> Float[Tensor, "n 3 h w"]:
+def _image(patches: Float[Tensor, "n 1 patches values"], height: int, width: int) -> Float[Tensor, "n channels h w"]:
     rows, columns = -(-height // PATCH), -(-width // PATCH)
     tiles = patches.reshape(len(patches), rows, columns, 3, PATCH, PATCH).permute(0, 3, 1, 4, 2, 5)
     return tiles.reshape(len(patches), 3, rows * PATCH, columns * PATCH)[:, :, :height, :width]

@@ -35,8 +35,8 @@ class RoiPixels:
             raise BoundsError(f"at least 1 pixel and a level in [0, 1] are needed, got {self.count} and {self.level}.")
 
     def __call__(
-        self, images: Float[Tensor, "n 3 h w"], positions: Int[Tensor, "n p"], value: float
-    ) -> Float[Tensor, "n 3 h w"]:
+        self, images: Float[Tensor, "n channels h w"], positions: Int[Tensor, "n p"], value: float
+    ) -> Float[Tensor, "n channels h w"]:
         """The images with the pixels at these places set to `value`, in [0, 1], in all three channels."""
         places = positions[:, None].expand(-1, 3, -1)
         return images.flatten(2).scatter(2, places, value).view_as(images)

@@ -39,8 +39,8 @@ class Shift:
             raise BoundsError(f"shift wants a least shift from 0 to most={self.most} pixels, got {self.least}.")
 
     def __call__(
-        self, images: Float[Tensor, "n 3 h w"], *, generator: Generators | None = None
-    ) -> Float[Tensor, "n 3 h w"]:
+        self, images: Float[Tensor, "n channels h w"], *, generator: Generators | None = None
+    ) -> Float[Tensor, "n channels h w"]:
         """The shifted images; with one generator per image the same in any batch.
 
         Raises:

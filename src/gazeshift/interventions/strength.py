@@ -76,33 +76,33 @@ class Strengths:
 
     def __call__(
         self,
-        images: Float[Tensor, "n 3 h w"],
-        perturbation: Float[Tensor, "n 3 h w"],
-        noise: Float[Tensor, "n 3 h w"],
-    ) -> Iterator[tuple[float, Float[Tensor, "n 3 h w"], Float[Tensor, "n 3 h w"]]]:
+        images: Float[Tensor, "n channels h w"],
+        perturbation: Float[Tensor, "n channels h w"],
+        noise: Float[Tensor, "n channels h w"],
+    ) -> Iterator[tuple[float, Float[Tensor, "n channels h w"], Float[Tensor, "n channels h w"]]]:
         """Strength, attacked and noisy images, one strength at a time."""
         pairs = zip(self.attacked(images, perturbation), self.noisy(images, perturbation, noise), strict=True)
         for (value, attacked), (_, noisy) in pairs:
             yield value, attacked, noisy
 
     def attacked(
-        self, images: Float[Tensor, "n 3 h w"], perturbation: Float[Tensor, "n 3 h w"]
-    ) -> Iterator[tuple[float, Float[Tensor, "n 3 h w"]]]:
+        self, images: Float[Tensor, "n channels h w"], perturbation: Float[Tensor, "n channels h w"]
+    ) -> Iterator[tuple[float, Float[Tensor, "n channels h w"]]]:
         """Strength and images with that much of the perturbation, clipped to [0, 1]."""
         for value, coefficient in zip(self.values, self.coefficients, strict=True):
             yield value, self._stored(torch.add(images, perturbation, alpha=coefficient))
 
     def noisy(
         self,
-        images: Float[Tensor, "n 3 h w"],
-        perturbation: Float[Tensor, "n 3 h w"],
-        noise: Float[Tensor, "n 3 h w"],
-    ) -> Iterator[tuple[float, Float[Tensor, "n 3 h w"]]]:
+        images: Float[Tensor, "n channels h w"],
+        perturbation: Float[Tensor, "n channels h w"],
+        noise: Float[Tensor, "n channels h w"],
+    ) -> Iterator[tuple[float, Float[Tensor, "n channels h w"]]]:
         """Strength and images with that much noise, clipped to [0, 1]."""
         for value, base in zip(self.values, self.bases, strict=True):
             yield value, self._stored(torch.add(images, perturbation, alpha=base).add_(noise, alpha=value))
 
-    def _stored(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+    def _stored(self, images: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n channels h w"]:
         images = images.clamp_(0, 1)
         if self.eight_bit == "none":
             return images

@@ -12,7 +12,7 @@ def matched(first: Tensor, second: Tensor, shape: str) -> tuple[Tensor, Tensor]:
     Args:
         first: one batch.
         second: the other, of the same shape; broadcasting would pair images that do not belong together.
-        shape: how the message writes the shape wanted: ``(n, h, w)`` or ``(n, 3, h, w)``.
+        shape: how the message writes the shape wanted: ``(n, h, w)`` or ``(n, channels, h, w)``.
 
     Raises:
         BoundsError: not two float batches of one shape, or images without pixels.

@@ -48,8 +48,10 @@ class Psnr:
                 f"PSNR wants a data_range above 0, got {self.data_range}. For images in [0, 1] leave it out."
             )
 
-    def __call__(self, first: Float[Tensor, "n 3 h w"], second: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
+    def __call__(
+        self, first: Float[Tensor, "n channels h w"], second: Float[Tensor, "n channels h w"]
+    ) -> Float[Tensor, " n"]:
         """One number per pair of images, in decibels."""
-        first, second = matched(first, second, "(n, 3, h, w)")
+        first, second = matched(first, second, "(n, channels, h, w)")
         error = (first - second).square().sum(3).sum((1, 2), dtype=torch.float64) / first.shape[1:].numel()
         return (20 * math.log10(self.data_range) - 10 * error.log10()).to(first.dtype)

@@ -51,7 +51,7 @@ class Passes:
 
 
 class Classifier(nn.Module):
-    """A frozen snapshot of a network that takes float images (n, 3, h, w) in [0, 1] and gives logits (n, c).
+    """A frozen snapshot of a network that takes float images (n, channels, h, w) in [0, 1] and gives logits (n, c).
 
     The network is copied, put in eval mode and its weights frozen, so that the caller's own module is never touched
     and the SHA-256 stays true. Normalisation happens inside, so that a step of 1/255 means the same for every model.
@@ -108,7 +108,7 @@ class Classifier(nn.Module):
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._start()
 
-    def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c"]:
+    def forward(self, images: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n c"]:
         """Logits of images in [0, 1]."""
         logits = (self.answer if self.fast is None or _is_watched(self.module) else self.fast)(images)
         passes: Passes | None = getattr(self._local, "passes", None)
@@ -238,7 +238,7 @@ class Classifier(nn.Module):
         """
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             raise BoundsError(
-                f"images must be float (n, 3, h, w), got {str(images.dtype).removeprefix('torch.')} "
+                f"images must be float (n, channels, h, w), got {str(images.dtype).removeprefix('torch.')} "
                 f"{tuple(images.shape)}. One image: images[None]; channels last: images.permute(0, 3, 1, 2)."
             )
         if not images.numel():

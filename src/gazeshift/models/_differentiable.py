@@ -60,7 +60,7 @@ class LivePass:
         return dict(zip(self.edges, found, strict=True))
 
 
-def live_pass(classifier: Classifier, images: Float[Tensor, "n 3 h w"], layers: Sequence[Layer]) -> LivePass:
+def live_pass(classifier: Classifier, images: Float[Tensor, "n channels h w"], layers: Sequence[Layer]) -> LivePass:
     """Run a batch forward, keeping the graph from the images to each layer and the logits.
 
     Args:
@@ -98,7 +98,7 @@ def live_pass(classifier: Classifier, images: Float[Tensor, "n 3 h w"], layers: 
 
 def activations_and_gradients(
     classifier: Classifier,
-    images: Float[Tensor, "n 3 h w"],
+    images: Float[Tensor, "n channels h w"],
     layers: Sequence[Layer],
     classes: Int[Tensor, " n"],
     *,
@@ -115,7 +115,7 @@ def activations_and_gradients(
 
 def trace_live(
     classifier: Classifier,
-    images: Float[Tensor, "n 3 h w"],
+    images: Float[Tensor, "n channels h w"],
     layers: Sequence[Layer],
     draw: Draw[Drawn],
     *,

@@ -24,7 +24,7 @@ class Headed(nn.Module):
         super().__init__()
         self.body, self.layer, self.head = body, layer, head
 
-    def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c"]:
+    def forward(self, images: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n c"]:
         """What the head makes of the pooled layer.
 
         Raises:

@@ -88,7 +88,7 @@ class Neurons:
         weights = getattr(self.network.get_submodule(name.split("#")[0]), "weight", None)
         return weights if isinstance(weights, Tensor) else None
 
-    def read(self, images: Float[Tensor, "n 3 h w"]) -> Reading:
+    def read(self, images: Float[Tensor, "n channels h w"]) -> Reading:
         """All neurons of a batch in one forward pass; only means, lowest and highest outlive their layer.
 
         Raises:

@@ -14,7 +14,7 @@ ALIKE_ON_GPU = 1e-2  # convolutions there round to TF32, and do so differently f
 
 
 def preflight(
-    classifier: Classifier, images: Float[Tensor, "n 3 h w"], labels: Int[Tensor, " n"] | None = None
+    classifier: Classifier, images: Float[Tensor, "n channels h w"], labels: Int[Tensor, " n"] | None = None
 ) -> tuple[Finding, ...]:
     """What a reader of the results must know of the model: a note or ``ok`` for each check.
 

@@ -26,7 +26,7 @@ INDICES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 def trace(
     classifier: Classifier,
-    images: Float[Tensor, "n 3 h w"],
+    images: Float[Tensor, "n channels h w"],
     layers: Sequence[Layer],
     draw: Draw[Drawn],
     *,

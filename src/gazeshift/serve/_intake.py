@@ -37,7 +37,7 @@ class Picture:
         is_kept: whether the classifier takes every pixel of the file as it is.
     """
 
-    image: Float[Tensor, "3 h w"]
+    image: Float[Tensor, "channels h w"]
     size: tuple[int, int]
     form: str
     sha256: str

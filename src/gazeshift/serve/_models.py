@@ -48,7 +48,7 @@ class Asked:
         except (RuntimeError, ModelError) as cause:
             raise self._unsuitable(size, cause) from cause
 
-    def judge(self, images: Sequence[Float[Tensor, "3 h w"]]) -> list[dict[str, Any]]:
+    def judge(self, images: Sequence[Float[Tensor, "channels h w"]]) -> list[dict[str, Any]]:
         """An answer for each image, all of one size. Views are drawn for each anew, so that nobody foresees them."""
         draws = [torch.Generator().manual_seed(secrets.randbits(63)) for _ in images]
         try:
@@ -57,7 +57,7 @@ class Asked:
             raise self._unsuitable(tuple(images[0].shape[1:]), cause) from cause
         return _answers.verdicts(self.classifier, self.deployed, found)
 
-    def look(self, image: Float[Tensor, "3 h w"], layers: Sequence[str], cams: Sequence[str]) -> Evidence:
+    def look(self, image: Float[Tensor, "channels h w"], layers: Sequence[str], cams: Sequence[str]) -> Evidence:
         """The maps of one image, on the CPU."""
         try:
             return look(self.classifier, image[None], layers=layers, cams=cams)

@@ -97,7 +97,7 @@ class Seen:
 def see(
     classifier: Classifier,
     deployed: Deployed | None,
-    image: Float[Tensor, "3 h w"],
+    image: Float[Tensor, "channels h w"],
     *,
     seed: int,
     attempt: Attempt | None = None,

@@ -70,7 +70,7 @@ class Again:
             raise DataError("the study's images came from an adversarial set, and are not read again.")
         return demo_images() if self.settings.images is None else open_source(self.settings.images)
 
-    def picture(self, name: str) -> Float[Tensor, "3 h w"]:
+    def picture(self, name: str) -> Float[Tensor, "channels h w"]:
         """A clean image as the model took it.
 
         Raises:

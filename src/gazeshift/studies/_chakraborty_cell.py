@@ -134,8 +134,8 @@ class Attacks:
 
 
 def direction(
-    classifier: Classifier, images: Float[Tensor, "n 3 h w"], labels: Int[Tensor, " n"]
-) -> Float[Tensor, "n 3 h w"]:
+    classifier: Classifier, images: Float[Tensor, "n channels h w"], labels: Int[Tensor, " n"]
+) -> Float[Tensor, "n channels h w"]:
     """Where FGSM steps, of any size: -1, 0 or 1 for each value, from one backward pass.
 
     It is read off a step of size 1, which ends at 0 or 1. A value that is there already shows no step; clipping undoes
@@ -146,12 +146,16 @@ def direction(
     return (far - images).sign().cpu()
 
 
-def moved(images: Float[Tensor, "n 3 h w"], towards: Float[Tensor, "n 3 h w"], size: float) -> Float[Tensor, "n 3 h w"]:
+def moved(
+    images: Float[Tensor, "n channels h w"], towards: Float[Tensor, "n channels h w"], size: float
+) -> Float[Tensor, "n channels h w"]:
     """The images after a step of this size, clipped to [0, 1]."""
     return torch.add(images, towards, alpha=size).clamp_(0, 1)
 
 
-def random_signs(images: Float[Tensor, "n 3 h w"], draws: list[torch.Generator]) -> Float[Tensor, "n 3 h w"]:
+def random_signs(
+    images: Float[Tensor, "n channels h w"], draws: list[torch.Generator]
+) -> Float[Tensor, "n channels h w"]:
     """-1 or 1 for each value, from each image's own generator."""
     signs = [torch.randint(0, 2, tuple(images.shape[1:]), generator=draw) * 2.0 - 1 for draw in draws]
     return torch.stack(signs)

@@ -32,7 +32,7 @@ MEASURED = pa.schema(
 )
 
 
-def eight_bit(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+def eight_bit(images: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n channels h w"]:
     """Images as 8-bit files of this size hold them: what every detector is fitted on, calibrated on and asked about."""
     return BitDepth(bits=8)(images)
 
@@ -52,7 +52,7 @@ class Eyes:
     seed: int
 
     def measured(
-        self, images: Float[Tensor, "n 3 h w"], names: Sequence[Sequence[str]]
+        self, images: Float[Tensor, "n channels h w"], names: Sequence[Sequence[str]]
     ) -> tuple[Float[Tensor, "n f"], Float[Tensor, "n c"]]:
         """What the detector measures of 8-bit images, and their logits; each image's views follow from its names."""
         draws = [generator_for(self.seed, "view", *own) for own in names]
@@ -77,7 +77,7 @@ class Eyes:
             self._add(rows, name, [pairs.ids[at] for at in hit.tolist()], example.images[hit])
         return {"rows": rows.table()}, {"right": 0, "examples": len(hit)}
 
-    def _add(self, rows: Rows, name: str, ids: Sequence[str], images: Float[Tensor, "n 3 h w"]) -> Tensor:
+    def _add(self, rows: Rows, name: str, ids: Sequence[str], images: Float[Tensor, "n channels h w"]) -> Tensor:
         found, logits = self.measured(images, [(name, one) for one in ids])
         predicted = logits.argmax(1)
         told = {"print": list(fingerprints(images)), "predicted": predicted, "measured": list(found.numpy())}

@@ -78,12 +78,12 @@ class Opened:
         """The examples of a batch, both sides predicted anew."""
         return attacked_pairs(self.classifier, self.source.pairs(batch.ids))
 
-    def cam(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n hl wl"]:
+    def cam(self, images: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n hl wl"]:
         """CAM of each image's own class."""
         return look(self.classifier, images, layers=self.last.name, cams="cam").maps(self.last.name, "cam")
 
 
-def last_layer(classifier: Classifier, images: Float[Tensor, "n 3 h w"]) -> Layer:
+def last_layer(classifier: Classifier, images: Float[Tensor, "n channels h w"]) -> Layer:
     """The layer where `cam` is defined: average pooling and one linear layer follow.
 
     Raises:
@@ -137,7 +137,7 @@ def add_seen(rows: Rows, run: Opened, ids: Sequence[str], found: Attacked) -> No
     )
 
 
-def histograms(images: Float[Tensor, "n 3 h w"]) -> dict[str, list[int]]:
+def histograms(images: Float[Tensor, "n channels h w"]) -> dict[str, list[int]]:
     """256 bins over all pixels of a batch, rounded to 8 bits: red, green, blue, and luminance."""
     luminance = torch.einsum("nchw,c->nhw", images, torch.tensor(WEIGHTS, device=images.device))
     channels = dict(zip(("red", "green", "blue"), images.unbind(1), strict=True)) | {"luminance": luminance}

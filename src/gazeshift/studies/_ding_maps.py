@@ -55,7 +55,7 @@ def _shown(layer: Layer, *, keras: bool) -> str:
     return next(own, layer.name) if keras else layer.name
 
 
-def captured(classifier: Classifier, images: Float[Tensor, "n 3 h w"], layers: Sequence[Layer]) -> Any:
+def captured(classifier: Classifier, images: Float[Tensor, "n channels h w"], layers: Sequence[Layer]) -> Any:
     """Logits, and each layer's activations by its name, of one forward pass without a gradient."""
     found: dict[str, Tensor] = {}
 
@@ -85,8 +85,8 @@ def _squares(maps: Float[Tensor, "n k h w"]) -> Float[Tensor, "n k"]:
 
 def summed(
     classifier: Classifier,
-    clean: Float[Tensor, "n 3 h w"],
-    attacked: Float[Tensor, "n 3 h w"],
+    clean: Float[Tensor, "n channels h w"],
+    attacked: Float[Tensor, "n channels h w"],
     layers: dict[str, Layer],
 ) -> pa.Table:
     """One row per layer: of each map the sum of its RMSE over the pairs, and in how many it is dead on both sides."""

@@ -74,7 +74,7 @@ def answer(logits: Float[Tensor, " c"], classifier: Classifier) -> dict[str, Any
     return {"name": classifier.class_name(int(best.indices)), "confidence": float(best.values)}
 
 
-def map_picture(image: Float[Tensor, "3 h w"], raw: Float[Tensor, "hl wl"]) -> Image.Image:
+def map_picture(image: Float[Tensor, "channels h w"], raw: Float[Tensor, "hl wl"]) -> Image.Image:
     """A raw signed map over its image, brought to [0, 1] between its own extremes as the paper does."""
     return pictures.overlay(image, enlarged(raw[None], (image.shape[1], image.shape[2]))[0])
 

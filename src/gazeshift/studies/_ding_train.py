@@ -84,9 +84,9 @@ class Pixels:
     ids: tuple[str, ...]
     labels: Mapping[str, int]
 
-    def read(self, ids: Sequence[str], side: int) -> Float[Tensor, "n 3 h w"]:
+    def read(self, ids: Sequence[str], side: int) -> Float[Tensor, "n channels h w"]:
         """Images of one side (0 clean, 1 attacked) in [0, 1]."""
-        levels: UInt8[np.ndarray, "n 3 h w"] = self._levels[[self._places[own] for own in ids], side]
+        levels: UInt8[np.ndarray, "n channels h w"] = self._levels[[self._places[own] for own in ids], side]
         return torch.from_numpy(np.ascontiguousarray(levels)).float() / 255
 
     def classes(self, ids: Sequence[str]) -> Int[Tensor, " n"]:
@@ -156,21 +156,21 @@ def accuracies(network: nn.Module, pixels: Pixels, ids: Sequence[str], place: to
     return {"clean": right[0], "attacked": right[1], "score": (right[0] + right[1]) / 2}
 
 
-def rounded(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+def rounded(images: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n channels h w"]:
     """Images as 8-bit files hold them."""
     return (images * 255).round().clamp(0, 255) / 255
 
 
 def noisy(
-    clean: Float[Tensor, "n 3 h w"], attacked: Float[Tensor, "n 3 h w"], ids: Sequence[str], seed: int
-) -> Float[Tensor, "n 3 h w"]:
+    clean: Float[Tensor, "n channels h w"], attacked: Float[Tensor, "n channels h w"], ids: Sequence[str], seed: int
+) -> Float[Tensor, "n channels h w"]:
     """Clean images with Gaussian noise of the same root mean square as each one's perturbation, in 8 bits."""
     size = (attacked - clean).square().mean((1, 2, 3), keepdim=True).sqrt()
     drawn = normal(clean.shape, [generator_for(seed, "noise", own) for own in ids], clean.device)
     return rounded(clean + size * drawn)
 
 
-def resampled(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+def resampled(images: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n channels h w"]:
     """Clean images that went through one more resize (bilinear, 8/7, centre crop), in 8 bits."""
     height, width = images.shape[2], images.shape[3]
     grown = torch.nn.functional.interpolate(images, scale_factor=8 / 7, mode="bilinear", antialias=True)

@@ -129,5 +129,5 @@ def attacked_batch(
     return attack(classifier, batch.images, batch.labels, by=made, generator=draws)
 
 
-def _clean(pairs: Pairs) -> Float[Tensor, "n 3 h w"]:
+def _clean(pairs: Pairs) -> Float[Tensor, "n channels h w"]:
     return torch.empty(0, 3, 0, 0) if pairs.images is None else pairs.images

@@ -37,7 +37,7 @@ class Probe:
 
     classifier: Classifier
     made: Callable[..., Tensor]
-    images: Float[Tensor, "n 3 h w"]
+    images: Float[Tensor, "n channels h w"]
     labels: Int[Tensor, " n"]
     ids: tuple[str, ...]
     seed: int
@@ -64,7 +64,7 @@ class Probe:
 def probe(
     classifier: Classifier,
     made: Callable[..., Tensor],
-    images: Float[Tensor, "n 3 h w"],
+    images: Float[Tensor, "n channels h w"],
     labels: Int[Tensor, " n"] | None,
     *,
     ids: Iterable[str],

@@ -100,7 +100,7 @@ class Looks:
         kind: str,
         condition: str,
         ids: Sequence[str],
-        images: Float[Tensor, "n 3 h w"],
+        images: Float[Tensor, "n channels h w"],
         *,
         labels: Tensor,
         classes: Tensor,

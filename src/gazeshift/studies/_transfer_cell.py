@@ -100,7 +100,7 @@ class Show:
             raise SettingsError(f"labels must be below {own}, the classes of {self.source}; got {int(labels.max())}.")
 
 
-def fitted(images: Float[Tensor, "n 3 h w"], side: int | None, fit: str) -> Float[Tensor, "n 3 s s"]:
+def fitted(images: Float[Tensor, "n channels h w"], side: int | None, fit: str) -> Float[Tensor, "n channels s s"]:
     """Images as a model of another input size is shown them; None leaves them.
 
     ``resize``: bilinear, antialiased when it shrinks. ``pad``: in the middle of black, or the middle cut out.
@@ -114,7 +114,9 @@ def fitted(images: Float[Tensor, "n 3 h w"], side: int | None, fit: str) -> Floa
     return pad(images, (left, side - width - left, top, side - height - top))
 
 
-def scaled(clean: Float[Tensor, "n 3 h w"], attacked: Float[Tensor, "n 3 h w"], rms: float) -> Float[Tensor, "n 3 h w"]:
+def scaled(
+    clean: Float[Tensor, "n channels h w"], attacked: Float[Tensor, "n channels h w"], rms: float
+) -> Float[Tensor, "n channels h w"]:
     """The same perturbation with a root mean square of `rms` after clipping to [0, 1]; none stays none.
 
     Where too much is clipped away, it stays below `rms`; the rows say what it is.

@@ -4,11 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
@@ -33,21 +35,18 @@ GALLERY = pa.schema(
     ]
 )
 TILE, GAP, BLANK = 48, 2, 138  # pixels, and the grey of a map without a positive value
-CHOICE = """
-SELECT image FROM rows
-WHERE condition = $condition AND model = $source AND access IN ('clean', 'white_box') AND target = 'predicted'
-GROUP BY image
-ORDER BY min(CASE WHEN clean_correct AND NOT correct THEN epsilon END) NULLS LAST, NOT bool_or(clean_correct), image
-LIMIT $count
-"""
 
 
 def choose(rows: pa.Table, condition: str, source: str, count: int) -> list[str]:
     """Ids of the test images to show: those that the weakest white-box attack on the source fools come first."""
-    given = {"condition": condition, "source": source, "count": count}
-    with duckdb.connect() as database:
-        database.register("rows", rows)
-        return [own for (own,) in database.execute(CHOICE, given).fetchall()]
+    wanted = {"condition": [condition], "model": [source], "access": ["clean", "white_box"], "target": ["predicted"]}
+    rows = rows.filter(reduce(and_, (pc.field(name).isin(values) for name, values in wanted.items())))
+    is_fooled = pc.and_(rows["clean_correct"], pc.invert(rows["correct"]))
+    rows = rows.append_column("fooled_at", pc.if_else(is_fooled, rows["epsilon"], math.inf))
+    found = rows.group_by("image").aggregate([("fooled_at", "min"), ("clean_correct", "any")])
+    order = [("fooled_at_min", "ascending"), ("clean_correct_any", "descending"), ("image", "ascending")]
+    ids: list[str] = found.sort_by(order)["image"].to_pylist()[:count]
+    return ids
 
 
 @dataclass(frozen=True, kw_only=True)

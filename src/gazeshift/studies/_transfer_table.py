@@ -5,28 +5,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gazeshift.data import replace_file
 from gazeshift.studies._transfer_cell import AS_MADE
 
 NORMAL = 1.959964  # quantile of the normal distribution for intervals of 95 %
-SUMMARY = """
-SELECT r.source, r.attack, r.size, r.victim, r.source = r.victim AS white_box,
-  count(*) AS n,
-  avg((NOT r.clean_correct)::INT) AS clean_error,
-  avg(r.error::INT) AS error,
-  sum(r.clean_correct::INT) AS clean_right,
-  sum(r.success::INT) AS fooled,
-  avg(r.rms) AS rms, max(r.linf) AS linf, avg(r.l2) AS l2,
-  sum((r.error AND NOT f.error)::INT) AS only_here,
-  sum((f.error AND NOT r.error)::INT) AS only_first
-FROM made r JOIN made f USING (image, source, victim, size)
-WHERE f.attack = $first
-GROUP BY r.source, r.attack, r.size, r.victim
-"""
+PAIR, LINE = ("image", "source", "victim", "size"), ("source", "attack", "size", "victim")
+SUMMARY = (
+    ("image", "count", "n"),
+    ("clean_error", "mean", "clean_error"),
+    ("error", "mean", "error"),
+    ("clean_correct", "sum", "clean_right"),
+    ("success", "sum", "fooled"),
+    ("rms", "mean", "rms"),
+    ("linf", "max", "linf"),
+    ("l2", "mean", "l2"),
+    ("only_here", "sum", "only_here"),
+    ("only_first", "sum", "only_first"),
+)  # of the rows, how, called
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
@@ -69,12 +68,17 @@ def write_table(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 def _summed(folder: Path, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One line per source, attack, size and victim, in the order that the settings name them."""
-    given = {"first": manifest["attacks"][0]["name"]}
-    with duckdb.connect(config={"threads": 1}) as connection:  # sums in one order, so that a table is always the same
-        connection.register("made", pq.read_table(folder / "rows.parquet"))
-        found = connection.execute(SUMMARY, given)
-        names = [column[0] for column in found.description]
-        lines = [_with_intervals(dict(zip(names, values, strict=True))) for values in found.fetchall()]
+    rows = pq.read_table(folder / "rows.parquet")
+    first = rows.filter(pc.equal(rows["attack"], manifest["attacks"][0]["name"])).select([*PAIR, "error"])
+    rows = rows.join(first, PAIR, join_type="inner", right_suffix="_first", use_threads=False)
+    here, before = rows["error"], rows["error_first"]
+    rows = rows.append_column("clean_error", pc.invert(rows["clean_correct"]))
+    rows = rows.append_column("only_here", pc.and_(here, pc.invert(before)))
+    rows = rows.append_column("only_first", pc.and_(before, pc.invert(here)))
+    groups = rows.group_by(LINE, use_threads=False)  # sums in one order, so that a table is always the same
+    found = groups.aggregate([(column, how) for column, how, _ in SUMMARY])
+    found = found.rename_columns([*LINE, *(name for *_, name in SUMMARY)])
+    lines = [_with_intervals(line | {"white_box": line["source"] == line["victim"]}) for line in found.to_pylist()]
     attacks, models = [attack["name"] for attack in manifest["attacks"]], list(manifest["models"])
     return sorted(
         lines,
@@ -88,9 +92,8 @@ def _summed(folder: Path, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _with_intervals(line: dict[str, Any]) -> dict[str, Any]:
-    n, here, first = line["n"], int(line["only_here"]), int(line["only_first"])
+    n, here, first = line["n"], line["only_here"], line["only_first"]
     for name in ("clean_error", "error"):
         line[f"{name}_low"], line[f"{name}_high"] = wilson(line[name], n)
     low, high = paired(here, first, n)
-    counts = {name: int(line[name]) for name in ("clean_right", "fooled", "only_here", "only_first")}
-    return line | counts | {"against_first": (here - first) / n, "against_first_low": low, "against_first_high": high}
+    return line | {"against_first": (here - first) / n, "against_first_low": low, "against_first_high": high}

@@ -73,8 +73,7 @@ def test_find(text: str, found: tuple[int, ...]) -> None:
 def test_a_synonym_of_two_classes_is_ambiguous() -> None:
     classes = Classes(names=("crane, bird", "crane, machine"))
     assert classes.find("crane") == (0, 1)
-    with pytest.raises(DataError, match="'crane' fits classes 0 and 1"):
-        classes.index("crane")
+    assert classes.read(["crane"]) == ({}, {"crane": "'crane' fits classes 0 and 1"})
 
 
 def test_every_imagenet_name_finds_its_class() -> None:
@@ -100,12 +99,69 @@ def test_number_folders_count_only_together_and_in_range() -> None:
     assert folder_classes(["02", "0"], classes) == {"02": 2, "0": 0}
     with pytest.raises(DataError, match="3 is not a class from 0 to 2"):
         folder_classes(["1", "2", "3"], classes)
-    with pytest.raises(DataError, match="1 of 2 class folders fit no class of the model, or several: '1'"):
+    with pytest.raises(
+        DataError, match="1 of 2 class folders fit no class of the model, or several: '1' fits no class"
+    ):
         folder_classes(["1", "ant"], classes)
 
 
-def test_number_folders_that_are_names_are_names() -> None:
-    assert folder_classes(["1", "2"], Classes(names=("1", "2", "3"))) == {"1": 0, "2": 1}
+# --- names that are numbers: one meaning for folders, tables and Parquet, or a refusal that names both readings
+
+SORTED = tuple(sorted(map(str, range(12))))  # as torchvision's ImageFolder numbers folders: "10" is class 2
+BOTH = "'10' is the name of class 2 and the number of class 10"
+
+
+@pytest.mark.parametrize(
+    ("names", "words", "meant"),
+    [
+        (SORTED, ["0", "1"], {"0": 0, "1": 1}),  # name and number agree
+        (tuple(map(str, range(12))), ["3", "10", "007"], {"3": 3, "10": 10, "007": 7}),
+        (("1", "2", "3"), ["1", "3"], {"1": 0, "3": 2}),  # no class has the number 3: they are names
+        (("1", "2", "3"), ["0"], {"0": 0}),
+        (("001", "002", "003"), ["3", "002"], {"3": 2, "002": 1}),
+        (("cat", "10"), ["10", "cat"], {"10": 1, "cat": 0}),
+        (("cat", "dog"), ["1", " 0"], {"1": 1, " 0": 0}),
+        (("-1", "0", "1"), ["-1"], {"-1": 0}),
+    ],
+)
+def test_words_that_are_numbers(names: tuple[str, ...], words: list[str], meant: dict[str, int]) -> None:
+    assert Classes(names=names).read(words) == (meant, {})
+
+
+@pytest.mark.parametrize(
+    ("names", "words", "word", "why"),
+    [
+        (SORTED, ["0", "10"], "10", BOTH),
+        (("1", "2", "3"), ["1", "2"], "1", "'1' is the name of class 0 and the number of class 1"),
+        (("007", *"123456789"), ["7"], "7", "'7' is the name of classes 0 and 7 and the number of class 7"),
+        (("1", "2", "3"), ["0", "3"], "0", "'0' fits no class"),  # not one as a number and the other as a name
+        (("cat", "1"), ["-1"], "-1", "-1 is not a class from 0 to 1"),
+        (("1.5", "cat"), ["-1.5"], "-1.5", "'-1.5' fits no class"),
+        (("cat", "dog"), ["1.0"], "1.0", "'1.0' fits no class"),
+        (("cat", "dog"), ["1e0"], "1e0", "'1e0' fits no class"),
+        (("7", "7", "cat"), ["7"], "7", "'7' fits classes 0 and 1"),
+        (("7", "7", "cat"), ["2", "7"], "2", "'2' fits no class"),
+    ],
+)
+def test_words_that_are_numbers_and_fit_no_class_or_two_ways(
+    names: tuple[str, ...], words: list[str], word: str, why: str
+) -> None:
+    assert Classes(names=names).read(words)[1][word] == why
+
+
+def test_a_label_that_is_a_name_and_another_number_is_refused_wherever_it_stands(folder: Folder) -> None:
+    root = folder("a.png", text="file,label\na.png,10\n")
+    message = refusal(root, class_names=SORTED)
+    assert f"line 2: {BOTH}" in message
+    assert "give other names with --classes FILE (class_names= in Python)" in message
+    (root.parent / "val.txt").write_text("a.png 10\n")
+    assert BOTH in refusal(root, "val.txt", class_names=SORTED)
+    (root / "10").mkdir()
+    (root / "a.png").rename(root / "10" / "a.png")
+    with pytest.raises(DataError, match=BOTH):
+        open_source(root, class_names=SORTED)
+    assert open_source(root, class_names=tuple(map(str, range(12)))).labels == (10,)
+    assert open_source(root).labels == (10,)
 
 
 # --- CSV tables
@@ -197,6 +253,17 @@ def test_repeated_rows_are_noted_and_conflicting_ones_refused(folder: Folder) ->
     assert source.notes == ("Repeated rows of table.csv ignored: 1.",)
     (root.parent / "table.csv").write_text("file,label\na.png,1\nb.png,0\na.png,2\n")
     assert "gives 'a.png' two labels: 1 (line 2) and 2 (line 4)" in refusal(root)
+
+
+def test_backslashes_of_windows_are_paths(folder: Folder) -> None:
+    root = folder("a.png", "b.png", "c\\d.png", text="file,label\n.\\a.png,1\nimages\\b.png,2\nc\\d.png,3\n")
+    assert labels_of(root) == {"a.png": 1, "b.png": 2, "c\\d.png": 3}
+
+
+def test_a_label_of_a_file_that_is_not_read_says_so(folder: Folder) -> None:
+    root = folder("a.png", text="file,label\na.png,1\nIMG_1.HEIC,2\n")
+    (skipped,) = open_source(root, labels=root.parent / "table.csv").skipped
+    assert skipped.reason == "named in table.csv (line 3), but files ending in .HEIC are not read"
 
 
 def test_conflict_hidden_by_the_folder_name_is_refused(folder: Folder) -> None:

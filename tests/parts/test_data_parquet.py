@@ -99,6 +99,34 @@ def test_class_names_decide_where_they_differ(tmp_path: Path) -> None:
     assert open_source(path, wnids=("n01", "n02")).labels == (1, 0) * 5
 
 
+def test_numbers_are_indices_of_the_table_and_its_names_may_be_numbers(tmp_path: Path) -> None:
+    numbers, ordered = [str(k) for k in range(12)], tuple(sorted(map(str, range(12))))
+    path = write(tmp_path / "t.parquet", [3, 10] * 5, names=numbers)  # as Hugging Face names classes without names
+    assert open_source(path, class_names=tuple(numbers)).labels == (3, 10) * 5
+    assert open_source(path, class_names=tuple(f"digit {k}" for k in range(12))).labels == (3, 10) * 5
+    with pytest.raises(DataError, match="'10' is the name of class 2 and the number of class 10"):
+        open_source(path, class_names=ordered)
+    path = write(tmp_path / "u.parquet", [2, 3] * 5, names=list(ordered))
+    assert open_source(path, class_names=ordered).labels == (2, 3) * 5  # its index and its name agree
+    assert open_source(path, class_names=tuple(numbers)).labels == (10, 11) * 5
+    path = write(tmp_path / "v.parquet", [0, 1] * 5, names=["1", "2", "3"])
+    with pytest.raises(DataError, match="'1' fits no class"):
+        open_source(path, class_names=("cat", "dog", "eel"))
+    assert open_source(write(tmp_path / "w.parquet", [10] * 10), class_names=ordered).labels == (10,) * 10
+
+
+def test_texts_that_are_numbers_are_read_one_way_over_all_files(tmp_path: Path) -> None:
+    write(tmp_path / "data" / "0.parquet", ["0"] * 10)
+    write(tmp_path / "data" / "1.parquet", ["3"] * 10)
+    with pytest.raises(DataError, match="'0' fits no class"):  # "3" is a name and can be no number
+        open_source(tmp_path, class_names=("1", "2", "3"))
+    assert open_source(tmp_path, class_names=("a", "b", "c", "d")).labels == (0,) * 10 + (3,) * 10
+    path = write(tmp_path / "t.parquet", ["10", ""] * 5)
+    assert len(open_source(path, class_names=tuple(map(str, range(12))))) == 5
+    with pytest.raises(DataError, match="'10' is the name of class 2 and the number of class 10"):
+        open_source(path, class_names=tuple(sorted(map(str, range(12)))))
+
+
 def test_same_names_go_by_index_also_where_two_are_alike(tmp_path: Path) -> None:
     path = write(tmp_path / "t.parquet", [2, 3] * 5, names=list(NAMES))
     assert open_source(path, class_names=NAMES).labels == (2, 3) * 5

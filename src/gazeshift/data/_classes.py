@@ -8,6 +8,9 @@ from functools import cached_property
 from gazeshift.data._decode import printable
 from gazeshift.errors import DataError
 
+NUMBER = re.compile(r"-?[0-9]{1,9}")
+GIVE_NAMES = "--classes FILE (class_names= in Python)"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Classes:
@@ -42,21 +45,36 @@ class Classes:
         found = {index for part in _synonyms(text) for index in self._by_synonym.get(part, ())}
         return tuple(sorted(found))
 
-    def index(self, text: str) -> int:
-        """The class that the text means. A number is a class index.
+    def read(self, words: Iterable[str]) -> tuple[dict[str, int], dict[str, str]]:
+        """The class that each word of a list means; and of every word that means none, or several, why.
 
-        Raises:
-            DataError: none or several classes fit, or the number is out of range; a part of a sentence.
+        Numbers of one list are read one way: all as names, or all as class numbers. Where both ways fit and differ,
+        neither is taken.
+
+        >>> Classes(names=("ant", "bee")).read(["Bee", "0", "wasp"])
+        ({'Bee': 1, '0': 0}, {'wasp': "'wasp' fits no class"})
+        >>> Classes(names=("0", "10", "2")).read(["0", "2"]), Classes(names=("2", "1")).read(["1"])[0]
+        (({'0': 0, '2': 2}, {}), {'1': 1})
+        >>> Classes(names=("1", "0")).read(["1"])[1]["1"]
+        "'1' is the name of class 0 and the number of class 1"
         """
-        text = text.strip()
-        if re.fullmatch(r"-?[0-9]{1,9}", text):
-            return self.in_range(int(text))
-        found = self.find(text)
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise DataError(f"'{printable(text)}' fits classes {' and '.join(map(str, found[:3]))}")
-        raise DataError(f"'{printable(text)}' fits no class")
+        found = {word: self.find(word) for word in words}
+        numbers = {word: int(word) for word in found if NUMBER.fullmatch(word.strip())}
+        meant = {word: fitting[0] for word, fitting in found.items() if len(fitting) == 1}
+        unclear = {word: _unclear(word, fitting) for word, fitting in found.items() if len(fitting) != 1}
+        if all(map(self._has, numbers.values())) or not any(found[word] for word in numbers):
+            meant |= numbers
+            unclear = {word: why for word, why in unclear.items() if word not in numbers}
+            unclear |= {word: why for word, number in numbers.items() if (why := self._odd(word, number, found[word]))}
+        return {word: meant[word] for word in found if word not in unclear}, unclear
+
+    def _odd(self, word: str, number: int, fitting: tuple[int, ...]) -> str | None:
+        """What forbids to read a word as a number: there is no such class, or another one has it as its name."""
+        if not self._has(number):
+            return self._beyond(number)
+        if fitting in ((), (number,)):
+            return None
+        return f"'{printable(word)}' is the name of {_listed(fitting)} and the number of class {number}"
 
     def in_range(self, index: int) -> int:
         """The index itself.
@@ -64,17 +82,28 @@ class Classes:
         Raises:
             DataError: below zero, or not below the number of classes; a part of a sentence.
         """
-        if index < 0 or (self.count is not None and index >= self.count):
-            raise DataError(f"{index} is not a class from 0 to {'...' if self.count is None else self.count - 1}")
+        if not self._has(index):
+            raise DataError(self._beyond(index))
         return index
+
+    def _has(self, index: int) -> bool:
+        return index >= 0 and (self.count is None or index < self.count)
+
+    def _beyond(self, index: int) -> str:
+        return f"{index} is not a class from 0 to {'...' if self.count is None else self.count - 1}"
 
     @property
     def accepted(self) -> str:
-        """A sentence that says what may name a class."""
+        """Sentences that say what may name a class, and what to do if names are missing or are numbers."""
         ways = [f"a WordNet id ({self.wnids[0]})"] if self.wnids else []
         ways += [f"a class name ('{self.names[0]}')"] if self.names else []
         upper = f"from 0 to {self.count - 1}" if self.count else "from 0 (the model gives no names)"
-        return f"Accepted: {', '.join([*ways, f'a class number {upper}'])}."
+        said = f"Accepted: {', '.join([*ways, f'a class number {upper}'])}."
+        if not self.names:
+            return f"{said} Give the names of the model's classes with {GIVE_NAMES}."
+        if any(NUMBER.fullmatch(name) for name in self.names):
+            return f"{said} Of classes named by numbers, give other names with {GIVE_NAMES}, and use them here."
+        return said
 
     @cached_property
     def _by_wnid(self) -> dict[str, tuple[int, ...]]:
@@ -95,28 +124,23 @@ def folder_classes(folders: Iterable[str], classes: Classes) -> dict[str, int]:
     Raises:
         DataError: names the folders that fit no class or several, and says what would be accepted.
     """
-    found = {folder: classes.find(folder) for folder in folders}
-    if all(len(indices) == 1 for indices in found.values()):
-        return {folder: indices[0] for folder, indices in found.items()}
-    if all(re.fullmatch(r"[0-9]{1,9}", folder) for folder in found):
-        return numbered(found, classes)
-    bad = [folder for folder, indices in found.items() if len(indices) != 1]
-    raise DataError(
-        f"{len(bad)} of {len(found)} class folders fit no class of the model, or several: {named(bad)}. "
-        f"{classes.accepted} Numbers count only if every folder is one. Rename the folders, or give a labels file."
-    )
+    folders = list(folders)
+    meant, unclear = classes.read(folders)
+    if not all(NUMBER.fullmatch(folder.strip()) for folder in folders):
+        unclear |= {word: _unclear(word, ()) for word in meant if not classes.find(word)}
+    if unclear:
+        raise DataError(
+            f"{len(unclear)} of {len(folders)} class folders fit no class of the model, or several: "
+            f"{first_few(unclear.values())}. {classes.accepted} Numbers count only if every folder is one. Rename the "
+            "folders, or give a labels file."
+        )
+    return meant
 
 
-def numbered(folders: Iterable[str], classes: Classes) -> dict[str, int]:
-    """Class folders named by class index.
-
-    Raises:
-        DataError: an index is out of range.
-    """
-    try:
-        return {folder: classes.in_range(int(folder)) for folder in folders}
-    except DataError as cause:
-        raise DataError(f"class folders named by numbers must be classes of the model, but {cause}.") from cause
+def first_few(sentences: Iterable[str], most: int = 5) -> str:
+    """The first few parts of a sentence, and how many more there are."""
+    sentences = list(sentences)
+    return "; ".join(sentences[:most]) + (f"; and {len(sentences) - most} more" if len(sentences) > most else "")
 
 
 def named(words: Iterable[str], most: int = 5) -> str:
@@ -126,8 +150,23 @@ def named(words: Iterable[str], most: int = 5) -> str:
     return ", ".join(f"'{printable(word)}'" for word in words[:most]) + more
 
 
+def _unclear(word: str, fitting: tuple[int, ...]) -> str:
+    return f"'{printable(word)}' fits {_listed(fitting)}"
+
+
+def _listed(fitting: tuple[int, ...]) -> str:
+    if len(fitting) < 2:
+        return f"class {fitting[0]}" if fitting else "no class"
+    return f"classes {' and '.join(map(str, fitting[:3]))}"
+
+
 def _key(text: str) -> str:
-    return re.sub(r"[\s_,\-]+", " ", text).strip().casefold()
+    """What two spellings of a name share; a number is its value, and keeps its sign."""
+    text = text.strip()
+    if NUMBER.fullmatch(text):
+        return str(int(text))
+    sign = "-" if re.match(r"-[0-9.]", text) else ""
+    return sign + re.sub(r"[\s_,\-]+", " ", text).strip().casefold()
 
 
 def _synonyms(name: str) -> list[str]:

@@ -8,9 +8,10 @@ import io
 import posixpath
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
-from gazeshift.data._classes import Classes, named
-from gazeshift.data._decode import printable
+from gazeshift.data._classes import Classes, first_few, named
+from gazeshift.data._decode import SUFFIXES, printable
 from gazeshift.data._remote import AnyFile
 from gazeshift.errors import DataError
 from gazeshift.records import Skipped
@@ -26,6 +27,7 @@ class Row:
     file: str
     label: str
     wnid: str = ""
+    id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,16 +39,18 @@ class LabelTable:
         labels: image file to class; None where the label's cell is empty.
         lines: image file to line number in the table.
         repeated: rows that say again what another row said.
+        ids: image file to the name that the table's column ``id`` gives it; empty without that column.
     """
 
     name: str
     labels: Mapping[str, int | None]
     lines: Mapping[str, int]
     repeated: int
+    ids: Mapping[str, str]
 
 
-def read_labels(path: AnyFile, classes: Classes) -> LabelTable:
-    """The table, with every label turned into a class of the model.
+def read_labels(path: AnyFile, classes: Classes | None) -> LabelTable:
+    """The table, with every label turned into a class of the model; without `classes` no label is read.
 
     Raises:
         DataError: not such a table; labels that fit no class (the first few with their lines); an image with two
@@ -56,7 +60,8 @@ def read_labels(path: AnyFile, classes: Classes) -> LabelTable:
     rows = list(_lines(text, path.name) if path.suffix.lower() == ".txt" else _csv(text, path.name))
     if not rows:
         raise DataError(f"{printable(path.name)} names no image. Give one row per image: file, label.")
-    return _merged(path.name, rows, _resolved(path.name, rows, classes))
+    found = [None] * len(rows) if classes is None else _resolved(path.name, rows, classes)
+    return _merged(path.name, rows, found)
 
 
 def match(
@@ -73,9 +78,9 @@ def match(
     labels: dict[str, int] = {}
     absent = []
     for file, label in table.labels.items():
-        own = file if file in ids else file.removeprefix(prefix)
-        if own not in ids:
-            where = f"named in {printable(table.name)} (line {table.lines[file]}), but there is no such image"
+        own = next((name for name in spellings(file, prefix) if name in ids), None)
+        if own is None:
+            where = f"named in {printable(table.name)} (line {table.lines[file]}), but {_why_absent(file)}"
             absent.append(Skipped(id=file, reason=where))
         elif label is not None and labels.setdefault(own, label) != label:
             raise DataError(
@@ -87,6 +92,23 @@ def match(
             f"{named(table.labels, 3)}; the images are {named(sorted(ids), 3)}. Make the file column match."
         )
     return labels, () if chosen else tuple(absent)
+
+
+def spellings(file: str, prefix: str = "") -> Iterator[str]:
+    r"""How a table may write the path of an image: as it is, below a folder, or with the backslashes of Windows.
+
+    >>> list(spellings(r"images\cats\1.png", "images/"))[-2:]
+    ['images/cats/1.png', 'cats/1.png']
+    """
+    for written in (file, posixpath.normpath(file.replace("\\", "/"))):
+        yield from (written, written.removeprefix(prefix))
+
+
+def _why_absent(file: str) -> str:
+    suffix = PurePosixPath(file).suffix
+    if suffix and suffix.lower() not in SUFFIXES:
+        return f"files ending in {printable(suffix)} are not read"
+    return "there is no such image"
 
 
 def _text(path: AnyFile) -> str:
@@ -118,15 +140,12 @@ def _csv(text: str, name: str) -> Iterator[Row]:
         for cells in reader:
             if any(cells):
                 row = dict(zip(header, cells, strict=False))
-                yield Row(line=reader.line_num, file=row["file"], label=row["label"].strip(), wnid=_wnid(row))
+                wnid, own = row.get("wnid", "").strip(), row.get("id", "")
+                yield Row(line=reader.line_num, file=row["file"], label=row["label"].strip(), wnid=wnid, id=own)
     except KeyError as cause:
         raise DataError(f"{printable(name)} line {reader.line_num}: the row has no {cause} cell. Add it.") from cause
     except csv.Error as cause:
         raise DataError(f"{printable(name)} line {reader.line_num} is not CSV: {cause}. Mend its quotes.") from cause
-
-
-def _wnid(row: Mapping[str, str]) -> str:
-    return row.get("wnid", "").strip()
 
 
 def _header(text: str, name: str) -> tuple[list[str], str]:
@@ -143,35 +162,31 @@ def _header(text: str, name: str) -> tuple[list[str], str]:
 
 
 def _resolved(name: str, rows: list[Row], classes: Classes) -> list[int | None]:
-    found: list[int | None] = []
-    problems = []
-    for row in rows:
-        try:
-            found.append(_class(row, classes))
-        except DataError as cause:
-            problems.append(f"line {row.line}: {cause}")
+    """Class of every row; None where neither label nor wnid is given."""
+    words = [row.label or row.wnid for row in rows]
+    meant, unclear = classes.read(word for word in words if word)
+    found = [meant.get(word) for word in words]
+    whys = (
+        _problem(row, unclear.get(word), index, classes) for row, word, index in zip(rows, words, found, strict=True)
+    )
+    problems = [f"line {row.line}: {why}" for row, why in zip(rows, whys, strict=True) if why]
     if problems:
-        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise DataError(
             f"{len(problems)} of {len(rows)} labels in {printable(name)} do not fit the model: "
-            f"{'; '.join(problems[:5])}{more}. {classes.accepted}"
+            f"{first_few(problems)}. {classes.accepted}"
         )
     return found
 
 
-def _class(row: Row, classes: Classes) -> int | None:
-    """Class that a row means. Its wnid, if it has one and the model knows wnids, must agree."""
+def _problem(row: Row, unclear: str | None, index: int | None, classes: Classes) -> str | None:
+    """What is wrong with a row. Its wnid, if it has one and the model knows wnids, must agree with its label."""
     if not row.file.strip():
-        raise DataError("the file cell is empty")
-    text = row.label or row.wnid
-    if not text:
-        return None
-    index = classes.index(text)
-    if row.wnid and classes.wnids and classes.find(row.wnid) != (index,):
-        own = classes.find(row.wnid)
-        which = f"is class {own[0]}" if own else "fits no class"
-        raise DataError(f"label '{printable(row.label)}' is class {index}, but wnid '{printable(row.wnid)}' {which}")
-    return index
+        return "the file cell is empty"
+    own = classes.find(row.wnid) if row.wnid and classes.wnids else (index,)
+    if unclear or own == (index,):
+        return unclear
+    which = f"is class {own[0]}" if own else "fits no class"
+    return f"label '{printable(row.label)}' is class {index}, but wnid '{printable(row.wnid)}' {which}"
 
 
 def _merged(name: str, rows: list[Row], found: list[int | None]) -> LabelTable:
@@ -185,4 +200,5 @@ def _merged(name: str, rows: list[Row], found: list[int | None]) -> LabelTable:
                 f"(line {row.line}). Keep one of the rows."
             )
         lines.setdefault(file, row.line)
-    return LabelTable(name=name, labels=labels, lines=lines, repeated=len(rows) - len(labels))
+    ids = {posixpath.normpath(row.file): row.id for row in rows if row.id}
+    return LabelTable(name=name, labels=labels, lines=lines, repeated=len(rows) - len(labels), ids=ids)

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gazeshift.data._classes import Classes
+from gazeshift.data._classes import Classes, first_few
 from gazeshift.data._decode import printable
 from gazeshift.data._remote import AnyFile, opened
 from gazeshift.data._source import ImageSource, assemble
@@ -48,7 +48,7 @@ def parquet_source(files: Mapping[str, AnyFile], *, name: str, classes: Classes 
         DataError: not such a table, or labels that fit no class of the model.
     """
     places: dict[str, Place] = {}
-    labels: dict[str, int] = {}
+    given: list[tuple[dict[str, Any], tuple[str, ...]]] = []
     columns: Columns | None = None
     for file, path in sorted(files.items()):
         own, found, values = _scan(path)
@@ -57,9 +57,9 @@ def parquet_source(files: Mapping[str, AnyFile], *, name: str, classes: Classes 
             raise DataError(f"{printable(file)} has other columns than the files beside it. Open it alone.")
         ids = [f"{file}#{row:08d}" if len(files) > 1 else f"{row:08d}" for row in range(len(found))]
         places |= dict(zip(ids, found, strict=True))
-        if classes is not None:
-            labels |= _labels(dict(zip(ids, values, strict=True)), own.names, classes, file)
+        given.append((dict(zip(ids, values, strict=True)), own.names))
     fetch = Rows(columns.image if columns else "image")
+    labels = None if classes is None else _labels(given, classes, name)
     return assemble(name=name, kind="parquet", places=places, labels=labels or None, fetch=fetch)
 
 
@@ -137,22 +137,34 @@ def _column(usual: str, kind: str, names: Sequence[str], features: Mapping[str, 
     return fitting[0] if len(fitting) == 1 else None
 
 
-def _labels(values: Mapping[str, Any], names: Sequence[str], classes: Classes, file: str) -> dict[str, int]:
-    """Class of each row that has one; null and -1 (Hugging Face's "unknown") have none."""
-    meant: dict[Any, int] = {}
-    problems = []
-    by_name = _goes_by_name(names, classes)
-    for value in dict.fromkeys(value for value in values.values() if value is not None and value != -1):
-        try:
-            meant[value] = _class(value, names if by_name else (), classes)
-        except DataError as cause:
-            problems.append(str(cause))
+def _labels(given: Sequence[tuple[Mapping[str, Any], Sequence[str]]], classes: Classes, where: str) -> dict[str, int]:
+    """Class of each row that has one; null, blank and -1 (Hugging Face's "unknown") have none.
+
+    Args:
+        given: of each file, id to label, and the file's own class names.
+        classes: the model's.
+        where: the files, for messages.
+    """
+    meant, unclear = classes.read(value for values, _ in given for value in values.values() if _is_word(value))
+    problems, labels = list(unclear.values()), dict[str, int]()
+    for values, names in given:
+        known: dict[Any, int] = {**meant}
+        own = names if _goes_by_name(names, classes) else ()
+        for value in dict.fromkeys(values.values()):
+            if value is None or value == -1 or isinstance(value, str):
+                continue
+            try:
+                known[value] = _class(value, own, classes)
+            except DataError as cause:
+                problems.append(str(cause))
+        labels |= {row: known[value] for row, value in values.items() if value in known}
     if problems:
-        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise DataError(
-            f"labels in {printable(file)} do not fit the model: {'; '.join(problems[:5])}{more}. {classes.accepted}"
-        )
-    return {own: meant[value] for own, value in values.items() if value in meant}
+        raise DataError(f"labels in {printable(where)} do not fit the model: {first_few(problems)}. {classes.accepted}")
+    return labels
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _goes_by_name(names: Sequence[str], classes: Classes) -> bool:
@@ -161,25 +173,28 @@ def _goes_by_name(names: Sequence[str], classes: Classes) -> bool:
 
 
 def _class(value: Any, names: Sequence[str], classes: Classes) -> int:
-    """One label's class. Of several classes with the same name, the one with the table's index."""
-    if isinstance(value, str):
-        return classes.index(value)
+    """Class of a label that is a number: an index of the table's own class names, if these decide, else the model's."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise DataError(f"'{printable(str(value))}' is neither a number nor a name")
     if not names:
         return classes.in_range(value)
     if not 0 <= value < len(names):
         raise DataError(f"{value} is not one of the table's {len(names)} classes")
-    return value if value in classes.find(str(names[value])) else _by_name(str(names[value]), classes)
+    return _named_class(value, str(names[value]), classes)
 
 
-def _by_name(name: str, classes: Classes) -> int:
-    found: Iterable[int] = classes.find(name)
-    indices = list(found)
-    if len(indices) != 1:
-        fits = f"classes {' and '.join(map(str, indices[:3]))}" if indices else "no class"
-        raise DataError(f"'{printable(name)}' fits {fits}")
-    return indices[0]
+def _named_class(value: int, name: str, classes: Classes) -> int:
+    """Class of the table's class `value` with this name. Of several with the same name, the one with its index.
+
+    A name that is the index itself, as Hugging Face gives to classes without names, says no more than the index does.
+    """
+    fitting = classes.find(name)
+    if value in fitting or (name == str(value) and not fitting):
+        return classes.in_range(value)
+    meant, unclear = classes.read([name])
+    if unclear or not fitting:
+        raise DataError(unclear.get(name, f"'{printable(name)}' fits no class"))
+    return meant[name]
 
 
 def _short(cause: Exception) -> str:

@@ -104,6 +104,7 @@ def evade(
         SettingsError: the detector was fitted for another model, or for images that show other layers; or an attack
             that knows no opponents.
     """
+    images = classifier.prepare(images)
     deployed.check(classifier, images)
     opponent = Opponent(classifier=classifier, deployed=deployed, bits=bits)
     return attack(classifier, images, labels, by=build("attacks", by, opponent=opponent), generator=generator)
@@ -130,7 +131,7 @@ def evaded(
         BoundsError: what came is not a batch of images in [0, 1].
         SettingsError: neither one generator nor one per image.
     """
-    opponent.classifier.check(images)
+    images = opponent.classifier.prepare(images)
     chance = each(generator or torch.Generator().manual_seed(secrets.randbits(63)), len(images))
     parts = [
         opponent.glimpse(images[at].detach(), generator=[chance[index] for index in at.tolist()])

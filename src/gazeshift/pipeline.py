@@ -18,6 +18,7 @@ from gazeshift.measures._enlarged import enlarge
 from gazeshift.measures.cosine import Cosine
 from gazeshift.models import SCORES, Classifier, select, trace
 from gazeshift.models._differentiable import trace_live
+from gazeshift.models._edge import as_classes
 from gazeshift.records import ANSWER, Attacked, Comparison, Evidence, Sighting, Verdict
 from gazeshift.registry import build
 from gazeshift.seeds import Generators
@@ -43,11 +44,10 @@ def attack(
         by: name of an attack, or an attack with its settings (``Pgd(epsilon=2 / 255)``).
         generator: where chance comes from, one for the batch or one per image; None seeds with 0.
     """
-    classifier.check(images)
-    images = images.to(classifier.device)
+    images = classifier.prepare(images)
     with torch.no_grad():
         clean_logits = classifier(images)
-    labels = clean_logits.argmax(1) if labels is None else _checked_labels(labels, clean_logits)
+    labels = clean_logits.argmax(1) if labels is None else as_classes(labels, clean_logits, "labels")
     with classifier.counting() as passes:
         made = _part("attacks", by)(classifier, images, labels, generator=generator or torch.Generator().manual_seed(0))
     made = made.detach().clamp(0, 1)
@@ -86,10 +86,9 @@ def look(
         score: ``logit``, or ``prob`` for the softmax probability.
         differentiable: keep the graph from the evidence back to the images; takes several times the memory.
     """
-    classifier.check(images)
     if score not in SCORES:
         raise SettingsError(f"score must be one of {', '.join(SCORES)}, got '{score}'.")
-    images = images.to(classifier.device)
+    images = classifier.prepare(images)
     drawn = {name: build("cams", name) for name in _names(cams)} if not isinstance(cams, Mapping) else dict(cams)
     chosen = select(classifier.layers((images.shape[2], images.shape[3])), layers, classifier.name)
     logits, explained, traces = (trace_live if differentiable else trace)(
@@ -126,7 +125,7 @@ def sight(
         at_once: views looked at side by side, in images; None takes 8 on a CPU, where 32 take twice as long, else 64.
         differentiable: keep the graph back to the images, through the views, for an attack on the detector.
     """
-    classifier.check(images)
+    images = classifier.prepare(images)
     layers = detector.layers(classifier.layers((images.shape[2], images.shape[3])))
     cams = {name: build("cams", name) for name in detector.cams}  # may be none: channels' means are always there
     seeing = partial(look, classifier, layers=layers, cams=cams, differentiable=differentiable)
@@ -161,7 +160,8 @@ def judge(
         BoundsError: what came is not a batch of images in [0, 1].
         SettingsError: the detector was fitted for another model, or for images that show other layers.
     """
-    deployed.check(classifier, images)  # before they are rounded: of 8-bit numbers that would make images
+    images = classifier.prepare(images)  # before they are rounded: of 8-bit numbers that would make images
+    deployed.check(classifier, images)
     detector, chance = deployed.detector, generator or torch.Generator().manual_seed(secrets.randbits(63))
     seen = sight(classifier, BitDepth(bits=8)(images), detector, generator=chance)
     measured = detector.measure(seen)
@@ -276,15 +276,6 @@ def _positive(maps: Tensor) -> Tensor:
 def _blank(maps: Tensor, size: tuple[int, int]) -> Tensor:
     smaller = size[0] < maps.shape[1] or size[1] < maps.shape[2]
     return ((gaze(maps, size) if smaller else _positive(maps)).amax((1, 2)) == 0).int()
-
-
-def _checked_labels(labels: Tensor, logits: Tensor) -> Tensor:
-    """Labels beside the logits; on a GPU a class out of range would end the process."""
-    n, classes = logits.shape
-    if labels.shape != (n,) or labels.is_floating_point() or (n and not 0 <= labels.min() <= labels.max() < classes):
-        came = labels.tolist() if labels.numel() <= 8 else f"{tuple(labels.shape)} {labels.dtype}"
-        raise BoundsError(f"labels must be {n} whole numbers, one class from 0 to {classes - 1} per image, got {came}.")
-    return labels.to(logits.device, torch.long)
 
 
 def _part(family: str, part: Part) -> Callable[..., Tensor]:

@@ -13,7 +13,7 @@ from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize, ToTensor
 
 from gazeshift.data import _classes, _decode, demo_images, read_image
-from gazeshift.errors import ImageError, SettingsError
+from gazeshift.errors import ImageError, UnknownNameError
 from gazeshift.models import Preprocessing
 
 NATIVE = Preprocessing(resize=None, crop=None)
@@ -98,7 +98,7 @@ def test_result_is_contiguous_float32_and_owns_its_memory() -> None:
 
 
 def test_unknown_interpolation_names_the_nearest() -> None:
-    with pytest.raises(SettingsError, match="Did you mean 'bicubic'"):
+    with pytest.raises(UnknownNameError, match="Did you mean 'bicubic'"):
         read_image(encoded(noise()), Preprocessing(resize=8, crop=8, interpolation="bicubc"))
 
 
@@ -197,7 +197,7 @@ def test_float_tiff_in_unit_range_is_exact() -> None:
 def test_float_tiff_beyond_unit_range_is_refused(bad: float) -> None:
     values = np.full((8, 8), 0.5, np.float32)
     values[3, 3] = bad
-    with pytest.raises(ImageError, match=r"^f\.tif holds 32-bit floats from .* wanted \[0, 1\]"):
+    with pytest.raises(ImageError, match=r"^f\.tif holds 32-bit floats from .* must be in \[0, 1\]"):
         read_image(encoded(Image.fromarray(values), "TIFF"), name="f.tif")
 
 

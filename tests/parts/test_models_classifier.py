@@ -194,14 +194,17 @@ def test_a_classifier_may_be_part_of_another(images):
         ),
         (torch.rand(2, 8, 8, 3), "got float32 (2, 8, 8, 3)"),
         (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "got uint8 (2, 3, 8, 8)"),
-        (torch.full((1, 3, 2, 2), 255.0), "images must be in [0, 1], got [255, 255]. The model normalises inside;"),
+        (
+            torch.full((1, 3, 2, 2), 255.0),
+            "images must be in [0, 1], got [255, 255]. The model normalises inside. Divide 8-bit",
+        ),
         (torch.tensor([-2.12, 2.64, 0.0])[None, :, None, None], "images must be in [0, 1], got [-2.12, 2.64]"),
         (torch.full((1, 3, 2, 2), float("nan")), "images must be in [0, 1], got [nan, nan]"),
     ],
 )
 def test_what_is_no_batch_of_images(wrong, message):
     with pytest.raises(BoundsError) as told:
-        Classifier(Network(), name="toy").check(wrong)
+        Classifier(Network(), name="toy").prepare(wrong)
     assert message in str(told.value)
 
 

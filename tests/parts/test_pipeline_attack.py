@@ -77,7 +77,7 @@ def test_the_same_seed_gives_the_same_images(model, images):
         (torch.full((1, 3, 8, 8), 255.0), r"in \[0, 1\], got \[255, 255\]"),
         (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "must be float"),
         (torch.zeros(3, 8, 8), "One image: images"),
-        (torch.zeros(1, 8, 8, 3), "channels last"),
+        (torch.zeros(1, 8, 8, 3), "Channels last"),
         (torch.full((1, 3, 8, 8), torch.nan), r"in \[0, 1\]"),
     ],
 )

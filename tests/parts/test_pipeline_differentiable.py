@@ -84,5 +84,5 @@ def test_a_look_keeps_its_graph_only_if_asked() -> None:
     seen = look(classifier, images, differentiable=True)
     assert seen.maps("relus.0").requires_grad
     assert seen.logits.requires_grad
-    with pytest.raises(BoundsError, match="2 class indices"):
+    with pytest.raises(BoundsError, match="2 whole numbers"):
         look(classifier, images, differentiable=True, target=torch.tensor([0]))

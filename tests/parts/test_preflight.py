@@ -63,9 +63,9 @@ def test_a_sound_model_passes_every_check():
             {"logits": lambda z: z[: len(z) // 2]},
             "must give one row of logits per image, (12, classes); toy gave (6, 3)",
         ),
-        ({"logits": lambda z: (z, z)}, "toy gave tuple"),
-        ({"logits": lambda z: {"logits": z}}, "toy gave dict"),
-        ({"logits": lambda z: z.squeeze()[:, 0]}, "toy gave (12,)"),
+        ({"logits": lambda z: (z, z)}, "toy gave a tuple of (12, 3), (12, 3). Wrap it"),
+        ({"logits": lambda z: {"out": z, "aux": z}}, "toy gave a dict of 'out', 'aux'. Wrap it"),
+        ({"logits": lambda z: z.squeeze()[:, 0]}, "toy gave float32 (12,)"),
         (
             {"logits": lambda z: z.argmax(1, keepdim=True)},
             "a logit for each of two classes or more, toy gave int64 (12, 1)",
@@ -110,7 +110,7 @@ def test_a_network_that_switches_itself_to_train_mode():
 def test_a_network_that_cannot_take_these_images():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(64, 3))
     with pytest.raises(
-        ModelError, match=r"toy cannot be run on 12 images of 12 x 12: RuntimeError: .*mat1 and mat2 shapes"
+        ModelError, match=r"toy cannot be run on 12 images of 3 x 12 x 12: RuntimeError: .*mat1 and mat2 shapes"
     ):
         preflight(Classifier(network, name="toy"), IMAGES)
 
@@ -124,8 +124,8 @@ def test_a_network_without_convolution():
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (IMAGES.round() * 4 - 2, "images must be in [0, 1], got [-2, 2]. The model normalises inside;"),
-        (IMAGES * 255, "divide 8-bit ones by 255"),
+        (IMAGES.round() * 4 - 2, "images must be in [0, 1], got [-2, 2]. The model normalises inside. Pass"),
+        (IMAGES * 255, "Divide 8-bit images by 255"),
         (IMAGES[0], "One image: images[None]"),
         (IMAGES[:0], "preflight needs at least one image, got none"),
     ],
@@ -215,7 +215,7 @@ def test_accuracy():
     [torch.full((12,), 3), torch.full((12,), -1), torch.zeros(5, dtype=torch.long), torch.full((12,), 0.5)],
 )
 def test_labels_that_are_not_the_models(labels):
-    with pytest.raises(BoundsError, match="labels must be one class from 0 to 2 for each of 12 images, got "):
+    with pytest.raises(BoundsError, match="labels must be 12 whole numbers, one class from 0 to 2 per image, got "):
         checked(labels=labels)
 
 

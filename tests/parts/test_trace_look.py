@@ -107,7 +107,7 @@ def test_what_is_asked_must_make_sense(classifier):
         look(classifier, images_of(1), cams=())
     with pytest.raises(BoundsError, match=r"\[0, 1\], got \[0, 255\]"):
         look(classifier, torch.tensor([0.0, 255.0])[None, None, None].expand(1, 3, 2, 2))
-    with pytest.raises(BoundsError, match="class indices"):
+    with pytest.raises(BoundsError, match="whole numbers"):
         look(classifier, images_of(2), target=torch.tensor([1]))
 
 

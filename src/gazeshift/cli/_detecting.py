@@ -14,7 +14,6 @@ from scipy.stats import binomtest, ks_2samp
 from gazeshift.cli._progress import Progress
 from gazeshift.cli._reasons import draw_reasons
 from gazeshift.data import ImageSource, open_source, printable
-from gazeshift.data._decode import is_kept
 from gazeshift.detectors._deployed import Deployed
 from gazeshift.errors import DataError
 from gazeshift.models import DEFAULT, Classifier, load
@@ -161,7 +160,7 @@ def _resized(source: ImageSource, name: str, classifier: Classifier) -> str | No
         return None
     with Image.open(place) as image:
         width, height = image.size
-    if is_kept((width, height), classifier.preprocessing):
+    if classifier.preprocessing.keeps(width, height):
         return None
     by_way = f"{classifier.preprocessing.resize} and cropped to " if (width, height) == (size, size) else ""
     return f"{width} x {height} to {by_way}{size} x {size}"

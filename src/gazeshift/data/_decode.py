@@ -4,17 +4,14 @@ import io
 import os
 from functools import cache
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
-import torch
 from jaxtyping import Float
 from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
 from gazeshift.data._quiet import quiet_pillow
-from gazeshift.errors import GazeshiftError, ImageError, SettingsError, did_you_mean
+from gazeshift.errors import GazeshiftError, ImageError
+from gazeshift.models._preprocessing import Preprocessing, picture_input
 
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 2**29
@@ -22,7 +19,6 @@ MIN_SIDE = 8
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "AVIF", "JPEG2000")
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".tif", ".tiff", ".gif", ".bmp"}
 SUFFIXES |= {".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2"}
-RESAMPLING = {kind.name.lower(): kind for kind in Image.Resampling}
 TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -35,25 +31,8 @@ TRANSPOSITIONS = {
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
 
 
-@runtime_checkable
-class Geometry(Protocol):
-    """The part of a classifier's preprocessing that shapes an image."""
-
-    @property
-    def resize(self) -> int | None:
-        """Short side after the first step; None leaves the image's own size."""
-
-    @property
-    def crop(self) -> int | None:
-        """Height and width of the centre crop; None takes the whole image."""
-
-    @property
-    def interpolation(self) -> str:
-        """Name of the resampling filter."""
-
-
 def read_image(
-    source: str | os.PathLike[str] | bytes, preprocessing: Geometry | None = None, *, name: str | None = None
+    source: str | os.PathLike[str] | bytes, preprocessing: Preprocessing | None = None, *, name: str | None = None
 ) -> Float[Tensor, "channels h w"]:
     """One image file, or its bytes, as float32 RGB in [0, 1], turned upright, resized and cropped.
 
@@ -91,14 +70,13 @@ def read_file(path: Path, name: str) -> bytes:
         raise ImageError(f"{name} cannot be read: {reason}. Check the path and its permissions.") from cause
 
 
-def decode(encoded: bytes, preprocessing: Geometry | None, *, name: str) -> Float[Tensor, "channels h w"]:
+def decode(encoded: bytes, preprocessing: Preprocessing | None, *, name: str) -> Float[Tensor, "channels h w"]:
     """Bytes of one image as float32 RGB in [0, 1]; raises ImageError, see `read_image`."""
     name = printable(name)
     if not encoded:
         raise ImageError(f"{name} is empty (zero bytes). Copy it again or leave it out.")
     with quiet_pillow():
-        image = _plain(_loaded(encoded, preprocessing, name), name)
-        return _tensor(_fitted(image, preprocessing))
+        return picture_input(_loaded(encoded, preprocessing, name), preprocessing, name)
 
 
 def printable(text: str) -> str:
@@ -110,7 +88,7 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
-def _loaded(encoded: bytes, preprocessing: Geometry | None, name: str) -> Image.Image:
+def _loaded(encoded: bytes, preprocessing: Preprocessing | None, name: str) -> Image.Image:
     """The decoded image, upright; its size is checked between reading the header and decoding."""
     try:
         with Image.open(io.BytesIO(encoded), formats=_formats()) as image:
@@ -150,7 +128,7 @@ def _too_large(name: str, size: str) -> ImageError:
     )
 
 
-def _check_size(size: tuple[int, int], preprocessing: Geometry | None, name: str) -> None:
+def _check_size(size: tuple[int, int], preprocessing: Preprocessing | None, name: str) -> None:
     """Refuse by the header alone. An extreme aspect is refused too: resized, its long side would not fit memory."""
     width, height = size
     if width * height > MAX_PIXELS:
@@ -159,15 +137,14 @@ def _check_size(size: tuple[int, int], preprocessing: Geometry | None, name: str
         raise ImageError(f"{name} is {width} x {height} pixels, wanted at least {MIN_SIDE} on a side. Leave it out.")
     if preprocessing is None:
         return
-    _filter(preprocessing)
-    target = _target(size, preprocessing.resize)
+    target = preprocessing.resized(width, height)
     if target[0] * target[1] > MAX_PIXELS:
         raise _too_large(name, f"{width} x {height}, resized {target[0]} x {target[1]}, ")
-    crop = preprocessing.crop
-    if crop is not None and min(target) < crop:
+    high, wide = preprocessing.size or (0, 0)
+    if preprocessing.fit != "pad" and (target[0] < wide or target[1] < high):
         raise ImageError(
-            f"{name} is {target[0]} x {target[1]} pixels, too small for the crop of {crop} x {crop}. "
-            f"Resize it first: set the preprocessing's resize to {crop} or more (--input-size {crop})."
+            f"{name} is {target[0]} x {target[1]} pixels, too small for the crop of {wide} x {high}. "
+            f"Resize it first: set the preprocessing's resize to {max(high, wide)} or more (--input-size {max(high, wide)})."
         )
 
 
@@ -195,76 +172,3 @@ def _upright(image: Image.Image) -> Image.Image:
     except Exception:  # Pillow's EXIF reader raises nearly anything on crafted bytes
         method = None
     return image.copy() if method is None else image.transpose(method)
-
-
-def _plain(image: Image.Image, name: str) -> Image.Image:
-    """The same picture in mode RGB, or in mode F with values in [0, 1]."""
-    if image.mode == "F":
-        return _unit_float(image, name)
-    if image.mode.startswith("I"):
-        return Image.fromarray(np.asarray(image).astype(np.float32) / 65535)
-    try:
-        if not image.has_transparency_data:
-            return image.convert("RGB")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    except ValueError as cause:
-        raise ImageError(f"{name} is in mode {image.mode}, which does not convert. Save it as RGB.") from cause
-
-
-def _unit_float(image: Image.Image, name: str) -> Image.Image:
-    values = np.asarray(image)
-    low, high = values.min(), values.max()
-    if not (low >= 0 and high <= 1):  # also false for NaN
-        raise ImageError(
-            f"{name} holds 32-bit floats from {low:.4g} to {high:.4g}, wanted [0, 1]. Rescale it, or save 8 bits."
-        )
-    return image
-
-
-def _target(size: tuple[int, int], resize: int | None) -> tuple[int, int]:
-    """Width and height after resizing the short side; the long side is cut to an integer, as torchvision does."""
-    if resize is None:
-        return size
-    long = int(resize * max(size) / min(size))
-    return (resize, long) if size[0] <= size[1] else (long, resize)
-
-
-def is_kept(size: tuple[int, int], preprocessing: Geometry) -> bool:
-    """Whether an image of this width and height is taken as it is; one of the size of the crop may not be.
-
-    >>> from gazeshift.models import Preprocessing
-    >>> [is_kept((224, 224), Preprocessing(resize=resize, crop=224)) for resize in (256, 224, None)]
-    [False, True, True]
-    """
-    crop = preprocessing.crop
-    return _target(size, preprocessing.resize) == size and (crop is None or size == (crop, crop))
-
-
-def _fitted(image: Image.Image, preprocessing: Geometry | None) -> Image.Image:
-    """Resized, then cropped about the centre; the offset is rounded to even, as torchvision does."""
-    if preprocessing is None:
-        return image
-    image = image.resize(_target(image.size, preprocessing.resize), _filter(preprocessing))
-    crop = preprocessing.crop
-    if crop is None:
-        return image
-    left, top = (round((side - crop) / 2) for side in image.size)
-    return image.crop((left, top, left + crop, top + crop))
-
-
-def _filter(preprocessing: Geometry) -> Image.Resampling:
-    name = preprocessing.interpolation
-    if name not in RESAMPLING:
-        raise SettingsError(f"no interpolation named '{name}'. {did_you_mean(name, RESAMPLING)}")
-    return RESAMPLING[name]
-
-
-def _tensor(image: Image.Image) -> Float[Tensor, "channels h w"]:
-    """Pixels as a tensor. In NumPy, because torch would start threads of its own in every reading thread."""
-    values: npt.NDArray[np.float32]
-    if image.mode == "F":  # bicubic overshoots
-        values = np.repeat(np.clip(np.asarray(image), 0, 1)[None], 3, axis=0)
-    else:
-        values = np.divide(np.asarray(image).transpose(2, 0, 1), 255, dtype=np.float32, order="C")
-    return torch.from_numpy(values)

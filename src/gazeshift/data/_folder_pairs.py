@@ -12,11 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gazeshift.data._classes import Classes, named
-from gazeshift.data._decode import Geometry, printable, read_image
+from gazeshift.data._decode import printable, read_image
 from gazeshift.data._files import list_folder
 from gazeshift.data._labels import read_labels
 from gazeshift.data._sets import AdversarialSet, Pairs
 from gazeshift.errors import DataError, ImageError
+from gazeshift.models._preprocessing import Preprocessing
 from gazeshift.records import Skipped
 
 LARGEST = 27  # grey levels; DAmageNet's bound is 25.5, and a wrong resampling filter differs by 100 and more
@@ -139,7 +140,7 @@ def pair_folders(
     *,
     labels: Path | None,
     classes: Classes,
-    preprocessing: Geometry | None,
+    preprocessing: Preprocessing | None,
     size: int | None,
 ) -> AdversarialSet:
     """Attacked pictures and their clean counterparts: the same path below each folder, whatever the suffix.

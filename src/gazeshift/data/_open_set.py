@@ -6,11 +6,12 @@ from pathlib import Path
 
 from gazeshift.data._classes import Classes
 from gazeshift.data._damagenet import damagenet_version, open_damagenet
-from gazeshift.data._decode import Geometry, printable
+from gazeshift.data._decode import printable
 from gazeshift.data._folder_pairs import pair_folders
 from gazeshift.data._sets import AdversarialSet
 from gazeshift.data._shards import is_saved, open_saved
 from gazeshift.errors import DataError, SettingsError
+from gazeshift.models._preprocessing import Preprocessing
 
 AnyPath = str | os.PathLike[str]
 
@@ -20,7 +21,7 @@ def open_set(
     *,
     clean: AnyPath | None = None,
     labels: AnyPath | None = None,
-    preprocessing: Geometry | None = None,
+    preprocessing: Preprocessing | None = None,
     size: int | None = None,
     class_names: Sequence[str] = (),
     wnids: Sequence[str] = (),

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from gazeshift.data._decode import Geometry, decode, printable
+from gazeshift.data._decode import decode, printable
 from gazeshift.errors import DataError, ImageError, SettingsError
+from gazeshift.models._preprocessing import Preprocessing
 from gazeshift.records import Batch, Sample, Skipped
 
 WORKERS = min(4, os.cpu_count() or 1)
@@ -58,7 +59,7 @@ class ImageSource:
         self,
         start: int = 0,
         stop: int | None = None,
-        preprocessing: Geometry | None = None,
+        preprocessing: Preprocessing | None = None,
         *,
         ids: Sequence[str] | None = None,
     ) -> Batch:
@@ -69,7 +70,7 @@ class ImageSource:
         """
         return _stacked(self.samples(start, stop, preprocessing, ids=ids), self.has_labels, preprocessing)
 
-    def batches(self, size: int, preprocessing: Geometry | None = None) -> Iterator[Batch]:
+    def batches(self, size: int, preprocessing: Preprocessing | None = None) -> Iterator[Batch]:
         """Every image, `size` ids at a time; unreadable ones leave their batch smaller.
 
         Raises:
@@ -85,7 +86,7 @@ class ImageSource:
         self,
         start: int = 0,
         stop: int | None = None,
-        preprocessing: Geometry | None = None,
+        preprocessing: Preprocessing | None = None,
         *,
         ids: Sequence[str] | None = None,
     ) -> Iterator[Sample | Skipped]:
@@ -120,7 +121,7 @@ class ImageSource:
         """Position of each id; made once, for a study asks for a few of very many images at a time."""
         return {own: position for position, own in enumerate(self.ids)}
 
-    def _sample(self, preprocessing: Geometry | None, position: int) -> Sample | Skipped:
+    def _sample(self, preprocessing: Preprocessing | None, position: int) -> Sample | Skipped:
         own = self.ids[position]
         try:
             encoded = self.fetch(self.places[position], own)
@@ -168,7 +169,7 @@ def _in_order(function: Callable[[int], Sample | Skipped], positions: Sequence[i
             yield waiting.popleft().result()
 
 
-def _stacked(results: Iterable[Sample | Skipped], has_labels: bool, preprocessing: Geometry | None) -> Batch:
+def _stacked(results: Iterable[Sample | Skipped], has_labels: bool, preprocessing: Preprocessing | None) -> Batch:
     samples: list[Sample] = []
     skipped: list[Skipped] = []
     for result in results:

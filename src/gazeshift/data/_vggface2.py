@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from gazeshift.data._decode import _loaded, _plain, printable, read_file
+from gazeshift.data._decode import _loaded, printable, read_file
 from gazeshift.data._quiet import quiet_pillow
 from gazeshift.errors import DataError, ImageError
+from gazeshift.models._preprocessing import plain_picture
 
 TABLES = "bb_landmark"
 SPLITS = ("train", "test")
@@ -116,7 +117,7 @@ def read_aligned(faces: Mapping[str, Face], path: Path, name: str) -> bytes:
     """The aligned face of a picture as the bytes of a lossless file; `name` is its path below the collection."""
     face = faces[name.rsplit(".", 1)[0]]
     with quiet_pillow():
-        picture = _plain(_loaded(read_file(path, name), None, printable(name)), printable(name)).convert("RGB")
+        picture = plain_picture(_loaded(read_file(path, name), None, printable(name)), printable(name)).convert("RGB")
         stream = io.BytesIO()
         aligned(picture, face, name=name).save(stream, format="BMP")
     return stream.getvalue()

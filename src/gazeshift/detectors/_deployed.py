@@ -20,6 +20,7 @@ from gazeshift.detectors import Detector, calibrate, p_values
 from gazeshift.detectors._shipped import shipped
 from gazeshift.errors import DataError, SettingsError
 from gazeshift.models import DEFAULT, Classifier
+from gazeshift.precision import exact, wide
 from gazeshift.registry import build
 
 FORMAT = 1
@@ -81,7 +82,7 @@ class Deployed:
             )
         rate = self.false_alarms if false_alarms is None else false_alarms
         calibrate(scores, rate)
-        return replace(self, scores=scores.double().cpu(), calibrated_on=tuple(prints), false_alarms=rate)
+        return replace(self, scores=exact(scores).cpu(), calibrated_on=tuple(prints), false_alarms=rate)
 
     def check(self, classifier: Classifier, images: Float[Tensor, "n channels h w"] | None = None) -> None:
         """Refuse another model, other preprocessing or other layers than it was fitted for.
@@ -91,11 +92,8 @@ class Deployed:
             images: these images, on whose size the layers depend, if they are there already.
 
         Raises:
-            BoundsError: what came is not a batch of images in [0, 1].
             SettingsError: says what differs.
         """
-        if images is not None:
-            classifier.check(images)
         card = json.loads(json.dumps(classifier.card(), default=str))
         for key in MODEL:
             if card[key] != self.model[key]:
@@ -124,7 +122,7 @@ class Deployed:
             OutputError: the folder cannot be written.
         """
         folder = Path(folder)
-        words, numbers = {}, {SCORES: self.scores.double().cpu().contiguous()}
+        words, numbers = {}, {SCORES: exact(self.scores).cpu().contiguous()}
         for name, value in _fields(self.detector).items():
             if isinstance(value, Tensor):
                 numbers[OF_DETECTOR + name] = value.cpu().contiguous()
@@ -216,7 +214,7 @@ class Deployed:
 
 def fingerprints(images: Float[Tensor, "n channels h w"]) -> tuple[str, ...]:
     """One name per image that follows from its 8-bit pixels: 20 digits of SHA-256."""
-    levels = (images.clamp(0, 1) * 255).round().to(torch.uint8).cpu().contiguous()
+    levels = (wide(images).clamp(0, 1) * 255).round().to(torch.uint8).cpu().contiguous()
     return tuple(hashlib.sha256(one.numpy().tobytes()).hexdigest()[:20] for one in levels)
 
 

@@ -5,7 +5,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain
 from typing import Any, Self
@@ -14,32 +14,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gazeshift.errors import BoundsError, ModelError
+from gazeshift.errors import ModelError
 from gazeshift.models._discovery import discover
+from gazeshift.models._edge import PASSED_ON, as_images, as_logits, cannot_run, check_network
+from gazeshift.models._preprocessing import Pixels, Preprocessing
 from gazeshift.models._uncompiled import uncompile, unwrapped
 from gazeshift.records import Layer
 
 SIZES = 64  # of images whose layers are remembered: a server may be sent any
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preprocessing:
-    """How an image file becomes a model's input, in this order.
-
-    Args:
-        resize: short side in pixels after the first step, aspect kept; None leaves the image's own size.
-        crop: height and width of the centre crop; None takes the whole image.
-        interpolation: ``bicubic``, ``bilinear`` or ``nearest``, with antialiasing for the first two.
-        mean: subtracted from images in [0, 1] inside the classifier.
-        std: divides the result inside the classifier.
-    """
-
-    resize: int | None = 256
-    crop: int | None = 224
-    interpolation: str = "bicubic"
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 @dataclass
@@ -86,7 +69,9 @@ class Classifier(nn.Module):
         super().__init__()
         with torch.inference_mode(mode=False):
             self.module = _snapshot(module, name, own=own)
-            self.preprocessing = preprocessing or Preprocessing()
+            self.module.eval()  # before any pass: in training mode it would change the batch norms
+            given = preprocessing or Preprocessing()
+            self.preprocessing = given.for_channels(given.channels or _channels(self.module, given.size or (64, 64)))
             self.register_buffer("mean", torch.tensor(self.preprocessing.mean)[:, None, None], persistent=False)
             self.register_buffer("std", torch.tensor(self.preprocessing.std)[:, None, None], persistent=False)
         self.name, self.source = name, source
@@ -109,8 +94,19 @@ class Classifier(nn.Module):
         self._start()
 
     def forward(self, images: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n c"]:
-        """Logits of images in [0, 1]."""
-        logits = (self.answer if self.fast is None or _is_watched(self.module) else self.fast)(images)
+        """Logits of images in [0, 1].
+
+        Raises:
+            ModelError: the network breaks off, or its answer is not one row of logits per image.
+        """
+        answer = self.answer if self.fast is None or _is_watched(self.module) else self.fast
+        try:
+            output = answer(images)
+        except PASSED_ON:
+            raise
+        except Exception as cause:  # a network of the user's own may raise anything
+            raise cannot_run(cause, images, self.name) from cause
+        logits = as_logits(output, len(images), self.name)
         passes: Passes | None = getattr(self._local, "passes", None)
         if passes is not None:
             passes.forwards += len(images)
@@ -118,10 +114,22 @@ class Classifier(nn.Module):
                 logits.register_hook(lambda _: self._count_backward(passes, len(images)))  # type: ignore[no-untyped-call]
         return logits
 
-    def answer(self, images: Tensor) -> Tensor:
-        """Logits, counted nowhere: what `torch.compile` compiles."""
-        logits: Tensor = self.module(((images - self.mean) / self.std).to(self.dtype))
-        return logits
+    def answer(self, images: Tensor) -> Any:
+        """The network's own answer, counted and checked nowhere: what `torch.compile` compiles."""
+        return self.module(((images - self.mean) / self.std).to(self.dtype))
+
+    def prepare(self, images: Any) -> Float[Tensor, "n channels h w"]:
+        """A checked batch of images beside the weights; every entrance of the package begins here.
+
+        Args:
+            images: a floating tensor or NumPy array (n, channels, h, w) in [0, 1], a list of tensors or arrays
+                (channels, h, w), or pictures of Pillow, which come to the model's size as files do. What lies within
+                1e-6 of the range is clamped into it.
+
+        Raises:
+            BoundsError: wrong kind, shape, type or range; says what came and what to do.
+        """
+        return as_images(images, self.preprocessing, self.device)
 
     def train(self, mode: bool = True) -> Self:
         """Stay in eval mode: a classifier is a frozen snapshot. Train the network itself, then wrap it again."""
@@ -175,9 +183,19 @@ class Classifier(nn.Module):
         return next(floats, torch.float32)
 
     @property
-    def input_size(self) -> int | None:
-        """Height and width of the images the preprocessing makes; None: the images' own."""
+    def input_size(self) -> Pixels | None:
+        """Height and width of the images the preprocessing makes, one number for a square; None: the images' own."""
         return self.preprocessing.crop
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """The same, always as height and width."""
+        return self.preprocessing.size
+
+    @property
+    def channels(self) -> int:
+        """Of the images: 3 for colour, 1 for grey."""
+        return len(self.mean)
 
     @cached_property
     def weights_sha256(self) -> str:
@@ -202,16 +220,16 @@ class Classifier(nn.Module):
         Raises:
             ModelError: the model cannot be run, has no convolution, or its input size is unknown and not given.
         """
-        if size is None and self.input_size is None:
+        if size is None and self.size is None:
             raise ModelError(
                 f"{self.name} has no input size of its own, and its layers depend on it. Say which: 32, 224?"
             )
-        size = size or (self.input_size or 0, self.input_size or 0)
+        size = size or self.size or (0, 0)
         with self._lock, self.uncounted():
             if size not in self._layers:
                 while len(self._layers) >= SIZES:
                     del self._layers[next(iter(self._layers))]
-                grey = partial(torch.full, (1, 3, *size), 0.5, device=self.device)
+                grey = partial(torch.full, (1, self.channels, *size), 0.5, device=self.device)
                 self._layers[size] = discover(self.module, lambda: self(grey()), self.name)
             return self._layers[size]
 
@@ -225,30 +243,10 @@ class Classifier(nn.Module):
             "name": self.name,
             "source": self.source,
             "weights_sha256": self.weights_sha256,
-            "preprocessing": asdict(self.preprocessing),
+            "preprocessing": self.preprocessing.described(),
             "classes": len(self.class_names) or None,
             "dtype": str(self.dtype).removeprefix("torch."),
         }
-
-    def check(self, images: Tensor) -> None:
-        """Refuse what is not a batch of images.
-
-        Raises:
-            BoundsError: wrong shape, type or range; says what came.
-        """
-        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-            raise BoundsError(
-                f"images must be float (n, channels, h, w), got {str(images.dtype).removeprefix('torch.')} "
-                f"{tuple(images.shape)}. One image: images[None]; channels last: images.permute(0, 3, 1, 2)."
-            )
-        if not images.numel():
-            return
-        low, high = images.min().item(), images.max().item()
-        if not (low >= 0 and high <= 1):
-            raise BoundsError(
-                f"images must be in [0, 1], got [{low:.4g}, {high:.4g}]. The model normalises inside; "
-                "pass images before normalisation, and divide 8-bit ones by 255."
-            )
 
 
 def _is_watched(network: nn.Module) -> bool:
@@ -262,6 +260,7 @@ def _snapshot(module: object, name: str, *, own: bool) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise ModelError(f"a classifier needs a torch.nn.Module, got {type(module).__name__} for {name}.")
     network = unwrapped(module, name)
+    check_network(network, name)
     try:
         network = network if own else copy.deepcopy(network)
     except Exception as cause:  # a module of the user's own may hold anything
@@ -272,6 +271,22 @@ def _snapshot(module: object, name: str, *, own: bool) -> nn.Module:
     uncompile(network)
     _leave_inference_mode(network)
     return network
+
+
+def _channels(network: nn.Module, size: tuple[int, int]) -> int:
+    """Channels of the images: 3, unless the first convolution takes others and the network cannot be run on 3.
+
+    The first convolution alone does not tell: a network may turn pixels into channels, or colour into grey, before it.
+    """
+    first = next((part for part in network.modules() if isinstance(part, nn.Conv2d)), None)
+    if first is None or first.in_channels == 3:
+        return 3
+    try:
+        with torch.no_grad():
+            network(torch.full((1, 3, *size), 0.5, device=first.weight.device, dtype=first.weight.dtype))
+    except Exception:  # it breaks in its own way
+        return first.in_channels
+    return 3
 
 
 def _leave_inference_mode(network: nn.Module) -> None:

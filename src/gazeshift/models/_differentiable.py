@@ -15,8 +15,9 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from gazeshift.errors import LayerError
 from gazeshift.models._classifier import Classifier
+from gazeshift.models._edge import as_classes
 from gazeshift.models._taps import tapped
-from gazeshift.models._trace import Draw, Drawn, check_classes, check_logits, scores_of
+from gazeshift.models._trace import Draw, Drawn, scores_of
 from gazeshift.records import Layer
 
 
@@ -50,7 +51,7 @@ class LivePass:
         """
         edges = tuple(self.edges.values())
         with torch.inference_mode(mode=False), torch.enable_grad():
-            total = scores_of(self.logits, check_classes(classes, self.logits), score).sum()
+            total = scores_of(self.logits, as_classes(classes, self.logits, "the target"), score).sum()
             found = torch.autograd.grad(total, edges, create_graph=create_graph, retain_graph=True, allow_unused=True)
         for name, gradient in zip(self.edges, found, strict=True):
             if gradient is None:
@@ -84,7 +85,6 @@ def live_pass(classifier: Classifier, images: Float[Tensor, "n channels h w"], l
         begun = images if images.requires_grad else images.clone().requires_grad_()
         with tapped(classifier.module, layers, tap):
             logits = classifier(begun)
-    check_logits(classifier, logits, len(images))
     missed = [layer.name for layer in layers if layer.name not in activations]
     if missed:
         raise LayerError(f"the forward pass did not reach layer {missed[0]}. Choose another layer.")
@@ -127,7 +127,7 @@ def trace_live(
     Arguments and errors are those of `trace`; `draw` is called with gradients enabled.
     """
     live = live_pass(classifier, images, layers)
-    explained = live.logits.detach().argmax(1) if classes is None else check_classes(classes, live.logits)
+    explained = live.logits.detach().argmax(1) if classes is None else as_classes(classes, live.logits, "the target")
     gradients = live.gradients(explained, score=score)
     with torch.inference_mode(mode=False), torch.enable_grad():
         drawn = {layer.name: draw(layer, live.activations[layer.name], gradients[layer.name]) for layer in layers}

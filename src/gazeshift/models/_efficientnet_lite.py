@@ -7,8 +7,9 @@ import timm as timm_library
 from torch import nn
 
 from gazeshift.errors import MissingPackageError, ModelError
-from gazeshift.models._classifier import Classifier, Preprocessing
+from gazeshift.models._classifier import Classifier
 from gazeshift.models._imagenet import imagenet_names
+from gazeshift.models._preprocessing import Preprocessing
 from gazeshift.models._weights import RANDOM, load_into, read_state, repeatable
 
 

@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gazeshift.errors import BoundsError, GazeshiftError, ModelError
+from gazeshift.errors import BoundsError, ModelError
 from gazeshift.models._classifier import Classifier
-from gazeshift.models._trace import check_logits
+from gazeshift.models._edge import as_classes
 from gazeshift.records import Finding
 
 ALIKE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 1e-1}
@@ -27,10 +27,9 @@ def preflight(
         BoundsError: there are no images, they are not in [0, 1], or the labels are not classes of the model.
         ModelError: a check failed in a way that would make every result wrong; says which and what to do.
     """
-    classifier.check(images)
+    images = classifier.prepare(images)
     if not len(images):
         raise BoundsError("preflight needs at least one image, got none.")
-    images = images.to(classifier.device)
     logits = _answer(classifier, images)
     together = logits if len(images) > 1 else _answer(classifier, torch.cat([images, 1 - images]))
     low, high = images.min().item(), images.max().item()
@@ -52,24 +51,9 @@ def preflight(
     return (*findings, *_class_names(classifier, logits), *_accuracy(classifier, logits, labels))
 
 
+@torch.no_grad()
 def _answer(classifier: Classifier, images: Tensor) -> Tensor:
-    try:
-        with torch.no_grad():
-            logits: Tensor = classifier(images)
-    except GazeshiftError:
-        raise
-    except Exception as cause:  # a network of the user's own may raise anything
-        n, _, height, width = images.shape
-        raise ModelError(
-            f"{classifier.name} cannot be run on {n} images of {height} x {width}: {type(cause).__name__}: {cause}"
-        ) from cause
-    check_logits(classifier, logits, len(images))
-    if not logits.is_floating_point() or logits.shape[1] < 2:
-        kind = str(logits.dtype).removeprefix("torch.")
-        raise ModelError(
-            f"a classifier must give a logit for each of two classes or more, {classifier.name} gave {kind} "
-            f"{tuple(logits.shape)}. From one logit z of a yes-no model, give torch.cat([-z, z], 1) / 2."
-        )
+    logits: Tensor = classifier(images)
     return logits
 
 
@@ -95,7 +79,7 @@ def _finite(classifier: Classifier, logits: Tensor) -> Finding:
 
 
 def _scores(classifier: Classifier, logits: Tensor) -> Finding:
-    values = logits.double()
+    values = logits.cpu().double()
     rounding = 4 * torch.finfo(logits.dtype).eps + 1e-3
     if (values >= 0).all() and (values.sum(1) - 1).abs().max() < rounding:
         raise ModelError(
@@ -144,12 +128,8 @@ def _accuracy(classifier: Classifier, logits: Tensor, labels: Tensor | None) -> 
     if labels is None:
         return []
     n, classes = logits.shape
-    if labels.shape != (n,) or labels.is_floating_point() or not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise BoundsError(
-            f"labels must be one class from 0 to {classes - 1} for each of {n} images, got {labels.tolist()[:8]}. "
-            f"Are these the classes of {classifier.name}?"
-        )
-    right = int((logits.argmax(1) == labels.to(logits.device)).sum())
+    known = as_classes(labels, logits, "labels")
+    right = int((logits.argmax(1) == known).sum())
     if n >= 10 and right / n < 0.1 and classes > 2:
         detail = f"only {right} of {n} labelled images are classified right: check the preprocessing and the labels"
         return [Finding(check="accuracy", level="note", detail=f"{classifier.name}: {detail}")]

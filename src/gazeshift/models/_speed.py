@@ -37,8 +37,7 @@ def sped_up(
 def _compiled(classifier: Classifier) -> Any:
     """The forward pass compiled, normalisation included, and tried once on a grey image."""
     made = torch.compile(classifier.answer)
-    side = classifier.input_size or 64
-    grey = torch.full((1, 3, side, side), 0.5, device=classifier.device)
+    grey = torch.full((1, classifier.channels, *(classifier.size or (64, 64))), 0.5, device=classifier.device)
     try:
         with torch.no_grad():
             made(grey)

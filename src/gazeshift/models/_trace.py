@@ -13,15 +13,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.graph import Node, get_gradient_edge
 
-from gazeshift.errors import BoundsError, LayerError, ModelError
+from gazeshift.errors import LayerError, ModelError
 from gazeshift.models._classifier import Classifier
+from gazeshift.models._edge import NO_GRADIENT, as_classes
 from gazeshift.models._taps import tapped
 from gazeshift.records import Layer
 
 Drawn = TypeVar("Drawn")
 Draw = Callable[[Layer, Tensor, Tensor], Drawn]
 SCORES = ("logit", "prob")
-INDICES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def trace(
@@ -55,32 +55,9 @@ def trace(
     with torch.inference_mode(mode=False), torch.enable_grad(), watch:
         with tapped(classifier.module, layers, watch.tap):
             logits = classifier(images.clone() if images.is_inference() else images.detach())
-        check_logits(classifier, logits, len(images))
-        explained = logits.detach().argmax(1) if classes is None else check_classes(classes, logits)
+        explained = logits.detach().argmax(1) if classes is None else as_classes(classes, logits, "the target")
         watch.run_backward(scores_of(logits, explained, score).sum())
     return logits.detach(), explained, {layer.name: watch.drawn[layer.name] for layer in layers}
-
-
-def check_logits(classifier: Classifier, logits: object, n: int) -> None:
-    """Refuse what is not one row of finite-shaped logits for each image."""
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != n:
-        came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ModelError(
-            f"a classifier must give one row of logits per image, ({n}, classes); {classifier.name} gave {came}. "
-            "Wrap it in a function that returns them."
-        )
-
-
-def check_classes(classes: Any, logits: Tensor) -> Tensor:
-    """The classes as 64-bit indices beside the logits; on a GPU an index out of range would end the process."""
-    n, count = logits.shape
-    if not isinstance(classes, Tensor) or classes.shape != (n,) or classes.dtype not in INDICES:
-        came = f"{classes.dtype} {tuple(classes.shape)}" if isinstance(classes, Tensor) else repr(classes)
-        raise BoundsError(f"the target must be a tensor of {n} class indices, one per image, got {came}.")
-    if n and not 0 <= classes.min() <= classes.max() < count:
-        low, high = classes.min().item(), classes.max().item()
-        raise BoundsError(f"the target must be classes from 0 to {count - 1}, got {low} to {high}.")
-    return classes.clone().to(logits.device, torch.long)
 
 
 def scores_of(logits: Tensor, classes: Tensor, score: str) -> Tensor:
@@ -146,7 +123,11 @@ class _Watch:
         missed = [layer.name for layer in self.layers if layer.name not in self.waiting]
         if missed:
             raise LayerError(f"the forward pass did not reach layer {missed[0]}. Choose another layer.")
-        if score.requires_grad and self.leaves:
+        if self.leaves and not score.requires_grad:
+            raise ModelError(
+                f"a map follows the gradient from the class score to a layer, and this model gives none. {NO_GRADIENT}"
+            )
+        if self.leaves:
             torch.autograd.grad(score, self.leaves, allow_unused=True)
         if self.waiting:
             raise LayerError(

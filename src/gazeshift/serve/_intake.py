@@ -11,8 +11,9 @@ from PIL import Image
 from starlette.requests import Request
 from torch import Tensor
 
-from gazeshift.data._decode import Geometry, decode, is_kept
+from gazeshift.data._decode import decode
 from gazeshift.data._quiet import quiet_pillow
+from gazeshift.models._preprocessing import Preprocessing
 from gazeshift.serve._errors import GatewayError
 from gazeshift.serve._parts import only_file
 from gazeshift.serve._scans import check_scans, count_scans
@@ -66,7 +67,7 @@ class Intake:
         preprocessing: of the classifier.
     """
 
-    def __init__(self, settings: ServeSettings, preprocessing: Geometry) -> None:
+    def __init__(self, settings: ServeSettings, preprocessing: Preprocessing) -> None:
         self.settings, self.preprocessing = settings, preprocessing
         self.held = 0
 
@@ -115,7 +116,7 @@ class Intake:
         check_scans(scans, size[0] * size[1], self.settings.pixels)
         image = decode(encoded, self.preprocessing, name="the image")
         digest = hashlib.sha256(encoded).hexdigest()
-        kept = is_kept(size, self.preprocessing)
+        kept = self.preprocessing.keeps(*size)
         return Picture(image=image, size=size, form=form, sha256=digest, encoded=encoded, is_kept=kept)
 
     def _too_many(self, claimed: str) -> GatewayError:

@@ -88,6 +88,7 @@ def read_token(settings: ServeSettings) -> str:
 
 
 def _warm_up(state: State) -> None:
-    side = state.classifier.input_size
-    if side is not None:
-        state.desk.run(Asked(state.classifier, state.deployed).judge, [torch.full((3, side, side), 0.5)]).result()
+    model = state.classifier
+    if model.size is not None:
+        grey = torch.full((model.channels, *model.size), 0.5)
+        state.desk.run(Asked(model, state.deployed).judge, [grey]).result()

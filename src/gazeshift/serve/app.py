@@ -103,8 +103,8 @@ def _add_model(app: FastAPI, state: State, asked: Asked) -> None:
     async def model() -> Response:
         """The model behind the gateway, its layers, its detector, and the limits of a request."""
         if not told:
-            side = state.classifier.input_size
-            layers = await state.aside(asked.layers, (side, side)) if side else ()
+            size = state.classifier.size
+            layers = await state.aside(asked.layers, size) if size else ()
             told.update(_answers.model(state.classifier, state.deployed, state.settings, layers, asked.cams))
         return JSONResponse(told)
 

@@ -105,7 +105,7 @@ class Attacks:
         step = direction(self.models[self.source].classifier, images, labels)
         signs = random_signs(images, [generator_for(self.seed, "random", own) for own in batch.ids])
         for name, seen in self.models.items():
-            own = fitted(images, seen.classifier.input_size, "resize")
+            own = fitted(images, seen.classifier.size, "resize")
             clean = seen.look(own)
             keys: dict[str, Any] = {"condition": self.condition, "image": list(batch.ids), "model": name}
             _add_clean(rows, clean, labels, **keys)
@@ -117,7 +117,7 @@ class Attacks:
                 for level in self.levels:
                     changed = moved(base, towards, level * self.unit)
                     about = {"access": access, "epsilon": level, "psnr": Psnr()(base, changed)}
-                    evidence = seen.look(fitted(changed, own.shape[2], "resize"))
+                    evidence = seen.look(fitted(changed, (own.shape[2], own.shape[3]), "resize"))
                     self._compare(rows, seen, (clean, evidence), labels=labels, **keys | about)
 
     def _compare(self, rows: Rows, seen: Seen, pair: tuple[Evidence, Evidence], **keys: Any) -> None:

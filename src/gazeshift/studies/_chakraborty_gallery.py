@@ -85,11 +85,11 @@ class Pictures:
         for name, seen in attacks.models.items():
             label = seen.classifier.class_name(int(labels[0]))
             keys = {**shared, "model": name, "label": label}
-            own = fitted(images, seen.classifier.input_size, "resize")
+            own = fitted(images, seen.classifier.size, "resize")
             towards = step if name == attacks.source else direction(seen.classifier, own, labels)
             for level in (0.0, *attacks.levels):
                 changed = moved(images, step, level * attacks.unit)
-                self._last(rows, seen, fitted(changed, own.shape[2], "resize"), epsilon=level, **keys)
+                self._last(rows, seen, fitted(changed, (own.shape[2], own.shape[3]), "resize"), epsilon=level, **keys)
                 self._all(rows, seen, moved(own, towards, level * attacks.unit), epsilon=level, **keys)
             if name == attacks.source:
                 for level in attacks.levels:

@@ -75,7 +75,7 @@ class Told:
         took = sum(note.get("cpu_seconds" if on_cpu else "seconds", 0) for note in self.notes)
         timed, needed = {}, 0.0
         for name, seen in self.models.items():
-            timed[name] = pass_seconds(seen.classifier, fitted(images, seen.classifier.input_size, "resize"))
+            timed[name] = pass_seconds(seen.classifier, fitted(images, seen.classifier.size, "resize"))
             made = np.sum([note["by_model"].get(name, [0, 0]) for note in self.notes], axis=0)
             needed += float(made @ np.array(timed[name]))
         return {

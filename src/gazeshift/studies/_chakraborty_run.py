@@ -202,7 +202,7 @@ class _Work:
         self.findings += [Finding(check="checkpoint", level="note", detail=note) for note in said]
         body = self.bodies[name]
         made = headed(body, self.last[name], head, self.found.names)
-        images = fitted(work.first.images, body.input_size, "resize")
+        images = fitted(work.first.images, body.size, "resize")
         return Seen(classifier=made, last=last_layer(made, images)), history
 
     def _examples(self, cells: Sequence[Cell]) -> dict[str, Examples]:

@@ -80,7 +80,7 @@ class Show:
 
     @torch.no_grad()
     def _answer(self, model: Classifier, images: Tensor) -> Float[Tensor, "n c"]:
-        logits: Tensor = model(fitted(images, model.input_size, self.fit))
+        logits: Tensor = model(fitted(images, model.size, self.fit))
         return logits.float()
 
     def _sizes(self, found: Attacked) -> Iterator[tuple[str, Attacked]]:
@@ -100,18 +100,21 @@ class Show:
             raise SettingsError(f"labels must be below {own}, the classes of {self.source}; got {int(labels.max())}.")
 
 
-def fitted(images: Float[Tensor, "n channels h w"], side: int | None, fit: str) -> Float[Tensor, "n channels s s"]:
+def fitted(
+    images: Float[Tensor, "n channels h w"], size: tuple[int, int] | None, fit: str
+) -> Float[Tensor, "n channels hm wm"]:
     """Images as a model of another input size is shown them; None leaves them.
 
     ``resize``: bilinear, antialiased when it shrinks. ``pad``: in the middle of black, or the middle cut out.
     """
     height, width = images.shape[2:]
-    if side is None or (height, width) == (side, side):
+    if size is None or size == (height, width):
         return images
+    high, wide = size
     if fit == "resize":
-        return interpolate(images, (side, side), mode="bilinear", antialias=True).clamp(0, 1)
-    left, top = (side - width) // 2, (side - height) // 2
-    return pad(images, (left, side - width - left, top, side - height - top))
+        return interpolate(images, size, mode="bilinear", antialias=True).clamp(0, 1)
+    left, top = (wide - width) // 2, (high - height) // 2
+    return pad(images, (left, wide - width - left, top, high - height - top))
 
 
 def scaled(

@@ -3,6 +3,7 @@
 import base64
 import errno
 import gzip
+import hashlib
 import json
 import re
 import runpy
@@ -24,6 +25,7 @@ from gazeshift.report._gallery import gallery, quantised
 from gazeshift.report._outcomes import health, outcomes
 from gazeshift.report._series import key, series
 
+PLOTLY = Path(report.__file__).parent / "page" / "plotly"
 SYNTHETIC = runpy.run_path(str(Path(__file__).with_name("_synthetic_study.py")))
 HOSTILE, write_study = SYNTHETIC["HOSTILE"], SYNTHETIC["write_study"]
 VOID = {"meta", "link", "input", "img", "br", "path", "circle"}
@@ -215,14 +217,26 @@ def test_every_anchor_and_label_has_its_target(text):
 
 def test_render_is_pure_and_small(folder, text):
     assert report.render(report.read(folder)) == text
-    assert len(text.encode()) < 4_000_000
+    assert len(text.encode()) < 2_600_000
 
 
 def test_plotly_is_whole_and_keeps_its_licence(text):
     code = gzip.decompress(base64.b64decode(embedded(text, "plotly")))
-    assert b"plotly.js v" in code[:200]
+    about = json.loads((PLOTLY / "about.json").read_text())
+    assert hashlib.sha256(code).hexdigest() == about["sha256"], "run tools/ship_plotly.py"
+    assert f"plotly.js (cartesian - minified) v{about['version']}".encode() in code[:200]
     assert b"MIT license" in code[:400]
     assert b"</script" not in code.lower()
+    assert (PLOTLY / "LICENSE").read_text().startswith("MIT License")
+
+
+def test_the_bundle_of_plotly_has_every_kind_of_chart_that_pages_draw():
+    bundled = set(re.findall(r'moduleType:"trace",name:"(\w+)"', (PLOTLY / "plotly-cartesian.min.js").read_text()))
+    sources = (path.read_text() for path in PLOTLY.parents[1].rglob("*") if path.suffix in {".py", ".js", ".html"})
+    drawn = {kind for text in sources for kind in re.findall(r'\btype"?: "(\w+)"', text)}
+    no_charts = {"line", "rect", "log", "category", "data"}  # of shapes, axes and error bars
+    assert {"bar", "box", "heatmap"} <= drawn - no_charts <= bundled
+    assert "scatter" in bundled  # which a trace is that says no type
 
 
 def test_report_imports_neither_torch_nor_plotly():

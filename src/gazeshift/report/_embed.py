@@ -2,17 +2,14 @@
 
 import base64
 import gzip
-import importlib.util
 import json
 import math
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
+from importlib.resources import files
 from typing import Any
 
 from markupsafe import Markup
-
-from gazeshift.errors import MissingPackageError
 
 
 def packed(block: bytes, effort: int = 6) -> str:
@@ -37,16 +34,8 @@ def plain_json(values: Mapping[str, Any]) -> Markup:
 
 @cache
 def plotly() -> str:
-    """plotly.js, packed. It is read from Plotly's package without importing its Python.
-
-    Raises:
-        MissingPackageError: Plotly is not installed.
-    """
-    package = importlib.util.find_spec("plotly")
-    folders = package.submodule_search_locations if package else None
-    if not folders:
-        raise MissingPackageError("the report needs the package 'plotly': pip install plotly")
-    return packed((Path(next(iter(folders))) / "package_data" / "plotly.min.js").read_bytes(), effort=9)
+    """plotly.js with the Cartesian charts, packed. It ships with the package, for Plotly's Python is not needed."""
+    return packed((files("gazeshift.report") / "page" / "plotly" / "plotly-cartesian.min.js").read_bytes(), effort=9)
 
 
 def _dumped(values: Mapping[str, Any]) -> str:

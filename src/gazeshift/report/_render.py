@@ -19,7 +19,7 @@ from gazeshift.report._series import Series, key, series
 from gazeshift.report._tables import RANKED, percent, tables, two
 from gazeshift.report._tiles import tiles
 
-_PAGE, _LEAST = 3_850_000, 500_000
+_PAGE, _LEAST = 2_550_000, 500_000
 _NUMBERS = ("compare", "split", "structure")
 _SCRIPTS = ("offline.js", "tables.js", "charts.js", "overlay.js", "gallery.js", "page.js")
 

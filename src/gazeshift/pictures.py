@@ -6,12 +6,16 @@ measured. Arrays may be numpy, lists, or tensors of any library that can be deta
 
 import io
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Num, UInt8
 from PIL import Image, ImageDraw, ImageFont
+
+from gazeshift.summaries import class_name, plural
 
 _ANCHORS = ("#0d0a26", "#4a1079", "#b3325f", "#f0792b", "#f9c932", "#fcfbd0")
 _TO_LMS = np.array(
@@ -85,7 +89,7 @@ def colour_table() -> UInt8[np.ndarray, "256 3"]:
 
 
 def overlay(image: Any, map: Any, opacity: float = 0.5) -> Image.Image:  # noqa: A002
-    """The image (3, h, w) in [0, 1] under its coloured, rectified map; an undefined map is hatched and says so."""
+    """The `photograph` of an image under its coloured, rectified map; an undefined map is hatched and says so."""
     picture = photograph(image)
     defined = rectified(map)
     if defined is None:
@@ -95,8 +99,23 @@ def overlay(image: Any, map: Any, opacity: float = 0.5) -> Image.Image:  # noqa:
 
 
 def photograph(image: Any) -> Image.Image:
-    """An image (3, h, w) in [0, 1] as an 8-bit picture, rounded; for viewing only."""
-    return Image.fromarray(np.round(np.clip(as_array(image), 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0))
+    """An image (channels, h, w) in [0, 1] as an 8-bit RGB picture, rounded; for viewing only. NaN is black.
+
+    Three channels are red, green and blue, and so are the first three of more; of one or two the first is grey.
+    """
+    values = as_array(image)
+    drawn = values[:3] if len(values) >= 3 else values[[0, 0, 0]]
+    levels = np.round(np.clip(np.nan_to_num(drawn), 0, 1) * 255).astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0)))
+
+
+def channels_shown(count: int) -> str:
+    """What a caption says of the channels that `photograph` draws; empty if it draws all.
+
+    >>> channels_shown(1), channels_shown(2), channels_shown(3), channels_shown(5)
+    ('', 'channel 1 of 2', '', 'channels 1 to 3 of 5')
+    """
+    return {1: "", 2: "channel 1 of 2", 3: ""}.get(count, f"channels 1 to 3 of {count}")
 
 
 def outlined(picture: Image.Image, region: Any) -> Image.Image:
@@ -116,9 +135,12 @@ def _grown(region: Bool[np.ndarray, "h w"], pixels: int) -> Bool[np.ndarray, "h 
 
 
 def perturbation_picture(delta: Any) -> Image.Image:
-    """A perturbation (3, h, w) as 127.5 + 127.5 N / max |N|: grey is no change. SPEC 5, trap 4. All zero: all grey."""
+    """A perturbation (channels, h, w) as 127.5 + 127.5 N / max |N|: grey is no change. SPEC 5, trap 4.
+
+    The maximum is that of all channels, drawn are those that `photograph` draws. All zero: all grey.
+    """
     values = as_array(delta).astype(np.float64)
-    largest = np.abs(values).max(initial=0)
+    largest = np.abs(values[np.isfinite(values)]).max(initial=0)
     return photograph(0.5 + 0.5 * (values / largest if largest else values))
 
 
@@ -143,17 +165,42 @@ def evidence_sheet(evidence: Any, *, cam: str = "", rows: int = 8, columns: int 
     """
     cam = cam or next(iter(evidence.cams), "")
     layers = _evenly(tuple(evidence.layers), columns) if cam else ()
-    shown = min(rows, len(evidence.images))
-    sheet = Image.new("RGB", _sheet_size(shown, len(layers)), _PAPER)
-    title = _fitted(_title(evidence, cam, shown), 14, sheet.width - 2 * _GAP)
-    ImageDraw.Draw(sheet).text((_GAP, _GAP), title, _INK, _font(14))
     maps = [as_array(evidence.maps(layer, cam)) for layer in layers]
-    for row in range(shown):
-        tiles = [(photograph(evidence.images[row]), _class_of(evidence, row))]
-        tiles += [(overlay(evidence.images[row], maps[i][row]), layer) for i, layer in enumerate(layers)]
-        for column, (picture, caption) in enumerate(tiles):
-            _place(sheet, _tile(picture), caption, row=row, column=column)
-    return encode_png(sheet)
+    what = f"{evidence.model}: {cam or 'no maps'} of the {evidence.target} class, {_counted(evidence.images, rows)}"
+    return _sheet(
+        what,
+        1 + len(layers),
+        [
+            [
+                (photograph(evidence.images[row]), class_name(evidence.class_names, int(evidence.predicted[row]))),
+                *((overlay(evidence.images[row], maps[i][row]), layer) for i, layer in enumerate(layers)),
+            ]
+            for row in range(min(rows, len(evidence.images)))
+        ],
+    )
+
+
+def attack_sheet(attacked: Any, *, rows: int = 8) -> bytes:
+    """A PNG of an `Attacked`: one row per image, before and after with its classes, and the perturbation amplified.
+
+    Args:
+        attacked: what `attack` gave.
+        rows: at most so many images.
+    """
+    before, after = (as_array(logits.argmax(1)) for logits in (attacked.clean_logits, attacked.logits))
+    levels = 255 * as_array(attacked.linf)
+    return _sheet(
+        f"clean, attacked, change: {_counted(attacked.images, rows)}",
+        3,
+        [
+            [
+                (photograph(attacked.clean[row]), class_name(attacked.class_names, int(before[row]))),
+                (photograph(attacked.images[row]), class_name(attacked.class_names, int(after[row]))),
+                (perturbation_picture(attacked.perturbation[row]), f"L-inf {levels[row]:.2f}/255"),
+            ]
+            for row in range(min(rows, len(attacked.images)))
+        ],
+    )
 
 
 def _taps(size: int, target: int, kind: Any) -> tuple[Any, Any, Any]:
@@ -194,19 +241,22 @@ def _evenly(names: tuple[str, ...], count: int) -> tuple[str, ...]:
     return tuple(names[round(i * (len(names) - 1) / max(1, count - 1))] for i in range(count))
 
 
-def _sheet_size(rows: int, layers: int) -> tuple[int, int]:
-    return (layers + 1) * (_PICTURE + _GAP) + _GAP, rows * (_PICTURE + _CAPTION) + 3 * _GAP + 14
+def _counted(images: Any, most: int) -> str:
+    """How many images there are, how many of them are shown, and which of their channels."""
+    total, channels = len(images), channels_shown(images.shape[1])
+    count = plural(total, "image") if total <= most else f"the first {most} of {plural(total, 'image')}"
+    return f"{count}, {channels}" if channels else count
 
 
-def _title(evidence: Any, cam: str, shown: int) -> str:
-    total = len(evidence.images)
-    count = f"{total} image{'s' * (total != 1)}" if shown == total else f"the first {shown} of {total} images"
-    return f"{evidence.model}: {cam or 'no maps'} of the {evidence.target} class, {count}"
-
-
-def _class_of(evidence: Any, row: int) -> str:
-    index = int(as_array(evidence.predicted)[row])
-    return evidence.class_names[index] if index < len(evidence.class_names) else f"class {index}"
+def _sheet(title: str, columns: int, rows: Sequence[Sequence[tuple[Image.Image, str]]]) -> bytes:
+    """A PNG of pictures with captions, each brought into a square with its aspect kept, under a title."""
+    size = columns * (_PICTURE + _GAP) + _GAP, len(rows) * (_PICTURE + _CAPTION) + 3 * _GAP + 14
+    sheet = Image.new("RGB", size, _PAPER)
+    ImageDraw.Draw(sheet).text((_GAP, _GAP), _fitted(title, 14, sheet.width - 2 * _GAP), _INK, _font(14))
+    for row, tiles in enumerate(rows):
+        for column, (picture, caption) in enumerate(tiles):
+            _place(sheet, _tile(picture), caption, row=row, column=column)
+    return encode_png(sheet)
 
 
 def _tile(picture: Image.Image) -> Image.Image:
@@ -224,13 +274,15 @@ def _place(sheet: Image.Image, tile: Image.Image, caption: str, *, row: int, col
 
 def _fitted(text: str, size: int, width: int) -> str:
     """The text on one line, its middle left out if it would be wider than `width` pixels."""
-    text = "".join(letter if letter.isprintable() else "?" for letter in text)
-    font, keep = _font(size), len(text)
-    fitted = text
-    while font.getlength(fitted) > width and keep > 2:
-        keep -= 1
-        fitted = text[: math.ceil(keep / 2)] + "…" + text[len(text) - keep // 2 :]
-    return fitted
+    text, font = "".join(letter if letter.isprintable() else "?" for letter in text), _font(size)
+
+    def shortened(keep: int) -> str:
+        return f"{text[: math.ceil(keep / 2)]}…{text[len(text) - keep // 2 :]}"
+
+    if font.getlength(text) <= width:
+        return text
+    keep = bisect_right(range(len(text)), width, key=lambda keep: font.getlength(shortened(keep))) - 1
+    return shortened(max(2, keep))
 
 
 @cache

@@ -90,6 +90,41 @@ def test_photograph_rounds_and_keeps_the_channels():
     assert picture.getpixel((0, 0)) == (255, 128, 0)
 
 
+@pytest.mark.parametrize(
+    ("channels", "drawn"), [(1, (0, 0, 0)), (2, (0, 0, 0)), (3, (0, 1, 2)), (4, (0, 1, 2)), (7, (0, 1, 2))]
+)
+def test_any_number_of_channels_is_drawn(channels, drawn):
+    levels = np.random.default_rng(channels).integers(0, 256, (channels, 8, 12))
+    picture = pictures.photograph(levels / 255)
+    assert picture.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(picture), levels[list(drawn)].transpose(1, 2, 0))
+    assert (
+        np.asarray(pictures.overlay(levels / 255, np.ones((2, 3)), opacity=0.0)).tolist()
+        == np.asarray(picture).tolist()
+    )
+    assert pictures.overlay(levels / 255, np.zeros((2, 3))).size == (12, 8)
+    assert pictures.outlined(picture, np.eye(8, 12)).size == (12, 8)
+    assert Image.open(io.BytesIO(pictures.encode_webp(picture))).size == (12, 8)
+    assert opened(pictures.encode_png(picture)).tobytes() == picture.tobytes()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
+def test_a_perturbation_is_amplified_by_the_largest_change_of_all_channels(channels):
+    delta = np.zeros((channels, 1, 2))
+    delta[0, 0, 1], delta[-1, 0, 0] = 2 / 255, -4 / 255
+    pixels = np.asarray(pictures.perturbation_picture(delta))
+    assert pixels[0, 1, 0] == round(127.5 + 127.5 * 2 / 4)
+    assert pixels[0, 0, 0] == (0 if channels == 1 else 128)
+
+
+def test_values_that_are_not_finite_are_drawn_without_a_warning():
+    image = torch.tensor([torch.nan, torch.inf, -torch.inf, 0.2]).view(1, 2, 2)
+    assert np.asarray(pictures.photograph(image))[:, :, 0].tolist() == [[0, 255], [0, 51]]
+    drawn = np.asarray(pictures.perturbation_picture(image[:, :, [0, 1]]))
+    assert drawn[1, 1].tolist() == [255, 255, 255]
+    assert (np.asarray(pictures.perturbation_picture(torch.full((3, 2, 2), torch.nan))) == 0).all()
+
+
 def test_perturbation_picture_is_grey_where_nothing_changed():
     delta = np.zeros((3, 1, 3), dtype=np.float32)
     delta[:, 0, 1], delta[:, 0, 2] = 2 / 255, -1 / 255
@@ -176,6 +211,41 @@ def test_sheet_of_evidence_without_maps_shows_the_images():
     alone = evidence(2, 0)
     shown.cams = alone.cams = ()
     assert pictures.evidence_sheet(shown) == pictures.evidence_sheet(alone)
+
+
+def test_sheet_says_which_channels_it_shows(monkeypatch):
+    titles = []
+    monkeypatch.setattr(pictures, "_fitted", lambda text, *_: titles.append(text) or "")
+    for channels in (1, 3, 5):
+        shown = evidence(1, 2)
+        shown.images = torch.full((1, channels, 16, 32), 0.5)
+        pictures.evidence_sheet(shown)
+    assert [title.rpartition(", ")[2] for title in titles if title.startswith("net")] == [
+        "1 image",
+        "1 image",
+        "channels 1 to 3 of 5",
+    ]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+@pytest.mark.parametrize("size", [(20, 40), (40, 20)])
+def test_sheets_keep_the_aspect_of_an_image(channels, size):
+    """The pictures of a white image end where it ends: 160 pixels along its longer side, 80 along the other."""
+    shown = evidence(1, 1)
+    shown.images = torch.zeros(1, channels, *size)
+    logits, change = torch.zeros(1, 2), torch.zeros(1, channels, *size)
+    changed = SimpleNamespace(
+        clean=shown.images,
+        images=shown.images,
+        perturbation=change,
+        clean_logits=logits,
+        logits=logits,
+        linf=torch.zeros(1),
+        class_names=(),
+    )
+    for sheet in (pictures.evidence_sheet(shown), pictures.attack_sheet(changed)):
+        square = np.asarray(opened(sheet))[34 : 34 + 160, 10 : 10 + 160].sum(2) == 0
+        assert (square.any(1).sum(), square.any(0).sum()) == (4 * size[0], 4 * size[1])
 
 
 def test_sheet_survives_names_that_no_font_has():

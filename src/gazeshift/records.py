@@ -1,10 +1,11 @@
-"""What flows between the parts. Frozen, and nothing here computes.
+"""What flows between the parts. Frozen, and nothing here computes; each says in a few lines what it holds.
 
 Shapes: n images of channels x h x w in [0, 1]; c classes; a layer has k channels of its own height and width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -12,6 +13,20 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gazeshift.errors import UnknownNameError, did_you_mean
+from gazeshift.summaries import (
+    Summary,
+    answer,
+    class_name,
+    fitted,
+    images_of,
+    levels,
+    listed,
+    percent,
+    plural,
+    size,
+    span,
+    table,
+)
 
 ANSWER = "answer"  # stands where a layer does, for the classifier's output
 Value = TypeVar("Value")
@@ -23,8 +38,8 @@ def _named(found: Mapping[str, Value], name: str, what: str) -> Value:
     return found[name]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Layer:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Layer(Summary):
     """One named tensor of the forward pass, taken after its batch norm and activation.
 
     Args:
@@ -55,9 +70,14 @@ class Layer:
         """Its name and everything else it may be asked for by."""
         return self.name, *self.aliases
 
+    def _says(self) -> Iterator[str]:
+        kinds = f", {' and '.join(sorted(self.kinds))}" if self.kinds else ""
+        also = f", also {', '.join(self.aliases)}" if self.aliases else ""
+        yield f"{self.name}: {size(self.shape)}{kinds}{also}"
 
-@dataclass(frozen=True, kw_only=True)
-class LayerTrace:
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class LayerTrace(Summary):
     """Every map of one layer, for a batch.
 
     Args:
@@ -75,9 +95,15 @@ class LayerTrace:
     activation: Float[Tensor, "n k"]
     gradient: Float[Tensor, "n k"]
 
+    def _says(self) -> Iterator[str]:
+        yield f"{self.layer.name}: {plural(len(self.poles), 'image')}, {plural(self.activation.shape[1], 'channel')}"
+        for cam, maps in self.maps.items():
+            undefined = int(maps.isnan().flatten(1).any(1).sum())
+            yield f"{cam}: {size(maps.shape[1:])}" + (f", {undefined:,} undefined" if undefined else "")
 
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Evidence(Summary):
     """What a classifier did with a batch of images, and where it looked. Shows itself as a picture in a notebook.
 
     Args:
@@ -117,7 +143,7 @@ class Evidence:
 
     def class_name(self, index: int) -> str:
         """Name of a class, or ``class 7`` if the model does not know its names."""
-        return self.class_names[index] if index < len(self.class_names) else f"class {index}"
+        return class_name(self.class_names, index)
 
     def maps(self, layer: str, cam: str = "grad_cam") -> Float[Tensor, "n hl wl"]:
         """Raw signed maps of one layer at its own resolution.
@@ -127,14 +153,19 @@ class Evidence:
         """
         return _named(_named(self.traces, layer, "layer").maps, cam, "CAM")
 
+    def _says(self) -> Iterator[str]:
+        drawn = f"{' and '.join(self.cams) or 'no maps'} of the {self.target} class at {span(self.layers)}"
+        yield f"{images_of(self.images)} seen by {fitted(self.model)}; {drawn}"
+        yield from listed(len(self.images), partial(_line, self))
+
     def _repr_png_(self) -> bytes:
         from gazeshift.pictures import evidence_sheet
 
         return evidence_sheet(self)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sighting:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Sighting(Summary):
     """What a detector is shown: a batch of images of unknown origin, and changed copies of them.
 
     Args:
@@ -145,9 +176,17 @@ class Sighting:
     own: Evidence
     views: tuple[Evidence, ...] = ()
 
+    def _says(self) -> Iterator[str]:
+        views = f"{plural(len(self.views), 'view')} of each"
+        yield f"{images_of(self.own.images)} and {views}, seen by {fitted(self.own.model)}"
+        yield from listed(len(self.own.images), partial(_line, self.own))
 
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
+    def _repr_png_(self) -> bytes:
+        return self.own._repr_png_()
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Verdict(Summary):
     """What a detector says of a batch of images.
 
     Args:
@@ -179,9 +218,28 @@ class Verdict:
         """Softmax probability of it."""
         return self.seen.own.logits.softmax(1).amax(1)
 
+    def _says(self) -> Iterator[str]:
+        yield self._summary()
+        yield from listed(len(self.suspicion), lambda at: "{}: {}, suspicion {}, p {}, {}".format(*self._row(at)))
 
-@dataclass(frozen=True, kw_only=True)
-class Attacked:
+    def _summary(self) -> str:
+        attacks, clean = int(self.is_attack.sum()), int((~self.is_attack).sum())
+        rule = f"threshold {self.threshold:.3g} for {percent(self.false_alarms)} false alarms"
+        return f"{plural(attacks + clean, 'image')}: {plural(attacks, 'attack')}, {clean:,} clean; {rule}"
+
+    def _row(self, at: int) -> tuple[str, ...]:
+        """Number, verdict, suspicion, p-value and answer of one image."""
+        verdict = "attack" if self.is_attack[at] else "clean"
+        numbers = (f"{float(values[at]):.3g}" for values in (self.suspicion, self.p_value))
+        return str(at), verdict, *numbers, answer(self.seen.own.logits[at], self.seen.own.class_names)
+
+    def _repr_html_(self) -> str:
+        head = ("image", "verdict", "suspicion", "p", "predicted class")
+        return table(self._summary(), head, len(self.suspicion), self._row)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Attacked(Summary):
     """What an attack made of a batch, judged by the caller and not by the attack.
 
     Args:
@@ -192,6 +250,7 @@ class Attacked:
         logits: after, predicted again on the final images (n, c).
         forwards: forward passes that the attack took, in images, divided by n.
         backwards: backward passes likewise.
+        class_names: one per class, or empty.
     """
 
     clean: Float[Tensor, "n channels h w"]
@@ -201,6 +260,7 @@ class Attacked:
     logits: Float[Tensor, "n c"]
     forwards: float
     backwards: float
+    class_names: tuple[str, ...] = ()
 
     @property
     def perturbation(self) -> Float[Tensor, "n channels h w"]:
@@ -239,9 +299,26 @@ class Attacked:
         """Root mean square of the perturbation, in [0, 1] units."""
         return self.perturbation.square().mean((1, 2, 3)).sqrt()
 
+    def _says(self) -> Iterator[str]:
+        right, fooled, linf = self.clean_correct, self.success, self.linf
+        count = f"{int(fooled.sum()):,} of {int(right.sum()):,} fooled that were right before"
+        sizes = f"; L-inf up to {levels(linf.max())}, RMS up to {levels(self.rms.max())}" if len(linf) else ""
+        yield f"{images_of(self.images)}: {count}{sizes}"
+        outcomes = [("wrong before", "not fooled", "fooled")[code] for code in (right.int() + fooled.int()).tolist()]
+        yield from listed(len(linf), lambda at: f"{at}: {self._answers(at)}, {outcomes[at]}, L-inf {levels(linf[at])}")
 
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
+    def _answers(self, at: int) -> str:
+        """What one image was taken for before and after."""
+        return " -> ".join(answer(logits[at], self.class_names) for logits in (self.clean_logits, self.logits))
+
+    def _repr_png_(self) -> bytes:
+        from gazeshift.pictures import attack_sheet
+
+        return attack_sheet(self)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Comparison(Summary):
     """How far the gaze moved between two looks at the same batch.
 
     Args:
@@ -266,9 +343,37 @@ class Comparison:
             by_cam.setdefault(drawn, []).append(found)
         return torch.stack([_named(found, measure, "measure") for found in _named(by_cam, cam, "CAM")])
 
+    def _says(self) -> Iterator[str]:
+        columns = [*self._columns().items()]
+        yield self._summary()
+        yield from listed(len(columns), lambda at: _spread(*columns[at]))
 
-@dataclass(frozen=True, kw_only=True)
-class Finding:
+    def _summary(self) -> str:
+        layers, cams = ([*dict.fromkeys(key[part] for key in self.values)] for part in (0, 1))
+        switched = f"{int(self.switched.sum()):,} of {plural(len(self.switched), 'image')}"
+        return f"{' and '.join(cams) or 'no maps'} at {span(layers)}; the predicted class switched in {switched}"
+
+    def _columns(self) -> dict[str, dict[str, Tensor]]:
+        """Each measure of each CAM, by layer."""
+        columns: dict[str, dict[str, Tensor]] = {}
+        for (layer, cam), found in self.values.items():
+            for measure, values in found.items():
+                columns.setdefault(f"{measure} of {cam}", {})[layer] = values.float()
+        return columns
+
+    def _repr_html_(self) -> str:
+        columns = self._columns()
+        layers = [*dict.fromkeys(layer for layer, _ in self.values)]
+
+        def row(at: int) -> tuple[str, ...]:
+            found = [by_layer.get(layers[at]) for by_layer in columns.values()]
+            return layers[at], *("" if values is None else f"{float(values.nanmean()):.3f}" for values in found)
+
+        return table(f"{self._summary()}; means over the images", ("layer", *columns), len(layers), row)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Finding(Summary):
     """One check of a model or a run: what was checked, whether it held, and what was seen.
 
     Args:
@@ -281,9 +386,12 @@ class Finding:
     level: str
     detail: str
 
+    def _says(self) -> Iterator[str]:
+        yield f"{self.level}, {self.check}: {self.detail}"
 
-@dataclass(frozen=True, kw_only=True)
-class Sample:
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Sample(Summary):
     """One image of a source, ready for a classifier.
 
     Args:
@@ -298,17 +406,23 @@ class Sample:
     label: int | None
     sha256: str
 
+    def _says(self) -> Iterator[str]:
+        yield f"{self.id}: {size(self.image.shape)}, {'no label' if self.label is None else f'label {self.label}'}"
 
-@dataclass(frozen=True, kw_only=True)
-class Skipped:
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Skipped(Summary):
     """One image that could not be used, and why."""
 
     id: str
     reason: str
 
+    def _says(self) -> Iterator[str]:
+        yield f"{self.id}: {self.reason}"
 
-@dataclass(frozen=True, kw_only=True)
-class Batch:
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Batch(Summary):
     """Images of a source, stacked, and what had to be left out on the way.
 
     Args:
@@ -322,3 +436,30 @@ class Batch:
     images: Float[Tensor, "n channels h w"]
     labels: Int[Tensor, " n"] | None
     skipped: tuple[Skipped, ...] = ()
+
+    def _says(self) -> Iterator[str]:
+        labels = (
+            ["no label"] * len(self.ids) if self.labels is None else [f"label {one}" for one in self.labels.tolist()]
+        )
+        yield f"{images_of(self.images)}; {len(self.skipped):,} skipped"
+        yield from listed(len(self.ids), lambda at: f"{at}: {self.ids[at]}, {labels[at]}", 4)
+        yield from listed(len(self.skipped), lambda at: f"skipped {self.skipped[at].id}: {self.skipped[at].reason}", 2)
+
+
+def _line(seen: Evidence, at: int) -> str:
+    """One image's answer, and the class that its maps explain if that is another."""
+    explained, predicted = int(seen.explained[at]), int(seen.predicted[at])
+    other = f", maps of {fitted(seen.class_name(explained))}" if explained != predicted else ""
+    return f"{at}: {answer(seen.logits[at], seen.class_names)}{other}"
+
+
+def _spread(name: str, by_layer: Mapping[str, Tensor]) -> str:
+    """A measure's mean of what is defined over layers and images, and the layers where it is lowest and highest."""
+    every = torch.cat([*by_layer.values()])
+    means = {layer: float(values.nanmean()) for layer, values in by_layer.items() if not values.isnan().all()}
+    if not means:
+        return f"{name}: undefined"
+    low, high = (pick(means, key=means.__getitem__) for pick in (min, max))
+    ends = " to ".join(f"{means[layer]:.3g} at {fitted(layer, 20)}" for layer in (low, high))
+    undefined = int(every.isnan().sum())
+    return f"{name}: mean {float(every.nanmean()):.3g}, {ends}" + (f", {undefined:,} undefined" if undefined else "")

@@ -172,6 +172,16 @@ def test_a_server_that_lists_nothing_needs_the_labels(web, here):
         open_source(f"{web}/classes")
 
 
+def test_who_asks_for_no_labels_needs_none_that_fit(web, here, tmp_path):
+    Handler.lists = False
+    names = sorted(file.name for file in (here / "flat").glob("*.png"))
+    table = tmp_path / "words.csv"
+    table.write_text("file,label\n" + "".join(f"{name},no such class\n" for name in names))
+    source = open_source(f"{web}/flat", labels=table, labelled=False)
+    assert (list(source.ids), source.has_labels) == (names, False)
+    assert source.notes == ("The server lists no files: those that the labels name were taken.",)
+
+
 def test_a_server_that_gives_no_parts_of_files_cannot_serve_a_table(web):
     Handler.gives_parts = False
     with pytest.raises(DataError, match=r"train.parquet gives files as a whole only"):

@@ -36,8 +36,44 @@ def test_flat_folder_is_sorted_and_counts_what_it_ignores(tmp_path: Path) -> Non
     assert source.ids == ("a10.jpeg", "a2.webp", "b.PNG")
     assert (source.name, source.kind, len(source), source.has_labels) == (tmp_path.name, "folder", 3, False)
     assert source.labels == (None, None, None)
-    assert source.notes == ("Other files ignored: 3.",)
+    assert source.notes == ("Other files ignored: 3 ('notes.md', 2 hidden).",)
     assert source.read().labels is None
+
+
+def test_what_a_folder_holds_beside_images_is_named(tmp_path: Path) -> None:
+    for name in ("a.JPG", "cats/b.Png"):
+        write(tmp_path / name)
+    for name in [
+        *(f"{k}.txt" for k in range(9)),
+        "IMG_1.HEIC",
+        "cats/ct.dcm",
+        "raw",
+        "x.parquet",
+        "Thumbs.db",
+        ".DS_Store",
+    ]:
+        (tmp_path / name).write_bytes(b"")
+    source = open_source(tmp_path, labelled=False)
+    assert source.ids == ("a.JPG", "cats/b.Png")
+    named = "'0.txt', 'IMG_1.HEIC', 'cats/ct.dcm', 'raw', 'x.parquet' and 8 more"
+    assert source.notes == (f"Other files ignored: 15 ({named}, 2 hidden).",)
+    (tmp_path / "labels.csv").write_text("file,label\n")
+    assert source.notes == open_source(tmp_path, labelled=False).notes  # a table is no image that was left out
+
+
+def test_what_lies_beside_a_folder_called_images_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "images" / "a.png")
+    (tmp_path / "images" / "b.heic").write_bytes(b"")
+    (tmp_path / "ct.dcm").write_bytes(b"")
+    (tmp_path / "labels.csv").write_text("file,label\na.png,1\n")
+    assert open_source(tmp_path).notes == ("Other files ignored: 1 ('b.heic').", "Other files ignored: 1 ('ct.dcm').")
+
+
+def test_a_folder_of_files_that_are_not_read_names_them(tmp_path: Path) -> None:
+    for name in ("IMG_1.HEIC", "ct.dcm", ".hidden.png"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(DataError, match=r"but other files: 3 \('IMG_1.HEIC', 'ct.dcm', 1 hidden\)\. Wanted .*\.jpg"):
+        open_source(tmp_path)
 
 
 def test_order_never_depends_on_the_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +117,7 @@ def test_folder_with_its_own_labels(tmp_path: Path) -> None:
     assert pairs(open_source(tmp_path)) == {"a.png": 3}
     (tmp_path / "labels.csv").write_text("file,label\na.png,4\n")
     source = open_source(tmp_path)
-    assert (pairs(source), source.notes) == ({"a.png": 4}, ("Other files ignored: 1.",))
+    assert (pairs(source), source.notes) == ({"a.png": 4}, ("Other files ignored: 1 ('val.txt').",))
     (tmp_path / "mine.csv").write_text("file,label\na.png,5\n")
     assert pairs(open_source(tmp_path, labels=tmp_path / "mine.csv")) == {"a.png": 5}
 
@@ -161,7 +197,7 @@ def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no images at"):
         open_source("nul\0byte")
     (tmp_path / "readme.txt").write_text("")
-    with pytest.raises(DataError, match=r"no images in the folder .* \(other files in it: 1\)\. Wanted .*\.jpg"):
+    with pytest.raises(DataError, match=r"no images in the folder .*, but other files: 1 \('readme.txt'\)\. Wanted"):
         open_source(tmp_path)
     with pytest.raises(DataError, match="the list of image files is empty"):
         open_source([])

@@ -1,14 +1,17 @@
-"""What lies in a folder: images, Parquet files, and how many files that are neither."""
+"""What lies in a folder: images, Parquet files, and files that are neither."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+from gazeshift.data._classes import named
 from gazeshift.data._decode import SUFFIXES, printable
 from gazeshift.data._remote import AnyFile, Remote, remote_ids
 from gazeshift.errors import DataError
+
+OF_THE_SYSTEM = {"thumbs.db", "ehthumbs.db", "desktop.ini"}  # of Windows; macOS and Linux put a dot before theirs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,12 +21,14 @@ class Listing:
     Args:
         images: id to path or address; an id is the path below the folder, with ``/``.
         tables: id to path or address, of Parquet files.
-        others: number of other and hidden files.
+        others: ids of other files.
+        hidden: number of hidden files, and of those that systems put there.
     """
 
     images: dict[str, Any]
     tables: dict[str, Any]
-    others: int
+    others: tuple[str, ...] = ()
+    hidden: int = 0
 
     @property
     def flat(self) -> list[str]:
@@ -35,21 +40,48 @@ class Listing:
         """Sub-folders that hold images, at any depth."""
         return sorted({own.split("/", 1)[0] for own in self.images if "/" in own})
 
+    def left_out(self, but: Collection[str] = ()) -> str:
+        """How many files are left out, and some by name, one of every kind first; empty if there are none.
+
+        Beside images, Parquet files are left out, too.
+
+        Args:
+            but: files that are not meant, such as the table of labels.
+
+        >>> Listing(images={}, tables={}, others=("a.txt", "b.txt", "ct.dcm"), hidden=1).left_out()
+        "4 ('a.txt', 'ct.dcm', 'b.txt', 1 hidden)"
+        """
+        beside = self.tables if self.images else ()
+        others = [own for own in (*self.others, *beside) if own not in but]
+        firsts = {PurePath(own).suffix.lower(): own for own in reversed(others)}
+        ordered = sorted(others, key=lambda own: firsts[PurePath(own).suffix.lower()] != own)
+        told = [*([named(ordered)] if others else []), *([f"{self.hidden} hidden"] if self.hidden else [])]
+        return f"{len(others) + self.hidden} ({', '.join(told)})" if told else ""
+
+
+def ignored(listing: Listing, but: Collection[str] = ()) -> list[str]:
+    """A sentence on the files of a folder that are no images, for a source's notes; none if there are none."""
+    told = listing.left_out(but)
+    return [f"Other files ignored: {told}."] if told else []
+
 
 def list_folder(root: AnyFile) -> Listing:
     """Everything below the folder. Links are followed, each real folder once; hidden folders are left alone."""
     images: dict[str, AnyFile] = {}
     tables: dict[str, AnyFile] = {}
-    others = 0
+    others: list[str] = []
+    hidden = 0
     for own, place in _below(root):
-        suffix, hidden = place.suffix.lower(), place.name.startswith(".")
-        if suffix in SUFFIXES and not hidden:
+        suffix = place.suffix.lower()
+        if place.name.startswith(".") or place.name.lower() in OF_THE_SYSTEM:
+            hidden += 1
+        elif suffix in SUFFIXES:
             images[own] = place
-        elif suffix == ".parquet" and not hidden:
+        elif suffix == ".parquet":
             tables[own] = place
         else:
-            others += 1
-    return Listing(images=images, tables=tables, others=others)
+            others.append(own)
+    return Listing(images=images, tables=tables, others=tuple(sorted(others)), hidden=hidden)
 
 
 def file_ids(places: Sequence[AnyFile]) -> dict[str, AnyFile]:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from gazeshift.data._classes import Classes, folder_classes, named
 from gazeshift.data._decode import SUFFIXES, printable, read_file
-from gazeshift.data._files import Listing, display_name, file_ids, list_folder
+from gazeshift.data._files import Listing, display_name, file_ids, ignored, list_folder
 from gazeshift.data._labels import match, read_labels
 from gazeshift.data._remote import WEB, AnyFile, Remote, place_of, read_place
 from gazeshift.data._source import ImageSource, assemble
@@ -34,20 +34,22 @@ def open_source(
 
     * One file, or a list of files.
     * A folder of images, or one with a sub-folder ``images``. Its ``labels.csv`` or ``val.txt`` is used if there is
-      one; `labels` overrides it. Other files are ignored and counted.
+      one; `labels` overrides it. Other files are ignored, counted, and some of them named in `notes`.
     * A folder of class folders named by WordNet id or by class name (case does not matter; spaces, ``_`` and ``-``
       are the same; one synonym of "tench, Tinca tinca" is enough). Names that are numbers count as class indices
-      only if all of them are numbers in range and they are no names. The order of folders never counts.
+      only if all of them are numbers in range. The order of folders never counts.
     * Any of these at an address: ``s3://``, ``gs://``, ``https://``, ``hf://`` (extra ``remote``). Files are fetched
       when they are asked for. A web server that lists no folder needs a table of labels that names the images.
     * A Parquet file, or a folder of them, in the Hugging Face image layout. Labels go by the table's own class names
       where it and the model have some and they differ.
 
+    A number that is the name of one class and the index of another is refused, in folders, tables and Parquet alike.
+
     Args:
         path: file, files or folder, here or at an address.
         labels: CSV with the columns file and label (and perhaps wnid, which must then agree), or a ``.txt`` of
             "name label" lines. A label is a class index, a WordNet id or a class name. Files are named as below
-            the folder.
+            the folder; the backslashes of Windows will do.
         class_names: the model's, to turn names into classes and to check indices.
         wnids: the model's.
         labelled: False takes every image that is there, and asks for no label of any.
@@ -108,7 +110,7 @@ def _open_remote(root: Remote, table: AnyFile | None, classes: Classes | None) -
             raise
     else:
         return _open_folder(root, table, classes, listing=listing)
-    said = read_labels(table, classes or Classes())
+    said = read_labels(table, classes)
     places: dict[str, AnyFile] = {own: root / quote(own) for own in said.labels}
     note = "The server lists no files: those that the labels name were taken."
     return _with_table(places, display_name(root), "folder", table, classes, notes=[note])
@@ -148,11 +150,12 @@ def _open_folder(
 ) -> ImageSource:
     listing = listing or list_folder(root)
     if not listing.images and listing.tables:
-        return _open_parquet(listing.tables, display_name(root), table, classes)
+        source = _open_parquet(listing.tables, display_name(root), table, classes)
+        return replace(source, notes=(*source.notes, *ignored(listing)))
     if not listing.images:
         raise _no_images(root, listing)
     if classes is None:
-        notes = _ignored(listing.others)
+        notes = ignored(listing, but=OWN_LABELS)
         return _with_table(listing.images, display_name(root), "folder", None, None, notes=notes)
     if outer is None and _is_wrapped(root, listing):
         return _open_wrapped(root, listing, table or _own_table(root), classes)
@@ -164,14 +167,17 @@ def _open_folder(
             f"({named(listing.folders, 2)}). Move either away, or give a labels file that names them."
         )
     name, table = display_name(outer or root), table or _own_table(root)
-    own = table is not None and table.parent == root
-    return _with_table(listing.images, name, "folder", table, classes, notes=_ignored(listing.others - own))
+    own = {table.name} if table is not None and table.parent == root else ()
+    return _with_table(listing.images, name, "folder", table, classes, notes=ignored(listing, but=own))
 
 
 def _open_wrapped(root: AnyFile, listing: Listing, table: AnyFile | None, classes: Classes | None) -> ImageSource:
     inner = _open_folder(root / "images", table, classes, outer=root)
-    beside = [folder for folder in listing.folders if folder != "images"]
-    notes = [f"Images beside the folder images were ignored: {named(beside)}."] if beside else []
+    folders = [folder for folder in listing.folders if folder != "images"]
+    notes = [f"Images beside the folder images were ignored: {named(folders)}."] if folders else []
+    used = {table.name} if table is not None and table.parent == root else set()
+    others = tuple(own for own in listing.others if not own.startswith("images/"))
+    notes += ignored(replace(listing, tables={}, others=others, hidden=0), but=used)
     return replace(inner, notes=(*inner.notes, *notes))
 
 
@@ -186,15 +192,11 @@ def _own_table(root: AnyFile) -> AnyFile | None:
     return next((root / name for name in OWN_LABELS if (root / name).is_file()), None)
 
 
-def _ignored(count: int) -> list[str]:
-    return [f"Other files ignored: {count}."] if count else []
-
-
 def _no_images(root: AnyFile, listing: Listing) -> DataError:
-    known = " ".join(sorted(SUFFIXES))
+    known, others = " ".join(sorted(SUFFIXES)), listing.left_out()
+    held = f", but other files: {others}" if others else ""
     return DataError(
-        f"no images in the folder {printable(str(root))} (other files in it: {listing.others}). "
-        f"Wanted files ending in {known} or .parquet."
+        f"no images in the folder {printable(str(root))}{held}. Wanted files ending in {known} or .parquet."
     )
 
 
@@ -207,7 +209,7 @@ def _open_class_folders(root: AnyFile, listing: Listing, classes: Classes) -> Im
         places=listing.images,
         labels=labels,
         fetch=read_place,
-        notes=_ignored(listing.others),
+        notes=ignored(listing),
     )
 
 

@@ -12,6 +12,7 @@ from gazeshift.attacks._opponent import Glimpse
 from gazeshift.detectors._deployed import Deployed
 from gazeshift.interventions.bit_depth import BitDepth
 from gazeshift.models import Classifier
+from gazeshift.models._classifier import prepared
 from gazeshift.models._twice import Twice
 from gazeshift.pipeline import attack, sight
 from gazeshift.records import Attacked
@@ -104,7 +105,7 @@ def evade(
         SettingsError: the detector was fitted for another model, or for images that show other layers; or an attack
             that knows no opponents.
     """
-    images = classifier.prepare(images)
+    images = prepared(classifier, images)
     deployed.check(classifier, images)
     opponent = Opponent(classifier=classifier, deployed=deployed, bits=bits)
     return attack(classifier, images, labels, by=build("attacks", by, opponent=opponent), generator=generator)
@@ -131,7 +132,7 @@ def evaded(
         BoundsError: what came is not a batch of images in [0, 1].
         SettingsError: neither one generator nor one per image.
     """
-    images = opponent.classifier.prepare(images)
+    images = prepared(opponent.classifier, images)
     chance = each(generator or torch.Generator().manual_seed(secrets.randbits(63)), len(images))
     parts = [
         opponent.glimpse(images[at].detach(), generator=[chance[index] for index in at.tolist()])

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gazeshift.attacks._precision import returned, working
 from gazeshift.cams import draw
 from gazeshift.detectors import Detector, SaysWhy
 from gazeshift.detectors._deployed import Deployed
@@ -17,8 +18,9 @@ from gazeshift.interventions.bit_depth import BitDepth
 from gazeshift.measures._enlarged import enlarge
 from gazeshift.measures.cosine import Cosine
 from gazeshift.models import SCORES, Classifier, select, trace
+from gazeshift.models._classifier import prepared
 from gazeshift.models._differentiable import trace_live
-from gazeshift.models._edge import as_classes
+from gazeshift.models._edge import as_classes, check_finite
 from gazeshift.records import ANSWER, Attacked, Comparison, Evidence, Sighting, Verdict
 from gazeshift.registry import build
 from gazeshift.seeds import Generators
@@ -39,18 +41,27 @@ def attack(
 
     Args:
         classifier: whom to fool.
-        images: in [0, 1].
-        labels: classes to leave; None takes the model's own answers.
+        images: in [0, 1]; or whatever else `Classifier.prepare` takes. Half precision is attacked in float32 and given
+            back in its own type, inside the ball.
+        labels: classes to leave, one whole number per image; None takes the model's own answers.
         by: name of an attack, or an attack with its settings (``Pgd(epsilon=2 / 255)``).
         generator: where chance comes from, one for the batch or one per image; None seeds with 0.
+
+    Raises:
+        BoundsError: what came is not a batch of images in [0, 1], or not one class of the model for each.
+        ModelError: the network breaks off, gives no logits or no finite ones, or no gradient to follow.
+        UnknownNameError: no such attack.
+        SettingsError: the attack has no such setting.
     """
-    images = classifier.prepare(images)
+    images, chosen = prepared(classifier, images), _part(by)
     with torch.no_grad():
         clean_logits = classifier(images)
+    check_finite(clean_logits, classifier.name)
     labels = clean_logits.argmax(1) if labels is None else as_classes(labels, clean_logits, "labels")
     with classifier.counting() as passes:
-        made = _part("attacks", by)(classifier, images, labels, generator=generator or torch.Generator().manual_seed(0))
-    made = made.detach().clamp(0, 1)
+        made = chosen(classifier, working(images), labels, generator=generator or torch.Generator().manual_seed(0))
+    bounds = {name: getattr(chosen, name, None) for name in ("epsilon", "norm")}
+    made = returned(made.detach().clamp(0, 1), images, **bounds)
     with torch.no_grad():
         logits = classifier(made)
     n = max(1, len(images))
@@ -88,9 +99,9 @@ def look(
     """
     if score not in SCORES:
         raise SettingsError(f"score must be one of {', '.join(SCORES)}, got '{score}'.")
-    images = classifier.prepare(images)
-    drawn = {name: build("cams", name) for name in _names(cams)} if not isinstance(cams, Mapping) else dict(cams)
-    chosen = select(classifier.layers((images.shape[2], images.shape[3])), layers, classifier.name)
+    images = prepared(classifier, images)
+    drawn = dict(cams) if isinstance(cams, Mapping) else {name: build("cams", name) for name in _names("cams", cams)}
+    chosen = select(classifier.layers((images.shape[2], images.shape[3])), _names("layers", layers), classifier.name)
     logits, explained, traces = (trace_live if differentiable else trace)(
         classifier, images, chosen, lambda *seen: draw(drawn, *seen), classes=target, score=score
     )
@@ -125,7 +136,7 @@ def sight(
         at_once: views looked at side by side, in images; None takes 8 on a CPU, where 32 take twice as long, else 64.
         differentiable: keep the graph back to the images, through the views, for an attack on the detector.
     """
-    images = classifier.prepare(images)
+    images = prepared(classifier, images)
     layers = detector.layers(classifier.layers((images.shape[2], images.shape[3])))
     cams = {name: build("cams", name) for name in detector.cams}  # may be none: channels' means are always there
     seeing = partial(look, classifier, layers=layers, cams=cams, differentiable=differentiable)
@@ -160,7 +171,11 @@ def judge(
         BoundsError: what came is not a batch of images in [0, 1].
         SettingsError: the detector was fitted for another model, or for images that show other layers.
     """
-    images = classifier.prepare(images)  # before they are rounded: of 8-bit numbers that would make images
+    images = prepared(classifier, images)  # before they are rounded: of 8-bit numbers that would make images
+    if not isinstance(deployed, Deployed):
+        raise SettingsError(
+            f"deployed must be a fitted detector, Deployed.load(folder), got {type(deployed).__name__}."
+        )
     deployed.check(classifier, images)
     detector, chance = deployed.detector, generator or torch.Generator().manual_seed(secrets.randbits(63))
     seen = sight(classifier, BitDepth(bits=8)(images), detector, generator=chance)
@@ -205,20 +220,29 @@ def compare(
         SettingsError: not the same images, layers and CAMs twice.
         UnknownNameError: a CAM that was not drawn, or no such measure.
     """
+    for given in (clean, changed):
+        if not isinstance(given, Evidence):
+            raise SettingsError(
+                f"compare() needs the evidence of two looks, look(model, images), got {type(given).__name__}."
+            )
     if clean.images.shape != changed.images.shape or clean.layers != changed.layers or clean.cams != changed.cams:
         raise SettingsError(
             "compare() needs the same images, layers and CAMs twice, got "
             f"{tuple(clean.images.shape)} at {len(clean.layers)} layers and {tuple(changed.images.shape)} at "
             f"{len(changed.layers)}. Give look() the same layers= and cams= both times."
         )
-    chosen = measures if isinstance(measures, Mapping) else {name: build("measures", name) for name in _names(measures)}
+    wanted = (
+        measures
+        if isinstance(measures, Mapping)
+        else {one: build("measures", one) for one in _names("measures", measures)}
+    )
     size = (clean.images.shape[2], clean.images.shape[3])
     values: dict[tuple[str, str], Mapping[str, Tensor]] = {}
     blanks: dict[tuple[str, str], Tensor] = {}
     for layer in clean.layers:
-        for cam in clean.cams if cams is None else _names(cams):
+        for cam in clean.cams if cams is None else _names("cams", cams):
             maps = clean.maps(layer, cam), changed.maps(layer, cam)
-            values[layer, cam] = {name: _measured(measure, *maps, size) for name, measure in chosen.items()}
+            values[layer, cam] = {name: _measured(measure, *maps, size) for name, measure in wanted.items()}
             blanks[layer, cam] = _blank(maps[0], size) + 2 * _blank(maps[1], size)
     return Comparison(values=values, blank=blanks, switched=clean.predicted != changed.predicted)
 
@@ -278,12 +302,21 @@ def _blank(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return ((gaze(maps, size) if smaller else _positive(maps)).amax((1, 2)) == 0).int()
 
 
-def _part(family: str, part: Part) -> Callable[..., Tensor]:
-    return build(family, part) if isinstance(part, str) else part
+def _part(given: Part) -> Callable[..., Tensor]:
+    """An attack, by its name or as it is."""
+    if isinstance(given, str):
+        return build("attacks", given)
+    if isinstance(given, type) or not callable(given):
+        raise SettingsError(f"by must be the name of an attack or an attack with its settings, got {given!r}.")
+    return given
 
 
-def _names(given: str | Sequence[str]) -> list[str]:
-    asked = [part.strip() for part in ([given] if isinstance(given, str) else given) for part in part.split(",")]
+def _names(what: str, given: str | Sequence[str]) -> list[str]:
+    """Names in a text with commas, or in a list of such texts."""
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+        raise SettingsError(f"{what} must be a name, names with commas, or a list of them, got {given!r}.")
+    asked = [part.strip() for text in texts for part in text.split(",") if part.strip()]
     if not asked:
-        raise BoundsError("at least one name is needed, got none.")
+        raise BoundsError(f"{what} must have at least one name, got none.")
     return asked

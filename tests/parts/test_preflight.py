@@ -5,8 +5,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gazeshift.errors import BoundsError, ModelError
+from gazeshift.errors import BoundsError, ModelError, NoMapsError
 from gazeshift.models import Classifier, load, preflight
+from gazeshift.pipeline import look
 
 IMAGES = torch.rand(12, 3, 12, 12, generator=torch.Generator().manual_seed(0))
 
@@ -117,8 +118,9 @@ def test_a_network_that_cannot_take_these_images():
 
 def test_a_network_without_convolution():
     network = nn.Sequential(nn.Flatten(), nn.Linear(432, 3))
-    with pytest.raises(ModelError, match="toy has no convolution that gives a map, so there is no gaze to see"):
-        preflight(Classifier(network, name="toy"), IMAGES)
+    finding = found(preflight(Classifier(network, name="toy"), IMAGES), "maps")
+    assert finding.level == "note"
+    assert finding.detail.startswith("toy has no convolution")
 
 
 @pytest.mark.parametrize(
@@ -195,7 +197,9 @@ def test_a_transformer_is_noted():
     images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     finding = found(preflight(classifier, images), "maps")
     assert finding.level == "note"
-    assert finding.detail.startswith("only one layer gives a map (patch_embed.proj)")
+    assert "48 of its 49 layers of weights lie behind its last map (patch_embed.proj)" in finding.detail
+    with pytest.raises(NoMapsError, match="works on tokens, as transformers"):
+        look(classifier, images)
 
 
 def test_accuracy():

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gazeshift.errors import ModelError
+from gazeshift.errors import ModelError, SettingsError
 from gazeshift.models._discovery import discover
-from gazeshift.models._edge import PASSED_ON, as_images, as_logits, cannot_run, check_network
+from gazeshift.models._edge import PASSED_ON, as_images, as_logits, cannot_run, check_network, checked_names
 from gazeshift.models._preprocessing import Pixels, Preprocessing
 from gazeshift.models._uncompiled import uncompile, unwrapped
 from gazeshift.records import Layer
@@ -70,12 +70,14 @@ class Classifier(nn.Module):
         with torch.inference_mode(mode=False):
             self.module = _snapshot(module, name, own=own)
             self.module.eval()  # before any pass: in training mode it would change the batch norms
-            given = preprocessing or Preprocessing()
+            given = Preprocessing() if preprocessing is None else preprocessing
+            if not isinstance(given, Preprocessing):
+                raise SettingsError(f"preprocessing must be a gs.Preprocessing, got {type(given).__name__}.")
             self.preprocessing = given.for_channels(given.channels or _channels(self.module, given.size or (64, 64)))
             self.register_buffer("mean", torch.tensor(self.preprocessing.mean)[:, None, None], persistent=False)
             self.register_buffer("std", torch.tensor(self.preprocessing.std)[:, None, None], persistent=False)
         self.name, self.source = name, source
-        self.class_names, self.wnids = tuple(class_names), tuple(wnids)
+        self.class_names, self.wnids = checked_names(class_names), tuple(wnids)
         self.eval().requires_grad_(requires_grad=False)
         self.fast: Callable[[Tensor], Tensor] | None = None  # `answer` compiled, for passes that nobody looks into
         self._start()
@@ -233,6 +235,12 @@ class Classifier(nn.Module):
                 self._layers[size] = discover(self.module, lambda: self(grey()), self.name)
             return self._layers[size]
 
+    def __repr__(self) -> str:
+        """What it is; ``print(classifier.module)`` shows the network."""
+        size = "x".join(map(str, (self.channels, *(self.size or ("h", "w")))))
+        classes = f"{len(self.class_names)} classes" if self.class_names else "classes without names"
+        return f"Classifier({self.name}: {classes}, images {size}, {self.dtype} on {self.device})".replace("torch.", "")
+
     def class_name(self, index: int) -> str:
         """Name of a class, or ``class 7`` if the model does not know its names."""
         return self.class_names[index] if index < len(self.class_names) else f"class {index}"
@@ -247,6 +255,21 @@ class Classifier(nn.Module):
             "classes": len(self.class_names) or None,
             "dtype": str(self.dtype).removeprefix("torch."),
         }
+
+
+def prepared(classifier: Classifier, images: Any) -> Float[Tensor, "n channels h w"]:
+    """`Classifier.prepare`, of what may be no classifier: where everything that takes a classifier and images begins.
+
+    Raises:
+        ModelError: a bare network, or something else.
+        BoundsError: no batch of images.
+    """
+    if not isinstance(classifier, Classifier):
+        raise ModelError(
+            f"a Classifier is needed, got {type(classifier).__name__}. Wrap a network: gs.Classifier(network, "
+            "name='mine', preprocessing=gs.Preprocessing(...)); or gs.load(name)."
+        )
+    return classifier.prepare(images)
 
 
 def _is_watched(network: nn.Module) -> bool:

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from gazeshift.errors import BoundsError, GazeshiftError, ModelError
+from gazeshift.errors import BoundsError, GazeshiftError, ModelError, SettingsError
 from gazeshift.models._preprocessing import Preprocessing, picture_input
 
 ROUNDING = 1e-6  # by so much a value may lie outside [0, 1]: ``x - x.min()`` leaves float32 there
@@ -39,6 +39,17 @@ def check_network(network: nn.Module, name: str) -> None:
                 f"{name} is quantised ({kind.__name__} {part}), and no gradients pass a quantised network. Give the "
                 "float network that it was made from."
             )
+
+
+def checked_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Class names as given.
+
+    Raises:
+        SettingsError: one text, whose letters would be the names, or something that is no text.
+    """
+    if isinstance(names, str | Mapping) or not all(isinstance(name, str) for name in names):
+        raise SettingsError(f"class_names must be a list with one name per class, got {names!r}"[:200] + ".")
+    return tuple(names)
 
 
 def as_images(given: Any, preprocessing: Preprocessing, device: torch.device) -> Float[Tensor, "n channels h w"]:
@@ -188,6 +199,20 @@ def as_logits(output: Any, n: int, name: str) -> Float[Tensor, "n c"]:
             f"{tuple(logits.shape)}. From one logit z of a yes-no model, (n, 1), give torch.cat([-z, z], 1) / 2."
         )
     return logits
+
+
+def check_finite(logits: Float[Tensor, "n c"], name: str) -> None:
+    """Refuse logits that no class can be taken from.
+
+    Raises:
+        ModelError: NaN or infinite ones; says of how many images.
+    """
+    bad = int((~logits.isfinite().all(1)).sum())
+    if bad:
+        raise ModelError(
+            f"{name} gives NaN or infinite logits for {bad} of {len(logits)} images. Check its weights and that it "
+            "expects images in [0, 1]."
+        )
 
 
 def _refuse_answer(output: Any, n: int, name: str) -> NoReturn:

@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gazeshift.errors import BoundsError, ModelError
-from gazeshift.models._classifier import Classifier
-from gazeshift.models._edge import as_classes
+from gazeshift.errors import BoundsError, ModelError, NoMapsError
+from gazeshift.models._classifier import Classifier, prepared
+from gazeshift.models._edge import as_classes, check_finite
 from gazeshift.records import Finding
 
 ALIKE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 1e-1}
@@ -27,7 +27,7 @@ def preflight(
         BoundsError: there are no images, they are not in [0, 1], or the labels are not classes of the model.
         ModelError: a check failed in a way that would make every result wrong; says which and what to do.
     """
-    images = classifier.prepare(images)
+    images = prepared(classifier, images)
     if not len(images):
         raise BoundsError("preflight needs at least one image, got none.")
     logits = _answer(classifier, images)
@@ -69,12 +69,7 @@ def _eval_mode(classifier: Classifier) -> Finding:
 
 
 def _finite(classifier: Classifier, logits: Tensor) -> Finding:
-    if not logits.isfinite().all():
-        bad = int((~logits.isfinite().all(1)).sum())
-        raise ModelError(
-            f"{classifier.name} gives NaN or infinite logits for {bad} of {len(logits)} images. Check its weights and "
-            "that it expects images in [0, 1]."
-        )
+    check_finite(logits, classifier.name)
     return Finding(check="finite", level="ok", detail="all logits are finite")
 
 
@@ -108,11 +103,11 @@ def _same(classifier: Classifier, first: Tensor, second: Tensor, when: str, why:
 
 
 def _maps(classifier: Classifier, size: tuple[int, int]) -> Finding:
-    layers = classifier.layers(size)
+    try:
+        layers = classifier.layers(size)
+    except NoMapsError as cause:  # it can be attacked all the same
+        return Finding(check="maps", level="note", detail=str(cause))
     counts = {kind: sum(kind in layer.kinds for layer in layers) for kind in ("conv", "block", "trunk")}
-    if counts["trunk"] == 1:
-        detail = f"only one layer gives a map ({layers[0].name}): if this is a transformer, its gaze is elsewhere"
-        return Finding(check="maps", level="note", detail=detail)
     detail = f"{counts['conv']} convolutions, {counts['block']} blocks, {counts['trunk']} layers of the trunk"
     return Finding(check="maps", level="ok", detail=detail)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gazeshift import registry
 from gazeshift.errors import MissingPackageError, ModelError
+from gazeshift.models import Classifier, Preprocessing
 from gazeshift.seeds import generator_for
 
 # What a plain network needs: AoA by default looks at the layers of a Classifier (tests/parts/test_attacks_aoa.py).
@@ -70,11 +71,15 @@ def bounded(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def network() -> nn.Sequential:
+    return network_for(3)
+
+
+def network_for(channels: int) -> nn.Sequential:
     """Convolution, batch norm, in-place ReLU, dropout and a linear head, in eval mode, with random weights."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         layers = nn.Sequential(
-            nn.Conv2d(3, 6, 3, padding=1),
+            nn.Conv2d(channels, 6, 3, padding=1),
             nn.BatchNorm2d(6),
             nn.ReLU(inplace=True),
             nn.MaxPool2d(2),
@@ -86,6 +91,14 @@ def network() -> nn.Sequential:
             nn.Linear(8, 5),
         )
     return layers.eval()
+
+
+@pytest.fixture
+def sure() -> Classifier:
+    """A classifier that is sure of class 1 to 1 - 1e-5, in float32."""
+    network = network_for(3)
+    network[9].bias.data[1] += 12
+    return Classifier(network, name="sure", preprocessing=Preprocessing(resize=None, crop=None))
 
 
 class Linear(nn.Module):
@@ -104,9 +117,9 @@ def drawn(shape: tuple[int, ...], name: str) -> Tensor:
     return torch.rand(shape, generator=generator_for(0, name))
 
 
-def batch(n: int = 4, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+def batch(n: int = 4, dtype: torch.dtype = torch.float32, channels: int = 3) -> tuple[Tensor, Tensor]:
     """Images with black and white parts, so that clipping is at work, and labels."""
-    images = (drawn((n, 3, 10, 12), "images") * 1.4 - 0.2).clamp(0, 1).to(dtype)
+    images = (drawn((n, channels, 10, 12), "images") * 1.4 - 0.2).clamp(0, 1).to(dtype)
     return images, torch.arange(n) % 5
 
 
@@ -132,7 +145,7 @@ def test_stays_in_the_images_range(attack: Any, network: nn.Module) -> None:
     assert attacked.max() == 1
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 def test_keeps_shape_type_and_device(attack: Any, network: nn.Module, dtype: torch.dtype) -> None:
     images, labels = batch(dtype=dtype)
     attacked = run(attack, network.to(dtype), images, labels)
@@ -140,8 +153,41 @@ def test_keeps_shape_type_and_device(attack: Any, network: nn.Module, dtype: tor
     assert attacked.isfinite().all()
     assert not attacked.requires_grad
     assert not torch.equal(attacked, images)
-    if attack.norm == "linf":  # bfloat16 has 8 bits: half of its last place below 1 is 1/512
-        assert size(attacked - images, "linf").max() <= attack.epsilon + torch.finfo(dtype).eps / 2
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_images_are_attacked_as_hard_as_others(attack: Any, sure: Classifier, dtype: torch.dtype) -> None:
+    """The result is that of the same images in float32, rounded; and it is in the ball, in the type that was asked.
+
+    The gradients of a sure classifier vanish in float16, and a step of 8/255 leaves the ball in bfloat16.
+    """
+    images, labels = batch(dtype=dtype)
+    half, full = run(attack, sure, images, labels), run(attack, sure, images.float(), labels)
+    assert half.dtype == dtype
+    assert ((half.double() - full.double()).abs() <= torch.finfo(dtype).eps / 2).all()
+    assert 0 <= half.min() <= half.max() <= 1
+    change = half.double() - images.double()
+    if bounded_by(attack):
+        assert (size(change, attack.norm) <= attack.epsilon * (1 + 1e-6) + 6e-8).all()
+    allowed = size(full.double() - images.double(), "linf") + torch.finfo(dtype).eps / 2
+    assert (size(change, "linf") <= allowed).all()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_takes_any_number_of_channels(attack: Any, channels: int) -> None:
+    """And images that are not square, as in every law."""
+    images, labels = batch(channels=channels)
+    attacked = run(attack, network_for(channels), images, labels)
+    assert attacked.shape == images.shape
+    assert not torch.equal(attacked, images)
+    assert 0 <= attacked.min() <= attacked.max() <= 1
+    if bounded_by(attack):
+        sizes = size(attacked.double() - images.double(), attack.norm)
+        assert (sizes <= attack.epsilon * (1 + 1e-6) + 6e-8).all()
+
+
+def bounded_by(attack: Any) -> bool:
+    return attack.norm is not None and attack.epsilon is not None
 
 
 def test_touches_no_input_and_no_global_state(attack: Any, network: nn.Module) -> None:

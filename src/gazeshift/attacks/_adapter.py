@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from gazeshift.attacks._balls import project
 from gazeshift.attacks._gradient import Model, finite, own
 from gazeshift.attacks._passage import Seen
+from gazeshift.attacks._precision import in_full_precision
 from gazeshift.attacks._settings import check_size
 from gazeshift.errors import GazeshiftError, SettingsError
 from gazeshift.seeds import Generators, uniform
@@ -63,6 +64,7 @@ class Adapter(ABC):
         """The norm that epsilon bounds: ``linf`` or ``l2``; None without a bound, or in another norm."""
         return None if self.epsilon is None else self._norm()
 
+    @in_full_precision
     def __call__(
         self, model: Model, images: Float[Tensor, "n channels h w"], labels: Int[Tensor, " n"], *, generator: Generators
     ) -> Float[Tensor, "n channels h w"]:

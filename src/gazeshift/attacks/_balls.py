@@ -21,7 +21,7 @@ def steepest(gradient: Float[Tensor, "n channels h w"], norm: str) -> Float[Tens
     largest = gradient.abs().amax((1, 2, 3), keepdim=True)
     scaled = gradient / largest.masked_fill(largest == 0, 1)
     # A gradient that is not zero now has a length of 1 or more, so the clamp acts on zero gradients alone.
-    return scaled / _length(scaled).clamp(min=1)
+    return scaled / length_of(scaled).clamp(min=1)
 
 
 def project(
@@ -31,7 +31,7 @@ def project(
     if norm == "linf":
         return moved.clamp(images - epsilon, images + epsilon).clamp_(0, 1)
     change = moved - images
-    shrink = (epsilon / _length(change)).clamp(max=1)  # no change: epsilon / 0 is infinite, clamped to 1
+    shrink = (epsilon / length_of(change)).clamp(max=1)  # no change: epsilon / 0 is infinite, clamped to 1
     return change.mul_(shrink).add_(images).clamp_(0, 1)
 
 
@@ -52,7 +52,7 @@ def random_start(
     return project(images + drawn.to(images.dtype) * epsilon, images, epsilon, norm)
 
 
-def _length(change: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n 1 1 1"]:
+def length_of(change: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n 1 1 1"]:
     """Sums in pairs, unlike `vector_norm`, which on a CPU is 2e-5 too short for a photograph of equal changes."""
     wide = change.to(torch.promote_types(change.dtype, torch.float32))
     return wide.square().sum((1, 2, 3), keepdim=True).sqrt().to(change.dtype)

@@ -55,4 +55,5 @@ def smoothed(gradient: Float[Tensor, "n channels h w"], sigma: float) -> Float[T
     place = torch.arange(TAPS, device=gradient.device, dtype=gradient.dtype) - TAPS // 2
     line = (-place.square() / (2 * sigma**2)).exp()
     kernel = torch.outer(line, line) / line.sum() ** 2
-    return conv2d(gradient, kernel.expand(3, 1, TAPS, TAPS), padding=TAPS // 2, groups=3)
+    channels = gradient.shape[1]
+    return conv2d(gradient, kernel.expand(channels, 1, TAPS, TAPS), padding=TAPS // 2, groups=channels)

@@ -118,8 +118,8 @@ class Loop:
     ) -> Float[Tensor, "n channels h w"]:
         """The mutants as they are; refuse those that are not finite, by their place in the whole run."""
         if not moved.isfinite().all():
-            places = torch.zeros((self.total, 3, 1, 1), device=moved.device)
-            places[[seed.position for seed in seeds]] += moved.float().sum((2, 3), keepdim=True)
+            places = torch.zeros((self.total, 1, 1, 1), device=moved.device)
+            places[[seed.position for seed in seeds]] += moved.float().sum((1, 2, 3), keepdim=True)
             finite(places)
         return moved
 
@@ -153,7 +153,7 @@ def _mutants(
     clean = torch.stack([seed.clean for seed in seeds]).to(wide)
     references = torch.tensor([seed.reference for seed in seeds], device=moved.device)
     change = moved.to(wide) - clean
-    mean = torch.tensor(MEAN_COLOUR, dtype=wide, device=moved.device)[:, None, None]
+    mean = torch.tensor(_mean_colour(clean.shape[1]), dtype=wide, device=moved.device)[:, None, None]
     l2 = torch.linalg.vector_norm(change, dim=(1, 2, 3))
     label, probabilities = reading.logits.detach().argmax(1), reading.logits.detach().softmax(1)
 
@@ -171,6 +171,11 @@ def _mutants(
     for image, began, own, row in zip(moved, before, covered, rows, strict=True):
         numbers = dict(zip(columns, row, strict=True))
         yield Mutant(image=image, before=began, covered=own, iteration=iteration, **numbers)
+
+
+def _mean_colour(channels: int) -> tuple[float, ...]:
+    """ImageNet's mean colour; its mean grey for images of other than three channels."""
+    return MEAN_COLOUR if channels == 3 else (sum(MEAN_COLOUR) / 3,) * channels
 
 
 def _log(seeds: Sequence[Progress], classes: Tensor | None, coverage: Tensor | None) -> None:

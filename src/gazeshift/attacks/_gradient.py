@@ -37,9 +37,22 @@ def loss_gradient(
     """
     with torch.enable_grad():
         seen = images.detach().requires_grad_()
-        losses = cross_entropy(precise(model(seen)), labels.long(), reduction="none")
+        logits = precise(model(seen))
+        losses = cross_entropy(logits, labels.long(), reduction="none")
+        scale = lift(logits.detach().softmax(1).scatter(1, labels.long()[:, None], 0).amax(1))
         # Not clamp(), whose gradient for NaN is 0.
-        return gradient_of(torch.where(losses > most, most, losses).sum(), seen)
+        total = (scale * torch.where(losses > most, most, losses)).sum()
+        return gradient_of(total, seen) / scale[:, None, None, None]
+
+
+def lift(sizes: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Powers of two that bring sizes to [0.5, 1); 1 for 0 and NaN.
+
+    A backward pass that begins with gradients so scaled loses none of them on its way through a network in float16,
+    and dividing its result gives the same bits as without in float32.
+    """
+    exponents = torch.frexp(sizes.nan_to_num(nan=0, posinf=0)).exponent.clamp(-100, 100)
+    return torch.ldexp(torch.ones_like(sizes), -exponents)
 
 
 def gradient_of(
@@ -62,7 +75,7 @@ def gradient_of(
     if gradient is None:
         raise ModelError(
             "an attack follows the gradient from the logits to the images, and this model gives none. "
-            "Leave out detach(), no_grad() and numpy() on the way through it."
+            "Leave out detach(), no_grad(), inference_mode() and numpy() on the way through it."
         )
     return gradient
 

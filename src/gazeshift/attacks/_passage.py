@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gazeshift.attacks._gradient import Model, finite, gradient_of, precise
+from gazeshift.attacks._gradient import Model, finite, gradient_of, lift, precise
 
 
 class Seen(nn.Module):
@@ -72,7 +72,9 @@ class _Passage(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upward: Tensor) -> tuple[Tensor, None]:
+        scale = lift(upward[0].abs().amax(1))
         with torch.enable_grad():
-            gradient = gradient_of((ctx.logits * upward[0]).sum(), ctx.begun, retain_graph=True)
+            total = (ctx.logits * upward[0] * scale[:, None]).sum()
+            gradient = gradient_of(total, ctx.begun, retain_graph=True) / scale[:, None, None, None]
         ctx.seen.check(gradient)
         return gradient, None

@@ -11,6 +11,7 @@ from gazeshift.attacks._adaptive_steps import COMBINED, EVADES, Slopes, State, u
 from gazeshift.attacks._balls import project, random_start, steepest
 from gazeshift.attacks._gradient import Model, finite, gradient_of, own
 from gazeshift.attacks._opponent import Nobody, Opponent, margins
+from gazeshift.attacks._precision import in_full_precision
 from gazeshift.attacks._settings import check_norm, check_number, check_size, check_steps, check_whole
 from gazeshift.errors import BoundsError, UnknownNameError, did_you_mean
 from gazeshift.seeds import Generators, each
@@ -91,6 +92,7 @@ class Adaptive:
         if self.method not in COMBINED:
             raise UnknownNameError(f"no method named '{self.method}'. {did_you_mean(str(self.method), COMBINED)}")
 
+    @in_full_precision
     def __call__(
         self, model: Model, images: Float[Tensor, "n channels h w"], labels: Int[Tensor, " n"], *, generator: Generators
     ) -> Float[Tensor, "n channels h w"]:

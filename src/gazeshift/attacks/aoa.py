@@ -13,6 +13,7 @@ from gazeshift.attacks._attention import attention_loss, check_attention, last_c
 from gazeshift.attacks._balls import project
 from gazeshift.attacks._copies import DIVERSE, Copy, diverse, scaled, smoothed
 from gazeshift.attacks._gradient import Model, finite, gradient_of, own
+from gazeshift.attacks._precision import in_full_precision
 from gazeshift.attacks._settings import check_size, check_steps, check_whole
 from gazeshift.errors import UnknownNameError, did_you_mean
 from gazeshift.seeds import Generators, uniform
@@ -97,6 +98,7 @@ class Aoa:
         if self.average not in AVERAGES:
             raise UnknownNameError(f"no average named '{self.average}'. {did_you_mean(str(self.average), AVERAGES)}")
 
+    @in_full_precision
     def __call__(
         self, model: Model, images: Float[Tensor, "n channels h w"], labels: Int[Tensor, " n"], *, generator: Generators
     ) -> Float[Tensor, "n channels h w"]:
@@ -147,7 +149,7 @@ class Aoa:
 
     def _gradient(
         self, loss: Loss, images: Tensor, labels: Tensor, attends: Tensor, copies: list[tuple[Copy, float]]
-    ) -> tuple[Float[Tensor, "m 3 h w"], Bool[Tensor, " m"]]:
+    ) -> tuple[Float[Tensor, "m channels h w"], Bool[Tensor, " m"]]:
         """The average over the copies, and whether a map of any copy was blank."""
         total, blank = torch.zeros_like(images), torch.zeros_like(attends)
         for copy, count in copies:
@@ -161,7 +163,7 @@ class Aoa:
         return total / sum(count for _, count in copies), blank
 
 
-def _unit(gradient: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 3 h w"]:
+def _unit(gradient: Float[Tensor, "m channels h w"]) -> Float[Tensor, "m channels h w"]:
     """The gradient over its mean absolute value, per image; 0 where it is zero throughout."""
     size = gradient.abs().mean((1, 2, 3), keepdim=True)
     return gradient / size.masked_fill(size == 0, 1)

@@ -16,6 +16,7 @@ from gazeshift.attacks._dlfuzz_result import FuzzResult, Tables, check_pick, no_
 from gazeshift.attacks._dlfuzz_seed import Harvest, Progress
 from gazeshift.attacks._dlfuzz_step import BALANCES, CLASS_SCORES, MUTATIONS, Mutation
 from gazeshift.attacks._gradient import Model, own
+from gazeshift.attacks._precision import inward, shown, working
 from gazeshift.attacks._settings import check_number, check_size, check_whole
 from gazeshift.errors import BoundsError, SettingsError, UnknownNameError, did_you_mean
 from gazeshift.models import Neurons, find_neurons
@@ -73,7 +74,8 @@ class DLFuzz:
         eps_norm: added to the gradient's root mean square per grey level (1/255); the released code has 1e-5.
         step: root mean square of a step, in [0, 1] units. Times 0.25 to 4 for the strengths of Renkhoff's figure 2.
         iterations: steps from each item.
-        delta: largest length of the change, as a share of that of the seed minus ImageNet's mean colour.
+        delta: largest length of the change, as a share of that of the seed minus ImageNet's mean colour (its mean grey
+            for images of other than three channels).
         limit: ``hard`` accepts nothing beyond `delta`; ``queue`` only keeps it from the queue, as released.
         queue_gain: share of the neurons that a mutant must newly cover to be queued, over seed_index + 1.
         seed_index: i of that rule, of the first seed if tables are shared, else of every seed.
@@ -152,7 +154,8 @@ class DLFuzz:
         if not len(images):
             return images.clone()
         result = self.run(model, images, labels, generator=generator, stop=self.pick == "first")
-        return torch.stack([seed.attacked(self.pick) for seed in result.seeds])
+        attacked = torch.stack([seed.attacked(self.pick) for seed in result.seeds])
+        return inward(attacked, own(images))  # `delta` has no ball that `returned` knows
 
     def run(
         self,
@@ -169,7 +172,8 @@ class DLFuzz:
 
         Args:
             model: gives logits.
-            images: the seeds, at least one, in [0, 1]. Their order matters for the curve, and for shared tables.
+            images: the seeds, at least one, in [0, 1]; of half precision, they are fuzzed in float32. Their order
+                matters for the curve, and for shared tables.
             labels: true classes, to note which seeds are misclassified from the start.
             generator: one for all seeds, or one per seed.
             before: tables to go on from, as an earlier run's `FuzzResult.tables`; they enter no sum of this one.
@@ -178,7 +182,7 @@ class DLFuzz:
         """
         began = time.perf_counter()
         with torch.inference_mode(mode=False):
-            images = own(images)
+            model, images = shown(model, images.dtype), working(own(images))
             neurons = find_neurons(model, images.new_full((1, *images.shape[1:]), 0.5), scope=self.scope)
             start = no_tables(len(neurons)) if before is None else before + no_tables(len(neurons))
             seeds = self._seeds(images, labels, each(generator, len(images)), start)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gazeshift.attacks._balls import steepest
 from gazeshift.attacks._gradient import Model, finite, loss_gradient, own
+from gazeshift.attacks._precision import in_full_precision
 from gazeshift.attacks._settings import check_size
 from gazeshift.seeds import Generators
 
@@ -37,6 +38,7 @@ class Fgsm:
     def __post_init__(self) -> None:
         check_size("epsilon", self.epsilon)
 
+    @in_full_precision
     def __call__(
         self,
         model: Model,

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gazeshift.attacks._gradient import Model, own
+from gazeshift.attacks._precision import in_full_precision
 from gazeshift.attacks._settings import check_number, check_size
 from gazeshift.errors import BoundsError
 from gazeshift.seeds import Generators, normal
@@ -38,6 +39,7 @@ class Gaussian:
         if not -1 <= check_number("mean", self.mean) <= 1:
             raise BoundsError(f"mean must be in [-1, 1], got {self.mean:g}. Images are in [0, 1]; 0 is usual.")
 
+    @in_full_precision
     def __call__(
         self,
         model: Model,  # noqa: ARG002

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gazeshift.attacks._balls import project, steepest
 from gazeshift.attacks._gradient import Model, finite, loss_gradient, own
+from gazeshift.attacks._precision import in_full_precision
 from gazeshift.attacks._settings import check_norm, check_number, check_size, check_steps
 from gazeshift.errors import BoundsError
 from gazeshift.seeds import Generators
@@ -52,6 +53,7 @@ class MiFgsm:
         if not 0 <= check_number("decay", self.decay) < float("inf"):
             raise BoundsError(f"decay must be 0 or more and finite, got {self.decay:g}. The paper's is 1.")
 
+    @in_full_precision
     def __call__(
         self,
         model: Model,

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gazeshift.attacks._balls import project, random_start, steepest
 from gazeshift.attacks._gradient import Model, finite, loss_gradient, own
+from gazeshift.attacks._precision import in_full_precision
 from gazeshift.attacks._settings import check_norm, check_size, check_steps
 from gazeshift.seeds import Generators
 
@@ -54,6 +55,7 @@ class Pgd:
             check_size("step", self.step, most=most)
         check_steps(self.steps)
 
+    @in_full_precision
     def __call__(
         self,
         model: Model,

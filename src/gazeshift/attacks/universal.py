@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gazeshift.attacks._balls import steepest
 from gazeshift.attacks._gradient import Model, finite, loss_gradient, own
+from gazeshift.attacks._precision import in_full_precision
 from gazeshift.attacks._settings import check_size, check_whole
 from gazeshift.seeds import Generators, uniform
 
@@ -56,6 +57,7 @@ class Universal:
         check_whole("batch_size", self.batch_size, least=1)
         check_size("most", self.most, most=math.inf)
 
+    @in_full_precision
     def __call__(
         self, model: Model, images: Float[Tensor, "n channels h w"], labels: Int[Tensor, " n"], *, generator: Generators
     ) -> Float[Tensor, "n channels h w"]:

@@ -3,6 +3,7 @@
 import doctest
 import math
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gazeshift import registry
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "parts"))
+from _mps import FakeMps
 
 NAMES = registry.names("measures")
 SIZE = 16
@@ -202,16 +206,50 @@ def test_an_empty_batch_gives_no_number(name):
 
 @every
 def test_floats_of_any_width_give_float32_or_float64(name):
+    """Half types are exactly what float32 makes of the same values: nothing is counted in them."""
     measure = registry.build("measures", name)
     inputs = random_inputs(measure.compares)
     if measure.compares == "levels":
-        equal(measure(inputs[0].astype(np.float32)), measure(*inputs))
-        assert measure(inputs[0].astype(np.float32)).dtype == np.float64
+        for narrow in (np.float16, np.float32):
+            found = measure(inputs[0].astype(narrow))
+            equal(found, measure(inputs[0].astype(narrow).astype(np.float64)), tolerance=1e-15)
+            assert found.dtype == np.float64
         return
-    wanted = {torch.float64: torch.float64, torch.float32: torch.float32, torch.bfloat16: torch.float32}
-    for given_type, result in wanted.items():
-        assert measure(*(value.to(given_type) for value in inputs)).dtype == result
+    for narrow in (torch.float16, torch.bfloat16):
+        found = measure(*(value.to(narrow) for value in inputs))
+        assert found.dtype == torch.float32
+        assert torch.equal(found, measure(*(value.to(narrow).float() for value in inputs)))
+    assert measure(*inputs).dtype == torch.float32
+    assert measure(*(value.double() for value in inputs)).dtype == torch.float64
     equal(measure(*(value.double() for value in inputs)), measure(*inputs))
+
+
+@pairwise
+@pytest.mark.parametrize("infinite", [math.inf, -math.inf])
+@pytest.mark.parametrize("both", [False, True])
+def test_an_infinite_value_gives_no_number(name, infinite, both):
+    measure = registry.build("measures", name)
+    first, second = copied(random_inputs(measure.compares))
+    first[2, ..., 3, 5] = infinite
+    if both:
+        second[2, ..., 3, 5] = infinite
+    assert numbers(measure(first, second).isnan()).tolist() == [at == 2 for at in range(6)]
+
+
+@pairwise
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_a_change_however_small_is_no_identity_where_squares_underflow(name, dtype):
+    """Maps are compared by their shape, so that a scale of 1e-7 (half: 6e-8 is its smallest) counts as little as 1."""
+    measure = registry.build("measures", name)
+    first, second = (value.double() for value in random_inputs(measure.compares))
+    if measure.compares == "images" or name == "ssim":  # which have a range of their own
+        still = torch.zeros_like(first)
+        moved = measure(still.to(dtype), torch.full_like(still, {torch.float16: 6e-8}.get(dtype, 1e-30)).to(dtype))
+        assert moved.isfinite().all()
+        return
+    scale = {torch.float16: 1e-4}.get(dtype, 1e-30)  # half types have few digits so near to nothing
+    tiny = measure((first * scale).to(dtype), (second * scale).to(dtype))
+    equal(tiny, measure(first, second), tolerance=2e-2 if dtype == torch.float16 else 1e-5)
 
 
 @on_tensors
@@ -235,6 +273,49 @@ def test_results_stay_on_the_device(name, device):
         equal(values.cpu(), measure(*inputs), tolerance=1e-5)
 
 
+@on_tensors
+def test_a_device_without_float64_gives_the_same_numbers(name):
+    measure = registry.build("measures", name)
+    inputs = random_inputs(measure.compares)
+    with FakeMps():
+        values = measure(*(value.to("mps") for value in inputs))
+        assert (values.device.type, values.dtype) == ("mps", torch.float32)
+        equal(values.cpu(), measure(*inputs))
+
+
+@pairwise
+def test_a_device_without_float64_gives_the_same_derivative(name):
+    measure = registry.build("measures", name)
+    first, second = random_inputs(measure.compares)
+    first.requires_grad_()
+    (wanted,) = torch.autograd.grad(measure(first, second).sum(), first)
+    with FakeMps():
+        moved = first.detach().to("mps").requires_grad_()
+        (found,) = torch.autograd.grad(measure(moved, second.to("mps")).sum(), moved)
+        equal(found.cpu(), wanted, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if registry.find("measures", n).compares == "images"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+def test_images_have_any_number_of_channels_and_any_size(name, channels):
+    """A channel that is there several times changes nothing: every channel counts the same."""
+    measure = registry.build("measures", name)
+    first, second = (value[:, :1, :9].expand(-1, channels, -1, -1) for value in random_pair("images"))
+    equal(measure(first, second), measure(first[:, :1], second[:, :1]), tolerance=1e-5)
+    assert (numbers(measure(first, first)) == measure.same).all()
+    assert (numbers(measure(first, second)) != measure.same).all()
+
+
+@pairwise
+def test_maps_of_inference_mode_and_of_other_memory_formats(name):
+    measure = registry.build("measures", name)
+    inputs = random_inputs(measure.compares)
+    with torch.inference_mode():
+        equal(measure(*copied(inputs)), measure(*inputs))
+    if measure.compares == "images":
+        equal(measure(*(value.contiguous(memory_format=torch.channels_last) for value in inputs)), measure(*inputs))
+
+
 @pairwise
 def test_can_be_differentiated(name):
     """An attack that knows the detector goes through these numbers."""
@@ -250,5 +331,5 @@ def test_refuses_what_is_no_pair(name):
     first, second = random_pair(measure.compares)
     for wrong in (second[:1], second[..., :-1], second[0], (second * 255).to(torch.uint8)):
         # With shapes checked at run time, the checker speaks first and raises its own TypeError.
-        with pytest.raises((ValueError, TypeError), match=r"\(n, (3, )?h, w\)|Type-check"):
+        with pytest.raises((ValueError, TypeError), match=r"\(n, (channels, )?h, w\)|Type-check"):
             measure(first, wrong)

@@ -4,10 +4,11 @@ import torch
 from torch import Tensor
 
 from gazeshift.errors import BoundsError
+from gazeshift.precision import wide
 
 
 def matched(first: Tensor, second: Tensor, shape: str) -> tuple[Tensor, Tensor]:
-    """Both batches in one float type, float32 or wider.
+    """Both batches in one float type, float32 or wider; images have any number of channels.
 
     Args:
         first: one batch.
@@ -17,15 +18,14 @@ def matched(first: Tensor, second: Tensor, shape: str) -> tuple[Tensor, Tensor]:
     Raises:
         BoundsError: not two float batches of one shape, or images without pixels.
     """
-    axes = shape.count(",") + 1
-    fits = first.shape == second.shape and first.ndim == axes and (axes == 3 or first.shape[1] == 3)
+    fits = first.shape == second.shape and first.ndim == shape.count(",") + 1
     if not (fits and first.shape[1:].numel() and first.is_floating_point() and second.is_floating_point()):
         raise BoundsError(
             f"a measure compares two float batches {shape} of one shape, got {_seen(first)} and {_seen(second)}. "
             "Resize the one to the size of the other; a single one becomes a batch with [None]."
         )
-    wide = torch.promote_types(torch.promote_types(first.dtype, second.dtype), torch.float32)
-    return first.to(wide), second.to(wide)
+    dtype = torch.promote_types(first.dtype, second.dtype)
+    return wide(first.to(dtype)), wide(second.to(dtype))
 
 
 def _seen(batch: Tensor) -> str:

@@ -11,6 +11,7 @@ from gazeshift.errors import SettingsError, did_you_mean
 from gazeshift.measures._enlarged import blended, enlarge
 from gazeshift.measures._jet import jet_picture
 from gazeshift.measures._pairs import matched
+from gazeshift.precision import exact
 
 __all__ = ["Cosine"]
 
@@ -59,7 +60,7 @@ class Cosine:
         if self.space == "jet":
             first, second = jet_picture(first), jet_picture(second)
         one, two = _peak_one(first), _peak_one(second)
-        return _angle(_product(one, two), _product(one, one), _product(two, two)).to(one.dtype)
+        return _angle(_product(one, two), _product(one, one), _product(two, two)).to(one)
 
     def enlarged(
         self, first: Float[Tensor, "n h w"], second: Float[Tensor, "n h w"], size: tuple[int, int]
@@ -75,7 +76,7 @@ class Cosine:
             return self(enlarge(first, size), enlarge(second, size))
         one, two = _peak_one(first), _peak_one(second)
         wide, other = blended(one, size), blended(two, size)
-        return _angle(_product(wide, two), _product(wide, one), _product(other, two)).to(one.dtype)
+        return _angle(_product(wide, two), _product(wide, one), _product(other, two)).to(one)
 
 
 def _angle(product: Float[Tensor, " n"], own: Float[Tensor, " n"], other: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
@@ -92,4 +93,4 @@ def _peak_one(maps: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
 
 def _product(first: Float[Tensor, "n h w"], second: Float[Tensor, "n h w"]) -> Float[Tensor, " n"]:
     # Rows in the maps' own type, then their sums in float64: as exact as needed, without a float64 copy of the maps.
-    return (first * second).sum(2).sum(1, dtype=torch.float64)
+    return exact((first * second).sum(2)).sum(1)

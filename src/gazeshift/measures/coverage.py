@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gazeshift.errors import BoundsError, SettingsError
 from gazeshift.models import coverage_curve
+from gazeshift.precision import exact, wide
 
 __all__ = ["Coverage"]
 
@@ -45,7 +46,7 @@ class CoverageTable:
     @property
     def coverage(self) -> float:
         """Share of the neurons that at least one image covered, 0 to 1; NaN without neurons."""
-        return (self.counts > 0).double().mean().item()
+        return exact(self.counts > 0).mean().item()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class Coverage:
 
     Takes the values that `gazeshift.models.Neurons.read` gives: mean activations, each image's layer scaled to [0, 1]
     by its own lowest and highest activation. 0 = no neuron is above the threshold, 1 = all are; exactly at it is not
-    above. A NaN among an image's values makes its number NaN. What several images cover together is counted in a
+    above. A NaN or infinite value makes its image's number NaN. What several images cover together is counted in a
     table (`table`), and what they cover one after the other is a curve (`curves`).
 
     Args:
@@ -87,8 +88,8 @@ class Coverage:
     def __call__(self, values: Float[Tensor, "n neurons"]) -> Float[Tensor, " n"]:
         """One number per image."""
         covered = self.covered(values)
-        wide = torch.promote_types(values.dtype, torch.float32)
-        return torch.where(values.isnan().any(1), torch.nan, covered.to(wide).mean(1)).to(wide)
+        shares = covered.to(wide(values).dtype).mean(1)
+        return shares.masked_fill(~values.isfinite().all(1), torch.nan)
 
     def covered(self, values: Float[Tensor, "n neurons"]) -> Bool[Tensor, "n neurons"]:
         """Which neurons each image covers; NaN covers nothing.
@@ -101,7 +102,7 @@ class Coverage:
                 f"coverage is counted from float values (images, neurons), got {str(values.dtype)[6:]} "
                 f"{tuple(values.shape)}. `gazeshift.models.Neurons.read(images).values` gives them."
             )
-        return values > self.threshold
+        return wide(values) > self.threshold  # a half type would round the threshold too
 
     def table(self, values: Float[Tensor, "n neurons"]) -> CoverageTable:
         """How many of these images cover each neuron."""

@@ -24,7 +24,8 @@ class Nissim:
 
     Raw maps go in: each is rectified and divided by its maximum here, so that its scale does not count; resize them
     to the size of the images first. A map without a positive value is blank, zero throughout: two blanks give 0, a
-    blank against another map is compared like any pair, and the caller is to count it. A map with a NaN gives NaN.
+    blank against another map is compared like any pair, and the caller is to count it. A map with a NaN or infinite
+    value gives NaN.
 
     Args:
         window: ``uniform`` or ``gaussian``, as in `Ssim`.
@@ -64,5 +65,6 @@ class Nissim:
 
 
 def _normalised(maps: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
+    maps = maps.masked_fill(maps.isneginf(), torch.nan)  # which relu would hide
     peak = maps.amax((1, 2), keepdim=True)
     return (maps / torch.where(peak > 0, peak, 1.0)).relu_()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gazeshift.errors import SettingsError
 from gazeshift.measures._pairs import matched
+from gazeshift.precision import exact
 
 __all__ = ["Psnr"]
 
@@ -19,7 +20,8 @@ class Psnr:
     """Peak signal-to-noise ratio in decibels, 10 log10(range^2 / mean squared error), over pixels and channels.
 
     Large = hardly changed: identical images give infinity, black against white gives 0. An unclipped step of epsilon
-    everywhere gives -20 log10(epsilon): 30 for 8/255. An image with a NaN gives NaN.
+    everywhere gives -20 log10(epsilon): 30 for 8/255. An image with a NaN or infinite value
+    gives NaN.
 
     Args:
         data_range: the distance between the lowest and the highest value that an image can have; 2 gives the numbers
@@ -53,5 +55,6 @@ class Psnr:
     ) -> Float[Tensor, " n"]:
         """One number per pair of images, in decibels."""
         first, second = matched(first, second, "(n, channels, h, w)")
-        error = (first - second).square().sum(3).sum((1, 2), dtype=torch.float64) / first.shape[1:].numel()
-        return (20 * math.log10(self.data_range) - 10 * error.log10()).to(first.dtype)
+        error = exact(first - second).square().mean((1, 2, 3))  # in float32 the square of a tiny change is 0
+        decibels = 20 * math.log10(self.data_range) - 10 * error.log10()
+        return decibels.masked_fill(error.isinf(), torch.nan).to(first)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gazeshift.errors import BoundsError, SettingsError, did_you_mean
 from gazeshift.measures._pairs import matched
+from gazeshift.precision import exact
 
 __all__ = ["Ssim"]
 
@@ -24,7 +25,8 @@ class Ssim:
 
     1 = identical; near 0 = no common structure; negative = one goes up where the other goes down. The ends are
     limits: maps in [0, 1] reach -0.996 (a fine checkerboard against its negative). `data_range` is a constant and
-    never taken from the maps, so that a number means the same for every pair. A map with a NaN gives NaN.
+    never taken from the maps, so that a number means the same for every pair. A map with a NaN or infinite
+    value gives NaN.
 
     Computed in float64, because in float32 the variance of a nearly constant window is mostly rounding. Equal to
     scikit-image's ``structural_similarity(first, second, data_range=1.0)`` of float64 maps; the Gaussian window, to
@@ -72,7 +74,7 @@ class Ssim:
         self._check_size(first)
         step = _chunk(first)
         pairs = zip(torch.split(first, step), torch.split(second, step), strict=True)
-        return torch.cat([self._mean(one.double(), two.double()) for one, two in pairs]).to(first.dtype)
+        return torch.cat([self._mean(exact(one), exact(two)) for one, two in pairs]).to(first)
 
     def _mean(self, first: Float[Tensor, "n h w"], second: Float[Tensor, "n h w"]) -> Float[Tensor, " n"]:
         # With sum and difference in place of the two maps, four filtered planes do for five, and equal maps give

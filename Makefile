@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= demo-report
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt
+DEVELOP := $(INSTALL) -c constraints-dev.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all check format bench docs lock clean
@@ -16,20 +17,23 @@ help:  ## list the targets
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@touch $@
 
-.venv/.core: .venv/.made pyproject.toml constraints.txt
+.venv/.core: .venv/.made pyproject.toml hatch_build.py constraints.txt
 	$(INSTALL) -e .
 	@touch $@
 
-.venv/.dev: .venv/.core
-	$(INSTALL) -e '.[dev,lite,ray,remote,serve]'
+# What is `apart` asks for a release of requests that users shall not get: it comes without what it asks for.
+.venv/.dev: .venv/.core constraints-dev.txt
+	$(DEVELOP) -e '.[lite,ray,remote,serve]' --group dev
+	$(DEVELOP) --no-deps --group apart
 	@touch $@
 
-.venv/.docs: .venv/.core
-	$(INSTALL) -e '.[docs]'
+.venv/.docs: .venv/.core constraints-dev.txt
+	$(DEVELOP) --group docs
 	@touch $@
 
-.venv/.bench: .venv/.core
-	$(INSTALL) -e '.[bench,ray,serve]'
+.venv/.bench: .venv/.core constraints-dev.txt
+	$(DEVELOP) -e '.[ray,serve]' --group bench
+	$(DEVELOP) --no-deps --group apart
 	@touch $@
 
 setup: .venv/.dev  ## build the virtual environment .venv with everything a developer needs
@@ -43,12 +47,13 @@ test: .venv/.dev  ## run the tests
 test-all: .venv/.dev  ## run the tests, the long ones too
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
-check: .venv/.dev  ## formatting, lint, types, import contracts, lists in the documentation
+check: .venv/.dev  ## formatting, lint, types, import contracts, lists in the documentation, age of what users install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/list_parts.py --check
+	$(BIN)/python tools/lock.py --check
 
 format: .venv/.dev  ## put the code in its form
 	$(BIN)/ruff format .
@@ -61,8 +66,8 @@ docs: .venv/.dev .venv/.docs  ## build the documentation into site/
 	$(BIN)/python tools/list_parts.py
 	$(BIN)/zensical build --clean
 
-lock: .venv/.made  ## resolve constraints.txt anew
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --all-extras --upgrade pyproject.toml -o constraints.txt
+lock: .venv/.made  ## resolve constraints.txt and constraints-dev.txt anew (ARGS=--keep: no more than must change)
+	$(BIN)/python tools/lock.py $(ARGS)
 
 clean:  ## remove what was built; results stay
 	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist

@@ -15,7 +15,7 @@ from PIL import Image
 import gazeshift as gs
 from gazeshift.data import attacked_levels, export_set, open_set, verify_set
 from gazeshift.data._set_export import png_names
-from gazeshift.errors import OutputError
+from gazeshift.errors import DataError, OutputError
 from gazeshift.studies._attack_run import AttackRun
 from gazeshift.studies._set_settings import SetSettings
 
@@ -132,7 +132,7 @@ def test_an_export_is_read_again_as_folders(tmp_path):
     whole = open_set(made).read()
     for again in (open_set(out), open_set(out / "attacked", clean=out / "clean")):
         read = again.read()
-        assert read.ids == tuple(own.removesuffix(".png") for own in whole.ids)
+        assert read.ids == whole.ids
         assert torch.equal(read.images, whole.images)
         assert (read.attacked - whole.attacked).abs().max() <= 1 / 255
         assert torch.equal(read.labels, whole.labels)
@@ -145,6 +145,58 @@ def test_an_export_is_read_again_as_folders(tmp_path):
     predicted = gs.load(model)(batch.images).argmax(1)
     clean = torch.tensor([row["clean_class"] == row["label"] for row in rows])
     assert ((predicted != batch.labels) & clean).tolist() == whole.facts["success_8bit"].tolist()
+
+
+def folders(root: Path, names: tuple[str, ...], text: str = "") -> Path:
+    """Folders clean and attacked with pictures of these names, and a table of labels."""
+    for half in ("clean", "attacked"):
+        for level, name in enumerate(names):
+            (root / half / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (level, level, level)).save(root / half / name)
+    if text:
+        (root / "labels.csv").write_text(text)
+    return root
+
+
+def test_original_names_survive_an_export_also_without_labels(tmp_path):
+    names = ("cat.bmp", "a/1.bmp", "a/2.png")
+    files = "file,id,label\n" + "".join(f"{name},photos/{name},{at}\n" for at, name in enumerate(names))
+    for text, labels in ((files, [1, 2, 0]), ("", None)):
+        root = folders(tmp_path / str(len(text)), names, text)
+        found = open_set(root)
+        export_set(found, root / "png")
+        rows = list(csv.DictReader((root / "png" / "labels.csv").read_text().splitlines()))
+        wanted = [f"photos/{name}" for name in sorted(names)] if text else ["a/1", "a/2", "cat"]
+        assert [row["id"] for row in rows] == wanted
+        assert [row["file"] for row in rows] == [str(Path(own).with_suffix(".png")) for own in wanted]
+        again = open_set(root / "png")
+        assert list(again.ids) == wanted
+        assert (None if again.labels is None else again.labels.tolist()) == labels
+        assert torch.equal(again.read().images, found.read().images)
+
+
+def test_a_column_of_ids_that_tells_no_images_apart_is_ignored_and_said(tmp_path):
+    found = open_set(folders(tmp_path, ("a.png", "b.png"), "file,id,label\na.png,7,0\nb.png,7,1\n"))
+    assert found.ids == ("a", "b")
+    assert found.manifest["notes"] == ["The column id of the labels was ignored: it gives several images one name."]
+
+
+def test_rows_that_differ_in_their_suffix_alone_must_agree(tmp_path):
+    root = folders(tmp_path, ("a.png", "b.png"), "file,label\na.jpg,0\na.png,1\nb.png,1\n")
+    with pytest.raises(DataError, match="gives 'a', whatever its suffix, two labels: 0 and 1"):
+        open_set(root)
+
+
+def test_what_lies_beside_the_pictures_of_folders_is_named(tmp_path):
+    root = folders(tmp_path, ("a.png", "b.png"), "file,label\na.png,0\n.\\b.png,1\n")
+    (root / "attacked" / "IMG_1.HEIC").write_bytes(b"")
+    (root / "clean" / "ct.dcm").write_bytes(b"")
+    Image.new("RGB", (8, 8)).save(root / "clean" / "c.png")
+    assert open_set(root).manifest["notes"] == [
+        "Other files ignored: 1 ('IMG_1.HEIC').",
+        "Other files ignored: 1 ('ct.dcm').",
+        "Clean images without an attacked one: 1.",
+    ]
 
 
 def test_an_export_begins_in_an_empty_folder(tmp_path):

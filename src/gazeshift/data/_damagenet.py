@@ -17,8 +17,9 @@ from torch import Tensor
 
 from gazeshift.data._classes import Classes, folder_classes
 from gazeshift.data._decode import printable, read_image
-from gazeshift.data._files import Listing, list_folder
-from gazeshift.data._folder_pairs import assembled, labels_of, without_suffix
+from gazeshift.data._files import Listing, ignored, list_folder
+from gazeshift.data._folder_pairs import TABLES, assembled, labels_of, without_suffix
+from gazeshift.data._labels import read_labels
 from gazeshift.data._sets import AdversarialSet
 from gazeshift.errors import DataError, ImageError
 
@@ -62,22 +63,24 @@ def open_damagenet(
     """
     listing = list_folder(folder)
     attacked = _by_stem(listing, folder)
-    known = _labels(folder, listing, labels, classes) if version == 1 else labels_of(attacked, labels, classes)
-    if version == 2 and labels is None:
-        table = next((place / "val.txt" for place in (folder, folder.parent) if (place / "val.txt").is_file()), None)
-        known = labels_of(attacked, table, classes)
-    partners = None if clean is None else _by_stem(list_folder(clean), clean)
+    if version == 1:
+        known: Mapping[str, int] | None = _labels(folder, listing, labels, classes)
+    else:
+        beside = (place / "val.txt" for place in (folder, folder.parent))
+        table = labels or next((file for file in beside if file.is_file()), None)
+        known = labels_of(attacked, None if table is None else read_labels(table, classes))
+    originals = None if clean is None else list_folder(clean)
     notes = [] if known else ["no val.txt was found, so the classes are not known: --labels"]
     return assembled(
         folder,
         attacked,
-        partners,
+        None if originals is None or clean is None else _by_stem(originals, clean),
         known,
         kind=f"DAmageNet v{version}",
         read_attacked=_attacked,
         read_clean=_clean,
         size=size,
-        notes=notes,
+        notes=[*notes, *(note for one in (listing, originals) if one for note in ignored(one, but=TABLES))],
     )
 
 
@@ -106,7 +109,7 @@ def _fits(file: Path) -> bool:
         return False
 
 
-def _attacked(path: Path, own: str) -> Tensor:
+def _attacked(path: Path, own: str, _channels: int) -> Tensor:
     image = read_image(path, name=own)
     if image.shape[1:] != (SIDE, SIDE):
         raise ImageError(
@@ -116,7 +119,7 @@ def _attacked(path: Path, own: str) -> Tensor:
     return image
 
 
-def _clean(path: Path, own: str) -> Tensor:
+def _clean(path: Path, own: str, _channels: int) -> Tensor:
     return counterpart(read_image(path, name=own))
 
 
@@ -125,7 +128,7 @@ def _by_stem(listing: Listing, folder: Path) -> dict[str, Path]:
     return without_suffix({Path(own).name: path for own, path in listing.images.items()}, folder)
 
 
-def _labels(folder: Path, listing: Listing, table: Path | None, classes: Classes) -> Mapping[str, int] | None:
+def _labels(folder: Path, listing: Listing, table: Path | None, classes: Classes) -> dict[str, int]:
     """Version 1: the class folder, by WordNet id or number."""
     if table is not None:
         raise DataError(f"{printable(str(folder))} is DAmageNet version 1, labelled by its folders. Leave labels out.")

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
@@ -13,8 +13,8 @@ from torch import Tensor
 
 from gazeshift.data._classes import Classes, named
 from gazeshift.data._decode import printable, read_image
-from gazeshift.data._files import list_folder
-from gazeshift.data._labels import read_labels
+from gazeshift.data._files import ignored, list_folder
+from gazeshift.data._labels import LabelTable, read_labels, spellings
 from gazeshift.data._sets import AdversarialSet, Pairs
 from gazeshift.errors import DataError, ImageError
 from gazeshift.models._preprocessing import Preprocessing
@@ -23,7 +23,7 @@ from gazeshift.records import Skipped
 LARGEST = 27  # grey levels; DAmageNet's bound is 25.5, and a wrong resampling filter differs by 100 and more
 TABLES = ("labels.csv", "val.txt")
 
-Reader = Callable[[Path, str], Tensor]
+Reader = Callable[[Path, str, int], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,9 @@ class FolderPairs:
         attacked: its file.
         clean: the file it was made from, or None throughout.
         labels: its class, or None.
-        read_attacked: gives (channels, h, w) in [0, 1] for a file and its id.
+        read_attacked: gives (channels, h, w) in [0, 1] for a file, its id and the number of channels.
         read_clean: likewise.
+        channels: to read: 1 makes grey of any picture, 3 colour; 2 and 4 are grey and colour with transparency.
         size: pad with black, or crop about the centre, to this height and width; None leaves the images alone.
         where: the set, in messages.
     """
@@ -47,6 +48,7 @@ class FolderPairs:
     labels: tuple[int | None, ...] = field(repr=False)
     read_attacked: Reader
     read_clean: Reader
+    channels: int = 3
     size: int | None
     where: str
 
@@ -97,10 +99,14 @@ class FolderPairs:
         )
         yield from chosen.batches(max(1, len(places)))
 
+    def for_channels(self, count: int) -> Self:
+        """The same pictures, decoded with so many channels."""
+        return replace(self, channels=count)
+
     def _read(self, at: int) -> tuple[Tensor, Tensor | None]:
         own, place = self.ids[at], self.clean[at]
-        attacked = self.read_attacked(self.attacked[at], own)
-        clean = None if place is None else self.read_clean(place, own)
+        attacked = self.read_attacked(self.attacked[at], own, self.channels)
+        clean = None if place is None else self.read_clean(place, own, self.channels)
         if clean is not None and clean.shape != attacked.shape:
             raise ImageError(
                 f"{printable(own)} is {_shape(attacked)} pixels attacked and {_shape(clean)} clean. Give the clean "
@@ -128,7 +134,7 @@ class FolderPairs:
         return Pairs(
             ids=tuple(self.ids[at] for at in places),
             images=torch.stack(clean) if clean else None,
-            attacked=torch.stack([one for _, one, _ in waiting]) if waiting else torch.empty(0, 3, 0, 0),
+            attacked=torch.stack([one for _, one, _ in waiting]) if waiting else torch.empty(0, self.channels, 0, 0),
             labels=torch.tensor(labels, dtype=torch.int64) if len(labels) == len(places) else None,
             skipped=tuple(skipped),
         )
@@ -148,18 +154,25 @@ def pair_folders(
     Raises:
         DataError: a folder without images, or no counterpart at all.
     """
-    found = without_suffix(list_folder(attacked).images, attacked)
-    partners = None if clean is None else without_suffix(list_folder(clean).images, clean)
-    known = labels_of(found, labels or _own_table(attacked, clean), classes)
+    here, there = list_folder(attacked), None if clean is None else list_folder(clean)
+    found = without_suffix(here.images, attacked)
+    table = labels or _own_table(attacked, clean)
+    said = None if table is None else read_labels(table, classes)
+    names, odd = given_names(found, said)
+    as_is = Preprocessing(resize=None, crop=None)
+    shape = preprocessing or as_is
     return assembled(
         attacked.parent if attacked.name == "attacked" else attacked,
         found,
-        partners,
-        known,
+        None if there is None or clean is None else without_suffix(there.images, clean),
+        labels_of(found, said),
         kind="folders",
-        read_attacked=lambda path, own: read_image(path, name=own),
-        read_clean=lambda path, own: read_image(path, preprocessing, name=own),
+        names=names,
+        read_attacked=lambda path, own, channels: read_image(path, as_is.for_channels(channels), name=own),
+        read_clean=lambda path, own, channels: read_image(path, shape.for_channels(channels), name=own),
+        channels=shape.channels or 3,
         size=size,
+        notes=[*odd, *(note for one in (here, there) if one for note in ignored(one, but=TABLES))],
     )
 
 
@@ -170,30 +183,48 @@ def assembled(
     labels: Mapping[str, int] | None,
     *,
     kind: str,
+    names: Mapping[str, str] | None = None,
     read_attacked: Reader,
     read_clean: Reader,
+    channels: int = 3,
     size: int | None,
     notes: Sequence[str] = (),
 ) -> AdversarialSet:
-    """The set of all pictures that have what the others have: a clean counterpart, a label."""
-    skipped = []
-    for own in attacked:
-        if clean is not None and own not in clean:
-            skipped.append({"id": own, "reason": "no clean image of that name"})
-        elif labels is not None and own not in labels:
-            skipped.append({"id": own, "reason": "no label"})
-    left_out = {skip["id"] for skip in skipped}
-    ids = tuple(sorted(own for own in attacked if own not in left_out))
+    """The set of all pictures that have what the others have: a clean counterpart, a label.
+
+    Args:
+        path: the set, in messages.
+        attacked: attacked pictures, by path without suffix, as all that follows.
+        clean: their counterparts.
+        labels: their classes.
+        kind: for the manifest.
+        names: what the examples are called, where not as their files.
+        read_attacked: see `FolderPairs`.
+        read_clean: likewise.
+        channels: likewise.
+        size: likewise.
+        notes: sentences about what was left out.
+
+    Raises:
+        DataError: none is usable.
+    """
+    called = {own: (names or {}).get(own, own) for own in attacked}
+    left_out = {own: "no label" for own in attacked if labels is not None and own not in labels}
+    left_out |= {own: "no clean image of that name" for own in attacked if clean is not None and own not in clean}
+    skipped = [{"id": called[own], "reason": left_out[own]} for own in attacked if own in left_out]
+    ids = sorted(attacked.keys() - left_out, key=called.__getitem__)
     if not ids:
         first = f"; the first, {named(list(attacked)[:1])}, has {skipped[0]['reason']}" if skipped else ""
         raise DataError(f"{printable(str(path))} holds {len(attacked)} attacked images, and none is usable{first}.")
+    alone = 0 if clean is None else len(clean.keys() - attacked.keys())
     piece = FolderPairs(
-        ids=ids,
+        ids=tuple(called[own] for own in ids),
         attacked=tuple(attacked[own] for own in ids),
         clean=tuple(None if clean is None else clean[own] for own in ids),
         labels=tuple(None if labels is None else labels[own] for own in ids),
         read_attacked=read_attacked,
         read_clean=read_clean,
+        channels=channels,
         size=size,
         where=printable(path.name),
     )
@@ -203,7 +234,7 @@ def assembled(
         "counts": {"asked": len(attacked), "used": len(ids), "skipped": len(skipped)},
         "skipped": skipped,
         "images": {"clean": clean is not None, "labels": "none" if labels is None else "given"},
-        "notes": list(notes),
+        "notes": [*notes, *([f"Clean images without an attacked one: {alone}."] if alone else [])],
     }
     return AdversarialSet(path=path, manifest=manifest, pieces=(piece,))
 
@@ -225,23 +256,44 @@ def without_suffix(images: Mapping[str, Path], folder: Path) -> dict[str, Path]:
     return found
 
 
-def labels_of(attacked: Mapping[str, Path], table: Path | None, classes: Classes) -> dict[str, int] | None:
+def labels_of(attacked: Mapping[str, Path], said: LabelTable | None) -> dict[str, int] | None:
     """Labels by path without suffix: tables name the original files, whose suffix may be another.
 
     Raises:
-        DataError: the table names none of the images.
+        DataError: the table names none of the images, or gives one of them two labels.
     """
-    if table is None:
+    if said is None:
         return None
-    said = read_labels(table, classes).labels
-    known = {str(PurePosixPath(file).with_suffix("")): label for file, label in said.items() if label is not None}
-    labels = {own: known[own] for own in attacked if own in known}
-    if not labels:
+    named_there = {file: own for file in said.labels if (own := _meant(file, attacked)) is not None}
+    if not named_there:
         raise DataError(
-            f"{printable(table.name)} names none of the {len(attacked)} images: it names {named(said, 2)}, and the "
-            f"images are {named(list(attacked), 2)}. Make the file column match."
+            f"{printable(said.name)} names none of the {len(attacked)} images: it names {named(said.labels, 2)}, and "
+            f"the images are {named(list(attacked), 2)}. Make the file column match."
         )
-    return labels
+    labels: dict[str, int] = {}
+    for file, own in named_there.items():
+        label = said.labels[file]
+        if label is not None and labels.setdefault(own, label) != label:
+            raise DataError(
+                f"{printable(said.name)} gives {named([own])}, whatever its suffix, two labels: {labels[own]} and "
+                f"{label} (line {said.lines[file]}). Keep one row."
+            )
+    return labels or None
+
+
+def given_names(attacked: Mapping[str, Path], said: LabelTable | None) -> tuple[dict[str, str], list[str]]:
+    """What a table's column ``id`` calls the images, as an export's does; and a note if it does not tell them apart."""
+    ids = {} if said is None else said.ids
+    names = {own: name for file, name in ids.items() if (own := _meant(file, attacked)) is not None}
+    if len({names.get(own, own) for own in attacked}) < len(attacked):
+        return {}, ["The column id of the labels was ignored: it gives several images one name."]
+    return names, []
+
+
+def _meant(file: str, attacked: Mapping[str, Path]) -> str | None:
+    """The image that a table's row means."""
+    stems = (str(PurePosixPath(name).with_suffix("")) for name in spellings(file) if PurePosixPath(name).name)
+    return next((stem for stem in stems if stem in attacked), None)
 
 
 def _own_table(attacked: Path, clean: Path | None) -> Path | None:

@@ -37,8 +37,10 @@ def open_set(
     Args:
         path: the folder.
         clean: folder of the clean images.
-        labels: CSV with columns file and label, or ``val.txt``; found by itself inside the folders.
-        preprocessing: resize and crop of the clean files, if the attacked ones were made from such.
+        labels: CSV with columns file and label (and perhaps id, which then names the examples, as in an export), or
+            ``val.txt``; found by itself inside the folders.
+        preprocessing: resize and crop of the clean files, if the attacked ones were made from such; its channels are
+            those of all pictures. Without it there are three; see `AdversarialSet.for_channels`.
         size: pad with black, or crop about the centre, to this height and width. Nothing is resized.
         class_names: the model's, to understand labels; ImageNet's if neither is given and DAmageNet is opened.
         wnids: the model's.

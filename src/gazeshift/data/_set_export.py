@@ -40,10 +40,16 @@ def export_set(
 ) -> Exported:
     """Write ``clean/``, ``attacked/`` and, last, ``labels.csv``; rounding keeps epsilon (see `attacked_levels`).
 
+    The table has the columns file, id (the example's name in the set: ``cat.bmp`` where the file is ``cat.png``), label
+    (empty if nobody knows it) and, where the set says them, `CSV_COLUMNS`. `open_set` reads all of it again.
+
+    One channel is a grey PNG, three are RGB; the last of two or four is its transparency.
+
     Raises:
-        OutputError: the folder is not empty or cannot be written.
+        OutputError: more than four channels, or the folder is not empty or cannot be written.
         DataError: the set is damaged.
     """
+    _check_channels(found)
     _prepare(out)
     attack = found.manifest.get("attack", {})
     names = dict(zip(found.ids, png_names(found.ids), strict=True))
@@ -55,9 +61,8 @@ def export_set(
         fooled += [bool(value) for value in pairs.facts.get("success", ())]
         still += [bool(value) for value in pairs.facts.get("success_8bit", ())]
         progress(len(table), len(found), "images")
-    if found.labels is not None:
-        columns = ["file", "label", *(name for name in CSV_COLUMNS if fooled)]
-        replace_file(out / "labels.csv", lambda path: path.write_text(_csv(columns, table), "utf-8"))
+    columns = ["file", "id", "label", *(name for name in CSV_COLUMNS if fooled)]
+    replace_file(out / "labels.csv", lambda path: path.write_text(_csv(columns, table), "utf-8"))
     both = [one and other for one, other in zip(fooled, still, strict=True)]
     known = bool(fooled)
     return Exported(
@@ -99,6 +104,16 @@ def _plain(part: str) -> str:
     return re.sub(r"^\.", "_", cleaned)[-200:]
 
 
+def _check_channels(found: AdversarialSet) -> None:
+    """Refuse what no PNG file holds, before anything is written."""
+    channels = next((pairs.attacked.shape[1] for pairs in found.batches(1)), 1)
+    if channels > 4:
+        raise OutputError(
+            f"a PNG file holds 1 to 4 channels, and the images of {found.path} have {channels}. Read the set in "
+            "Python: gazeshift.data.open_set(path).batches()."
+        )
+
+
 def _prepare(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -126,7 +141,8 @@ def _write(pairs: Pairs, names: dict[str, str], out: Path, norm: str | None, eps
 def _png(file: Path, levels: Tensor) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy()).save(file, "PNG")
+        pixels = levels[0] if len(levels) == 1 else levels.permute(1, 2, 0)
+        Image.fromarray(pixels.contiguous().numpy()).save(file, "PNG")
     except OSError as cause:
         reason = cause.strerror or cause
         raise OutputError(f"{file} cannot be written ({reason}). Export again into an empty folder: --out.") from cause
@@ -135,7 +151,7 @@ def _png(file: Path, levels: Tensor) -> None:
 def _lines(pairs: Pairs, names: dict[str, str]) -> list[list[object]]:
     labels = [""] * len(pairs) if pairs.labels is None else pairs.labels.tolist()
     columns = [pairs.facts[name].tolist() for name in CSV_COLUMNS if name in pairs.facts]
-    return [[names[own], *rest] for own, *rest in zip(pairs.ids, labels, *columns, strict=True)]
+    return [[names[own], own, *rest] for own, *rest in zip(pairs.ids, labels, *columns, strict=True)]
 
 
 def _csv(columns: list[str], table: list[list[object]]) -> str:

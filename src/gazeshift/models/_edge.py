@@ -244,6 +244,8 @@ def cannot_run(cause: Exception, images: Tensor, name: str) -> ModelError:
     reason = f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}".removesuffix(": ")
     advice = ""
     if isinstance(cause, TypeError) and "argument" in reason:
-        advice = ". Wrap it in a torch.nn.Module whose forward takes images alone"
+        advice = ". Wrap it in a torch.nn.Module whose forward takes images alone."
+    if "inference tensor" in reason.lower():
+        advice = f" {NO_GRADIENT}"
     of = f"{n} image{'s'[: n != 1]} of {' x '.join(map(str, shape))}"
     return ModelError(f"{name} cannot be run on {of}: {reason}{advice}")

@@ -61,10 +61,11 @@ def trace(
 
 
 def scores_of(logits: Tensor, classes: Tensor, score: str) -> Tensor:
-    """(n, 1): of each image the logit or the probability of its class."""
+    """(n, 1): of each image the logit or the probability of its class; NaN, and so its maps, if any logit is."""
     exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
     values = exact.softmax(1) if score == "prob" else logits
-    return values.gather(1, classes[:, None])
+    undefined = torch.zeros_like(values[:, :1]).masked_fill(logits.isnan().any(1, keepdim=True), torch.nan)
+    return values.gather(1, classes[:, None]) * (1 + undefined)
 
 
 class _Watch:

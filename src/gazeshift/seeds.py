@@ -80,6 +80,11 @@ def _draw(
 
 
 def _one_per_image(generators: Sequence[torch.Generator], n: int) -> list[torch.Generator]:
+    if not isinstance(generators, Sequence) or not all(isinstance(one, torch.Generator) for one in generators):
+        raise SettingsError(
+            f"a torch.Generator is needed, or one per image, got {generators!r}. With a seed: "
+            "torch.Generator().manual_seed(0), or gs.generator_for(0, 'name')."
+        )
     if len(generators) != n:
         raise SettingsError(
             f"one generator per image is needed, got {len(generators)} for {n} images. "

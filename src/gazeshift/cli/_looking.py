@@ -113,6 +113,7 @@ def _write(evidence: Evidence, row: int, name: str, out: Path, number: int) -> d
         "name": name,
         "answer": f"{evidence.class_name(int(winner))} ({float(confidence):.1%})",
         "image": (folder / "image.png").relative_to(out).as_posix(),
+        "channels": pictures.channels_shown(len(image)),
         "maps": maps,
     }
 

@@ -1,8 +1,8 @@
 """How an adversarial set lies on the disk: Parquet, one row per image. docs/sets.md tells other readers the same.
 
-The clean image and the perturbation are float32 lists in the order (colour, height, width). Their float32 sum is the
-attacked image, bit by bit, except at the few places (about one in 5,000) where that sum rounds: there ``exact_at``
-holds the position and ``exact_value`` the attacked value.
+The clean image and the perturbation are float32 lists in the order (channel, height, width): as many channels as there
+are values for each pixel. Their float32 sum is the attacked image, bit by bit, except at the few places (about one in
+5,000) where that sum rounds: there ``exact_at`` holds the position and ``exact_value`` the attacked value.
 """
 
 from collections.abc import Mapping, Sequence

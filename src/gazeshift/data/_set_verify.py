@@ -57,6 +57,7 @@ def verify_set(
     """
     if classifier is not None:
         found.check_model(classifier)
+        found = found.for_channels(classifier.channels)
     problems: list[str] = []
     total: Counter[str] = Counter()
     errors: Counter[str] = Counter()

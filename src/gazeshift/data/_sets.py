@@ -2,11 +2,11 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -61,6 +61,9 @@ class Piece(Protocol):
 
     def pick(self, places: Sequence[int]) -> Iterator[Pairs]:
         """The examples at these places, in that order, of one size at a time."""
+
+    def for_channels(self, count: int) -> Self:
+        """The same examples for a model that takes so many channels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +166,10 @@ class AdversarialSet:
         except KeyError as cause:
             raise SettingsError(f"{self.path} has no column '{name}'. docs/sets.md lists them.") from cause
 
+    def for_channels(self, count: int) -> Self:
+        """The same examples for a model that takes so many channels: pictures of folders are decoded with as many."""
+        return replace(self, pieces=tuple(piece.for_channels(count) for piece in self.pieces))
+
     def check_model(self, classifier: Classifier) -> None:
         """Refuse a classifier that the set was not made for.
 
@@ -180,9 +187,9 @@ class AdversarialSet:
 
 
 def _joined(found: tuple[Pairs, ...], where: str) -> Pairs:
-    sizes = sorted({tuple(pairs.attacked.shape[2:]) for pairs in found if len(pairs)})
-    if len(sizes) > 1:
-        raise DataError(f"the images of {where} have {len(sizes)} sizes and are no single batch. Use batches().")
+    shapes = {tuple(pairs.attacked.shape[1:]) for pairs in found if len(pairs)}
+    if len(shapes) > 1:
+        raise DataError(f"the images of {where} have {len(shapes)} sizes and are no single batch. Use batches().")
     if not found:
         return Pairs(ids=(), images=None, attacked=torch.empty(0, 3, 0, 0), labels=None)
     return Pairs(

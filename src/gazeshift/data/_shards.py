@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
@@ -61,21 +62,25 @@ class Shard:
     def batches(self, size: int) -> Iterator[Pairs]:
         """The examples, at most `size` of one size at a time; the file is held compressed, and decoded as asked for."""
         for rows in self.read(size):
-            for start, count in _runs(rows):
-                try:
-                    found = _pairs(rows.slice(start, count))
-                except (ValueError, TypeError, IndexError) as cause:
-                    raise DataError(
-                        f"the shard {self._name} holds rows that are no images ({cause}). {AGAIN}"
-                    ) from cause
-                yield found
+            yield from self._decoded(rows)
 
     def pick(self, places: Sequence[int]) -> Iterator[Pairs]:
         """The examples at these places, in that order, of one size at a time; the whole file is checked first."""
         rows = pa.Table.from_batches(self.read(self.count)).take(list(places)).combine_chunks()
         for batch in rows.to_batches():
-            for start, count in _runs(batch):
-                yield _pairs(batch.slice(start, count))
+            yield from self._decoded(batch)
+
+    def for_channels(self, count: int) -> Self:  # noqa: ARG002
+        """The shard itself: its values are stored as the model saw them."""
+        return self
+
+    def _decoded(self, rows: pa.RecordBatch) -> Iterator[Pairs]:
+        """The rows as tensors, those of one shape at a time."""
+        try:
+            for start, count in _runs(rows):
+                yield _pairs(rows.slice(start, count))
+        except (ValueError, TypeError, IndexError) as cause:
+            raise DataError(f"the shard {self._name} holds rows that are no images ({cause}). {AGAIN}") from cause
 
     def read(self, size: int) -> Iterator[pa.RecordBatch]:
         """Rows of the shard, `size` at a time, after the whole file was checked.
@@ -209,8 +214,9 @@ def _inside(name: str) -> str:
 
 
 def _runs(rows: pa.RecordBatch) -> Iterator[tuple[int, int]]:
-    """Start and length of each run of rows whose images have one size."""
-    shapes = zip(rows.column("height").to_pylist(), rows.column("width").to_pylist(), strict=True)
+    """Start and length of each run of rows whose images have one shape."""
+    sides = (rows.column(name).to_pylist() for name in ("height", "width"))
+    shapes = zip(*sides, pc.list_value_length(rows.column("clean")).to_pylist(), strict=True)
     start = 0
     for _, group in groupby(shapes):
         count = len(list(group))
@@ -219,8 +225,16 @@ def _runs(rows: pa.RecordBatch) -> Iterator[tuple[int, int]]:
 
 
 def _pairs(rows: pa.RecordBatch) -> Pairs:
-    """Rows of one size as tensors."""
-    shape = (len(rows), 3, rows.column("height")[0].as_py(), rows.column("width")[0].as_py())
+    """Rows of one shape as tensors. The layout has no column for the channels: they follow from the number of values.
+
+    Raises:
+        ValueError: the values fill no image of this height and width.
+    """
+    height, width = (rows.column(name)[0].as_py() for name in ("height", "width"))
+    values, pixels = len(rows.column("clean")[0].values), height * width
+    if not pixels or values < pixels or values % pixels:
+        raise ValueError(f"{values} values for {height} x {width} pixels")
+    shape = (len(rows), values // pixels, height, width)
     clean, perturbation = (_pixels(rows, name, shape) for name in ("clean", "perturbation"))
     columns = (rows.column("exact_at"), rows.column("exact_value"))
     exact = [(at.values.to_numpy(), value.values.to_numpy()) for at, value in zip(*columns, strict=True)]

@@ -102,6 +102,7 @@ def _measure_set(
 ) -> tuple[list[Cell], list[dict[str, Any]], dict[str, Any]]:
     """Cells, notes and story of a set; its images are not among those that the manifest counts."""
     examples = open_pairs(folder, work.settings.model_copy(update={"limit": None}))
+    examples = examples.for_channels(work.classifier.channels)
     manifest = examples.examples.manifest
     cells = work.cells("attacked", ids=examples.ids, first=first, set=label, made=manifest)
     fill = partial(eyes.attacked, label, examples)

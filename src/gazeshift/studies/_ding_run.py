@@ -38,6 +38,7 @@ def run(settings: Ding2022, out: Path, command: str, progress: Progress) -> Path
     )
     for source in given.values():
         source.examples.check_model(work.classifier)
+    given = {name: source.for_channels(work.classifier.channels) for name, source in given.items()}
     first = work.open()
     last = last_layer(work.classifier, first.images.to(work.classifier.device))
     size = (first.images.shape[2], first.images.shape[3])

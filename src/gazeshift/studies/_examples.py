@@ -1,9 +1,9 @@
 """Clean and attacked images for a study: an attack made on the spot, or an adversarial set made before."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
@@ -54,6 +54,10 @@ class SetSource:
     def has_labels(self) -> bool:
         """Whether the examples have labels."""
         return any(label is not None for label in self.labels)
+
+    def for_channels(self, count: int) -> Self:
+        """The same examples for a model that takes so many channels."""
+        return replace(self, examples=self.examples.for_channels(count))
 
     def read(self, *, ids: Sequence[str], preprocessing: object = None) -> Batch:  # noqa: ARG002
         """The clean images of these ids; a set's images are as the model saw them, so nothing is resized.
@@ -130,4 +134,4 @@ def attacked_batch(
 
 
 def _clean(pairs: Pairs) -> Float[Tensor, "n channels h w"]:
-    return torch.empty(0, 3, 0, 0) if pairs.images is None else pairs.images
+    return pairs.attacked[:0] if pairs.images is None else pairs.images

@@ -68,6 +68,7 @@ class Run:
             source = open_images(settings, self.classifier) if given is None else open_pairs(given, settings)
         if isinstance(source, SetSource):
             source.examples.check_model(self.classifier)
+            source = source.for_channels(self.classifier.channels)
         self.source = source
         self.store = Store(Path(out))
         self.started, self.worked, self.timed = time.monotonic(), 0.0, 0.0

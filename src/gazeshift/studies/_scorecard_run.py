@@ -76,7 +76,8 @@ def run(settings: Scorecard, out: Path, command: str, progress: Progress) -> Pat
         one.check(classifier)
     source = open_images(settings, classifier)
     work = Run("scorecard", 1, settings, out, command=command, progress=progress, classifier=classifier, source=source)
-    sets = {name: open_pairs(folder, settings) for name, folder in named_folders(settings.set).items()}
+    named = {name: open_pairs(folder, settings) for name, folder in named_folders(settings.set).items()}
+    sets = {name: pairs.for_channels(classifier.channels) for name, pairs in named.items()}
     looks, of = _looks(settings, work, deployed, sets)
     work.open()
     detectors = [repr(eyes.detector) for eyes in looks.eyes]

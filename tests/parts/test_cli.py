@@ -1,5 +1,6 @@
 """The command line as a person meets it: what it prints, its exit codes, and one sentence for bad input."""
 
+import html
 import json
 import subprocess
 import sys
@@ -96,6 +97,31 @@ def test_look_writes_overlays_arrays_and_a_page(run, images, model, tmp_path):
     assert "bad.png" in page
 
 
+def test_look_names_what_it_leaves_out_and_takes_pixels_as_they_are(run, images, model, tmp_path):
+    out = tmp_path / "looked"
+    for name in ("IMG_1.HEIC", "ct.dcm", ".DS_Store"):
+        (images / name).write_bytes(b"")
+    for file in images.glob("*.png"):
+        with Image.open(file) as picture:
+            picture.resize((32, 32)).save(file)
+            picture.resize((40, 32)).save(images / "large.png")
+    code, printed, _ = run("look", images, "--model", model, "--out", out)
+    assert code == 0
+    left = "Other files ignored: 3 ('IMG_1.HEIC', 'ct.dcm', 1 hidden)."
+    assert f"note: {left}\n" in printed
+    assert "note: 1 of 7 pictures were resized or cropped for the model" in printed
+    page = html.unescape((out / "index.html").read_text())
+    assert left in page
+    assert "1 of 7 pictures were resized or cropped for the model" in page
+    code, printed, _ = run("look", images, "--model", model, "--pixels", "as-is", "--out", out)
+    assert code == 0
+    assert "skipped large.png: large.png is 40 x 32 pixels, and as-is takes the model's 32 x 32 alone" in printed
+    assert "resized" not in printed.replace("have it resized", "")
+    code, _, shown = run("look", images, "--model", model, "--pixels", "raw", "--out", out)
+    assert code == 2
+    assert "as-is" in shown
+
+
 def test_look_counts_images_of_their_own_sizes_one_by_one(run, images, model, tmp_path):
     file = Path(model.removeprefix("module:").rpartition(":")[0])
     file.write_text(file.read_text().replace("    input_size = 32\n", ""))
@@ -155,10 +181,12 @@ def test_a_full_disk_ends_a_look_with_one_sentence(run, images, model, tmp_path,
 def test_a_study_says_what_it_skipped(run, images, model, tmp_path):
     (images / "001.png").write_bytes(b"")
     (images / "004.png").write_bytes(b"no image")
+    (images / "ct.dcm").write_bytes(b"")
     out = tmp_path / "out"
     code, printed, _ = run("study", "deviation", "--images", images, "--model", model, *STUDY, "--out", out)
     assert code == 0
     assert "skipped 2 images, all in the report; 001.png: 001.png is empty" in printed
+    assert "note: Other files ignored: 1 ('ct.dcm').\n" in printed
     page = (out / "report.html").read_text()
     assert "001.png is empty" in page
     assert "004.png is not an image" in page

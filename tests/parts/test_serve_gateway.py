@@ -72,6 +72,42 @@ def test_a_file_of_the_models_size_that_is_resized_and_cropped_back_says_so() ->
         assert intake.decode(encoded).resized_from == from_
 
 
+def test_an_image_of_the_models_size_is_taken_as_it_is_and_no_other(gateway: Running) -> None:
+    encoded, classifier = png(6, width=SIDE, height=SIDE), gateway.state.classifier
+    shares = classifier(read_image(encoded)[None]).softmax(1)[0]
+    for path in ("/v1/judge?pixels=as-is", "/v1/look?pixels=as-is", "/explorer/see?pixels=as-is"):
+        answer = gateway.ask(path, encoded, Content_Type="image/png")
+        assert (answer.status, answer.json["resized_from"]) == (200, None)
+        other = gateway.ask(path, png(6), Content_Type="image/png")
+        assert (other.status, other.code) == (422, "bad_image")
+        assert other.json["error"]["message"].startswith(
+            "the image is 40 x 32 pixels, and as-is takes the model's 32 x 32"
+        )
+        wrong = gateway.ask(path.replace("as-is", "raw"), encoded, Content_Type="image/png")
+        assert (wrong.status, wrong.code) == (422, "unprocessable")
+        assert "'fit' or 'as-is'" in wrong.json["error"]["message"]
+    assert gateway.judge(encoded, "?pixels=as-is").json["confidence"] == pytest.approx(float(shares.max()), abs=1e-5)
+    assert gateway.judge(png(6), "?pixels=fit").json["resized_from"] == [40, 32]
+    page = gateway.ask("/explorer/report?seed=1&pixels=as-is", encoded, Content_Type="image/png").body.decode()
+    assert "/explorer/report?seed=1&amp;pixels=as-is" in page or "report?seed=1&pixels=as-is" in page
+
+
+def test_an_image_as_it_is_keeps_every_pixel_whatever_the_model_does_with_files() -> None:
+    encoded = png(7, width=32, height=32)
+    picture = Intake(ServeSettings(), Preprocessing(resize=40, crop=32)).decode(encoded, "as-is")
+    assert torch.equal(picture.image, read_image(encoded))
+    assert (picture.resized_from, picture.pixels) == (None, "as-is")
+
+
+def test_what_can_be_asked_of_pixels_is_documented(gateway: Running) -> None:
+    paths = gateway.ask("/openapi.json").json["paths"]
+    for path in ("/v1/judge", "/v1/look"):
+        (pixels,) = [one for one in paths[path]["post"]["parameters"] if one["name"] == "pixels"]
+        assert pixels["schema"]["enum"] == ["fit", "as-is"]
+        assert pixels["schema"]["default"] == "fit"
+    assert "fit or as-is, fit if not given" in gateway.ask("/docs").body.decode()
+
+
 def test_a_form_and_raw_bytes_are_the_same_image(gateway: Running) -> None:
     body, kind = form(png(2))
     answers = [

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from scipy.stats import binomtest, ks_2samp
 
 from gazeshift.cli._progress import Progress
 from gazeshift.cli._reasons import draw_reasons
-from gazeshift.data import ImageSource, open_source, printable
+from gazeshift.cli._study import left_out
+from gazeshift.data import ImageSource, PictureReader, open_source, printable
 from gazeshift.detectors._deployed import Deployed
 from gazeshift.errors import DataError
 from gazeshift.models import DEFAULT, Classifier, load
@@ -31,7 +31,7 @@ class Asked:
 
     deployed: Deployed
     classifier: Classifier
-    source: ImageSource
+    reader: PictureReader
     seed: int | None
     size: int
     progress: Progress
@@ -39,12 +39,17 @@ class Asked:
     def verdicts(self) -> Iterator[tuple[Batch, Verdict | None]]:
         """Batch by batch; none of a batch whose images cannot be read."""
         done = 0
-        for batch in self.source.batches(self.size, self.classifier.preprocessing):
+        for batch in self.reader.batches(self.size):
             done += len(batch.ids) + len(batch.skipped)
             draws = None if self.seed is None else [generator_for(self.seed, "view", name) for name in batch.ids]
             found = judge(self.classifier, batch.images, self.deployed, generator=draws) if batch.ids else None
             yield batch, found
-            self.progress(done, len(self.source), "images")
+            self.progress(done, len(self.reader.source), "images")
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on what was left out, and on pixels that were changed; once the images were judged."""
+        return [*self.reader.source.notes, *([self.reader.summary] if self.reader.summary else [])]
 
 
 def told(folder: Path) -> list[str]:
@@ -57,18 +62,21 @@ def told(folder: Path) -> list[str]:
         f"{deployed.name} for {deployed.model['name']}: learned from {learned} clean images{also}, "
         f"calibrated on {calibrated} others.",
         f"At most {deployed.false_alarms:.1%} of fresh clean images like these score above {deployed.threshold:.4g}.",
+        *left_out(folder, "manifest"),
         str(folder),
     ]
 
 
-def scored(images: list[str], folder: Path | None, *, as_json: bool, maps: Path | None, **rest: Any) -> list[str]:
-    """One line for each image, in text or JSON.
+def scored(
+    images: list[str], folder: Path | None, *, as_json: bool, maps: Path | None, **rest: Any
+) -> tuple[list[str], list[str]]:
+    """One line for each image, in text or JSON; and notes on all of them.
 
     Raises:
         DataError: none of the images can be used, or the folder holds no detector.
     """
     asked = _asked(open_source(images if len(images) > 1 else images[0], labelled=False), folder, **rest)
-    entries: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = [{"file": skip.id, "error": skip.reason} for skip in asked.reader.source.skipped]
     for batch, verdict in asked.verdicts():
         entries += [{"file": skip.id, "error": skip.reason} for skip in batch.skipped]
         if verdict is None:
@@ -81,7 +89,8 @@ def scored(images: list[str], folder: Path | None, *, as_json: bool, maps: Path 
     if all("error" in entry for entry in entries):
         first = f" The first: {printable(entries[0]['file'])}: {entries[0]['error']}" if entries else ""
         raise DataError(f"none of the {len(entries)} images can be used.{first}")
-    return [json.dumps(entry) if as_json else _sentence(entry) for entry in entries]
+    lines = [json.dumps(entry) if as_json else _sentence(entry) for entry in entries]
+    return lines, [f"note: {note}" for note in asked.notes]
 
 
 def checked(images: str, folder: Path | None, *, limit: int | None, **rest: Any) -> tuple[list[str], bool]:
@@ -89,12 +98,13 @@ def checked(images: str, folder: Path | None, *, limit: int | None, **rest: Any)
     source = open_source(images, labelled=False)
     asked = _asked(source if limit is None else source.take(limit, rest["seed"] or 0), folder, **rest)
     found: list[tuple[torch.Tensor, torch.Tensor]] = []  # and not the verdicts, which hold every image
-    skipped: list[Skipped] = []
+    skipped: list[Skipped] = list(asked.reader.source.skipped)
     for batch, verdict in asked.verdicts():
         skipped += batch.skipped
         found += [(verdict.is_attack, verdict.suspicion)] if verdict else []
     if not found:
-        raise DataError(f"none of the {len(asked.source)} images of {images} can be used.")
+        first = f" The first: {printable(skipped[0].id)}: {skipped[0].reason}" if skipped else ""
+        raise DataError(f"none of the {len(asked.reader.source)} images of {images} can be used.{first}")
     alarms, suspicion = (torch.cat(column) for column in zip(*found, strict=True))
     scores = suspicion.cpu().numpy()
     rate, n, count = asked.deployed.false_alarms, len(alarms), int(alarms.sum())
@@ -103,6 +113,7 @@ def checked(images: str, folder: Path | None, *, limit: int | None, **rest: Any)
     fits = chance >= DOUBT and moved >= DOUBT
     lines = [
         *(f"skipped {printable(skip.id)}: {skip.reason}" for skip in skipped),
+        *(f"note: {note}" for note in asked.notes),
         f"{count} of {n} clean images are called attacks, {count / n:.1%}; {rate:.1%} is promised "
         f"(chance of so many or more: {chance:.2g}).",
         f"Chance of scores as different from those it was calibrated on: {moved:.2g} (Kolmogorov-Smirnov).",
@@ -128,9 +139,9 @@ def _asked(source: ImageSource, folder: Path | None, **rest: Any) -> Asked:
     return Asked(
         deployed=deployed,
         classifier=classifier,
-        source=source,
+        reader=PictureReader(source, classifier.preprocessing, rest["pixels"]),
         seed=rest["seed"],
-        size=rest["batch_size"] if classifier.input_size else 1,
+        size=rest["batch_size"],
         progress=rest["progress"],
     )
 
@@ -145,25 +156,12 @@ def _entry(asked: Asked, verdict: Verdict, at: int, name: str) -> dict[str, Any]
         "threshold": round(verdict.threshold, 6),
         "p_value": round(float(verdict.p_value[at]), 6),
         "is_attack": bool(verdict.is_attack[at]),
-        "resized": _resized(asked.source, name, asked.classifier),
+        "resized": asked.reader.resized(name),
         "reasons": [
             {"view": view, "layer": layer, "part": round(part, 6)}
             for part, view, layer in moved_most(verdict, at)[:MOST]
         ],
     }
-
-
-def _resized(source: ImageSource, name: str, classifier: Classifier) -> str | None:
-    """How an image came to the model's size, if not every pixel of its file was taken as it is."""
-    place, size = source.places[source.ids.index(name)], classifier.input_size
-    if size is None or not isinstance(place, Path):
-        return None
-    with Image.open(place) as image:
-        width, height = image.size
-    if classifier.preprocessing.keeps(width, height):
-        return None
-    by_way = f"{classifier.preprocessing.resize} and cropped to " if (width, height) == (size, size) else ""
-    return f"{width} x {height} to {by_way}{size} x {size}"
 
 
 def _sentence(entry: dict[str, Any]) -> str:
@@ -175,5 +173,4 @@ def _sentence(entry: dict[str, Any]) -> str:
         f"{printable(entry['file'])}: {word}; {entry['prediction']} ({entry['confidence']:.1%}), suspicion "
         f"{entry['suspicion']:.3g} (threshold {entry['threshold']:.3g}, p = {entry['p_value']:.2g})"
         + (f"; most moved: {why}" if entry["is_attack"] and why else "")
-        + (f"; resized from {entry['resized']}" if entry["resized"] else "")
     )

@@ -3,7 +3,6 @@
 import io
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,11 @@ from jinja2 import Environment, PackageLoader
 
 from gazeshift import pictures
 from gazeshift.cli._progress import Progress
-from gazeshift.data import ImageSource, open_source, printable
+from gazeshift.data import FIT, Handling, PictureReader, open_source, printable
 from gazeshift.errors import DataError, OutputError
 from gazeshift.models import load, preflight
 from gazeshift.pipeline import look
-from gazeshift.records import Batch, Evidence, Finding, Skipped
+from gazeshift.records import Evidence, Finding, Skipped
 
 PAGE, MARK = "index.html", ".gazeshift-look"
 
@@ -29,9 +28,10 @@ def look_at(
     cams: str,
     batch_size: int,
     progress: Progress,
+    pixels: Handling = FIT,
     **model: Any,
 ) -> list[str]:
-    """Look at every image; one line for each and one for the page.
+    """Look at every image; one line for each, for each that was left out, and for the page.
 
     Raises:
         DataError: none of the images can be used.
@@ -40,11 +40,12 @@ def look_at(
     source = open_source(images if len(images) > 1 else images[0], labelled=False)
     classifier = load(model.pop("model"), **model)
     _prepare(out)
-    skipped: list[Skipped] = []
+    reader = PictureReader(source, classifier.preprocessing, pixels)
+    skipped: list[Skipped] = list(source.skipped)
     lines: list[str] = []
     entries: list[dict[str, Any]] = []
     findings: tuple[Finding, ...] = ()
-    for batch in _batches(source, batch_size, classifier):
+    for batch in reader.batches(batch_size):
         skipped.extend(batch.skipped)
         if len(batch.ids):
             findings = findings or preflight(classifier, batch.images)
@@ -57,15 +58,12 @@ def look_at(
     if not entries:
         first = f" The first: {printable(skipped[0].id)}: {skipped[0].reason}" if skipped else ""
         raise DataError(f"none of the {len(source)} images can be used.{first}")
-    page = _page(entries, skipped, classifier, [f"{finding.check}: {finding.detail}" for finding in findings])
-    _try_writing(out / PAGE, page.encode())
+    notes = [*source.notes, *([reader.summary] if reader.summary else [])]
+    said = [f"{finding.check}: {finding.detail}" for finding in findings]
+    _try_writing(out / PAGE, _page(entries, skipped, classifier, notes, said).encode())
     _forget_earlier(out, entries)
-    return [*lines, *(f"skipped {printable(skip.id)}: {skip.reason}" for skip in skipped), str(out / PAGE)]
-
-
-def _batches(source: ImageSource, size: int, classifier: Any) -> Iterator[Batch]:
-    """Batches of one image where images keep their own size, which may differ."""
-    return source.batches(size if classifier.input_size else 1, classifier.preprocessing)
+    lines += [f"skipped {printable(skip.id)}: {skip.reason}" for skip in skipped]
+    return [*lines, *(f"note: {note}" for note in notes), str(out / PAGE)]
 
 
 def _prepare(out: Path) -> None:
@@ -118,10 +116,12 @@ def _write(evidence: Evidence, row: int, name: str, out: Path, number: int) -> d
     }
 
 
-def _page(entries: list[dict[str, Any]], skipped: list[Skipped], classifier: Any, findings: list[str]) -> str:
+def _page(
+    entries: list[dict[str, Any]], skipped: list[Skipped], classifier: Any, notes: list[str], findings: list[str]
+) -> str:
     environment = Environment(loader=PackageLoader("gazeshift.report", "page"), autoescape=True)
     return environment.get_template("look.html").render(
-        entries=entries, skipped=skipped, card=classifier.card(), findings=findings
+        entries=entries, skipped=skipped, card=classifier.card(), notes=notes, findings=findings
     )
 
 

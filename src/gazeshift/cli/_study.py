@@ -28,14 +28,21 @@ def run_job(start: Callable[..., Path], settings: Any, out: Path, scale: Scale |
             raise
 
 
-def _skipped(folder: Path) -> list[str]:
-    """A line on the images that a study could not use; its report names them all."""
+def left_out(folder: Path, told: str = "report") -> list[str]:
+    """Lines on the images that a run could not use, and on what else lay beside them.
+
+    Args:
+        folder: of the finished run.
+        told: what names all that was skipped.
+    """
     images = json.loads((folder / "manifest.json").read_text()).get("images") or {}
-    skipped = images.get("skipped") if isinstance(images, dict) else None
+    images = images if isinstance(images, dict) else {}
+    lines, skipped = [f"note: {note}" for note in images.get("notes", ())], images.get("skipped")
     if not skipped:
-        return []
+        return lines
     first = f"{skipped[0]['id']}: {skipped[0]['reason']}"
-    return [f"skipped {first}" if len(skipped) == 1 else f"skipped {len(skipped)} images, all in the report; {first}"]
+    many = f"skipped {len(skipped)} images, all in the {told}; {first}"
+    return [f"skipped {first}" if len(skipped) == 1 else many, *lines]
 
 
 def show_report(folder: Path) -> None:
@@ -46,7 +53,7 @@ def show_report(folder: Path) -> None:
     page = report.save(folder, made)
     for finding in made.findings:
         print(f"* {finding}")  # noqa: T201
-    for line in _skipped(folder):
+    for line in left_out(folder):
         print(line)  # noqa: T201
     tables = sorted(path.name for path in folder.glob("[!.]*.parquet"))
     for name in (page.name, *tables, "manifest.json"):

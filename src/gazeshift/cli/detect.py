@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -26,6 +26,7 @@ app = App(
     default_parameter=Parameter(negative=""),
 )
 DRIFTED = 3
+PIXELS = Literal["fit", "as-is"]
 
 
 @app.command
@@ -85,6 +86,7 @@ def score(
     detector: Path | None = None,
     json: bool = False,
     maps: Path | None = None,
+    pixels: PIXELS = "fit",
     model: str | None = None,
     weights: str | None = None,
     device: str = "auto",
@@ -100,6 +102,8 @@ def score(
         detector: folder of a detector; none: the one that ships for the model.
         json: one JSON object for each image in place of text.
         maps: folder for pictures of the layers that moved most: the image's map, the view's, and where they differ.
+        pixels: fit: files are resized and cropped for the model, which undoes most attacks; as-is: they have its size
+            already, and those of another size are left out.
         model: the model, if the detector's own name does not lead to it any more.
         weights: its weights, likewise.
         device: auto, cpu, cuda, cuda:1 or mps.
@@ -109,11 +113,12 @@ def score(
     from gazeshift.cli._detecting import scored  # torch is not needed for --help
 
     with progress_shown() as progress:
-        lines = scored(
+        lines, notes = scored(
             images,
             detector,
             as_json=json,
             maps=maps,
+            pixels=pixels,
             model=model,
             weights=weights,
             device=device,
@@ -123,6 +128,8 @@ def score(
         )
     for line in lines:
         print(line)  # noqa: T201
+    for note in notes:
+        print(note, file=sys.stderr if json else sys.stdout)  # with --json, standard output is one object a line
 
 
 @app.command
@@ -132,6 +139,7 @@ def check(
     *,
     detector: Path | None = None,
     limit: int | None = None,
+    pixels: PIXELS = "fit",
     model: str | None = None,
     weights: str | None = None,
     device: str = "auto",
@@ -146,6 +154,8 @@ def check(
         images: folder of clean images, here or at an address.
         detector: folder of a detector; none: the one that ships for the model.
         limit: use this many images, drawn with the seed.
+        pixels: fit: files are resized and cropped for the model; as-is: they have its size already, and those of
+            another size are left out.
         model: the model, if the detector's own name does not lead to it any more.
         weights: its weights, likewise.
         device: auto, cpu, cuda, cuda:1 or mps.
@@ -159,6 +169,7 @@ def check(
             images,
             detector,
             limit=limit,
+            pixels=pixels,
             model=model,
             weights=weights,
             device=device,

@@ -1,7 +1,7 @@
 """``gazeshift look IMAGE...``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -15,9 +15,10 @@ def look(
     model: str = "efficientnet_lite0",
     layers: str = "trunk",
     cams: str = "grad_cam",
+    pixels: Literal["fit", "as-is"] = "fit",
     out: Path = Path("gazeshift-look"),
     weights: str | None = None,
-    input_size: int | None = None,
+    input_size: str | None = None,
     device: str = "auto",
     batch_size: int = 8,
 ) -> None:
@@ -30,9 +31,11 @@ def look(
         model: see `gazeshift list models`.
         layers: convs, blocks, trunk, names, aliases or globs, with commas.
         cams: see `gazeshift list cams`, with commas.
+        pixels: fit: files are resized and cropped for the model; as-is: they have its size already, such as attacked
+            images that were saved, and those of another size are left out.
         out: folder for index.html, the overlay PNGs and maps.npz.
         weights: .safetensors or tensors-only .pt file instead of the model's own; `random` for none.
-        input_size: resize and crop images to this many pixels.
+        input_size: resize and crop images to so many pixels: 224, or 64x128 (height x width).
         device: auto, cpu, cuda, cuda:1 or mps.
         batch_size: images side by side.
     """
@@ -45,6 +48,7 @@ def look(
             model=model,
             layers=layers,
             cams=cams,
+            pixels=pixels,
             weights=weights,
             input_size=input_size,
             device=device,

@@ -7,6 +7,7 @@ from gazeshift.data._decode import printable, read_image
 from gazeshift.data._eight_bit import attacked_levels
 from gazeshift.data._open import demo_images, open_source
 from gazeshift.data._open_set import open_set
+from gazeshift.data._pixels import FIT, Handling, PictureReader
 from gazeshift.data._set_export import Exported, export_set
 from gazeshift.data._set_layout import SET, join_rows, set_options, set_rows
 from gazeshift.data._set_verify import Verified, counted, verify_set
@@ -16,11 +17,14 @@ from gazeshift.data._source import ImageSource
 from gazeshift.data._write import replace_file, write_error
 
 __all__ = [
+    "FIT",
     "SET",
     "AdversarialSet",
     "Exported",
+    "Handling",
     "ImageSource",
     "Pairs",
+    "PictureReader",
     "Verified",
     "attacked_levels",
     "counted",

@@ -60,7 +60,7 @@ def read_labels(path: AnyFile, classes: Classes | None) -> LabelTable:
     rows = list(_lines(text, path.name) if path.suffix.lower() == ".txt" else _csv(text, path.name))
     if not rows:
         raise DataError(f"{printable(path.name)} names no image. Give one row per image: file, label.")
-    found = [None] * len(rows) if classes is None else _resolved(path.name, rows, classes)
+    found: list[int | None] = [None] * len(rows) if classes is None else _resolved(path.name, rows, classes)
     return _merged(path.name, rows, found)
 
 

@@ -31,7 +31,8 @@ curl -H 'Content-Type: image/jpeg' --data-binary @photo.jpg 'ADDRESS/v1/look?cam
 <p>{{ (route.description or route.summary) | code }}</p>
 {% if route.parameters or route.requestBody %}<table><tr><th scope="col">takes</th><th scope="col"></th></tr>
 {% for one in route.parameters %}<tr><td><code>?{{ one.name }}=</code></td>
-<td>{{ one.schema.type }}{% if one.schema.default %}, {{ one.schema.default }} if not given{% endif %}</td></tr>
+<td>{{ (one.schema.enum or [one.schema.type]) | join(' or ') }}
+{%- if one.schema.default %}, {{ one.schema.default }} if not given{% endif %}</td></tr>
 {% endfor %}
 {% if route.requestBody %}<tr><td>body</td><td>{{ route.requestBody.content | join(', ') }}</td></tr>{% endif %}
 </table>{% endif %}

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gazeshift import __version__, pictures
+from gazeshift.data import FIT
 from gazeshift.report._charts import bars
 from gazeshift.report._document import Document, Gallery, Item, Picture, Section, Table, number, share
 from gazeshift.report._findings import cam_name
@@ -161,19 +162,20 @@ def _manifest(state: State, seen: Seen, upload: Upload, attack: Any) -> dict[str
         "device": str(state.classifier.device),
         "model": card(state.classifier),
         "detector": {"name": state.deployed.name, "layers": state.deployed.layers},
-        "image": {"sha256": upload.sha256, "format": upload.form, "size": upload.size},
+        "image": {"sha256": upload.sha256, "format": upload.form, "size": upload.size, "pixels": upload.pixels},
         "attack": {key: value for key, value in attack.items() if key != "perturbation"} if attack else None,
         "seed": seen.seed,
-        "command": _command(seen),
+        "command": _command(seen, upload),
         "preflight": [{"check": check, "level": "ok", "detail": detail} for check, detail in CHECKS],
     }
 
 
-def _command(seen: Seen) -> str:
+def _command(seen: Seen, upload: Upload) -> str:
     """What gives this page again, from the same file and the same gateway."""
     asked = seen.attempt
     attack = f"attack={asked.name}&epsilon={asked.levels}&steps={asked.steps}&" if asked else ""
+    pixels = "" if upload.pixels == FIT else f"&pixels={upload.pixels}"
     return (
         "curl -H 'Content-Type: application/octet-stream' --data-binary @FILE -o evidence.html "
-        f"'http://ADDRESS/explorer/report?{attack}seed={seen.seed}'"
+        f"'http://ADDRESS/explorer/report?{attack}seed={seen.seed}{pixels}'"
     )

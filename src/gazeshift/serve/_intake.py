@@ -12,6 +12,7 @@ from starlette.requests import Request
 from torch import Tensor
 
 from gazeshift.data._decode import decode
+from gazeshift.data._pixels import AS_IS, FIT, Handling, check_as_is, geometry, upright_size
 from gazeshift.data._quiet import quiet_pillow
 from gazeshift.models._preprocessing import Preprocessing
 from gazeshift.serve._errors import GatewayError
@@ -31,11 +32,12 @@ class Picture:
 
     Args:
         image: in [0, 1], resized and cropped.
-        size: width and height that the file says it has.
+        size: width and height that the file says it has, upright.
         form: its format, ``JPEG``.
         sha256: of the file.
         encoded: the file.
         is_kept: whether the classifier takes every pixel of the file as it is.
+        pixels: how it was to be taken.
     """
 
     image: Float[Tensor, "channels h w"]
@@ -44,6 +46,7 @@ class Picture:
     sha256: str
     encoded: bytes
     is_kept: bool = True
+    pixels: Handling = FIT
 
     @property
     def resized_from(self) -> list[int] | None:
@@ -90,21 +93,22 @@ class Intake:
         content = await self._read(request.receive)
         return Body(content=content, form=parameters if kind == "multipart/form-data" else None)
 
-    def picture(self, body: Body) -> Picture:
+    def picture(self, body: Body, pixels: Handling = FIT) -> Picture:
         """The image of a request; takes a while, so it belongs on a thread.
 
         Raises:
             GatewayError: a form without an image, or as in `decode`.
             ImageError: as in `decode`.
         """
-        return self.decode(body.content if body.form is None else only_file(body.content, body.form, FIELD))
+        return self.decode(body.content if body.form is None else only_file(body.content, body.form, FIELD), pixels)
 
-    def decode(self, encoded: bytes) -> Picture:
+    def decode(self, encoded: bytes, pixels: Handling = FIT) -> Picture:
         """The image behind the bytes; its header is checked before anything is decoded.
 
         Raises:
             GatewayError: another format, too many pixels, or too many scans over them.
-            ImageError: empty, damaged, cut off, or too small.
+            ImageError: empty, damaged, cut off, too small, or of another size than the model's though it is to be taken
+                as it is.
         """
         scans = count_scans(encoded)  # first, for Pillow's own walk over the markers is slow
         try:
@@ -114,10 +118,18 @@ class Intake:
         if size[0] * size[1] > self.settings.pixels:
             raise self._too_many(f"{size[0]} x {size[1]}")
         check_scans(scans, size[0] * size[1], self.settings.pixels)
-        image = decode(encoded, self.preprocessing, name="the image")
-        digest = hashlib.sha256(encoded).hexdigest()
-        kept = self.preprocessing.keeps(*size)
-        return Picture(image=image, size=size, form=form, sha256=digest, encoded=encoded, is_kept=kept)
+        if pixels == AS_IS and encoded:
+            check_as_is(size, self.preprocessing, "the image")
+        image = decode(encoded, geometry(self.preprocessing, pixels), name="the image")
+        return Picture(
+            image=image,
+            size=size,
+            form=form,
+            sha256=hashlib.sha256(encoded).hexdigest(),
+            encoded=encoded,
+            is_kept=pixels == AS_IS or self.preprocessing.keeps(*size),
+            pixels=pixels,
+        )
 
     def _too_many(self, claimed: str) -> GatewayError:
         return GatewayError(
@@ -170,7 +182,7 @@ def _header(encoded: bytes) -> tuple[str, tuple[int, int]]:
         return "", (0, 0)
     try:
         with quiet_pillow(), Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-            return image.format or "", image.size
+            return image.format or "", upright_size(image)
     except Image.DecompressionBombError:
         raise
     except Exception as cause:  # Pillow's readers raise nearly anything on a crafted file

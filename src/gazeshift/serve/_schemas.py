@@ -68,7 +68,7 @@ class Judged(Seen):
     warning: str | None
     reasons: Reasons
     resized_from: list[int] | None = Field(
-        description="Width and height of the file, if it was resized or cropped for the model."
+        description="Width and height of the file, if it was resized or cropped for the model; see pixels=as-is."
     )
     sha256: str
     model: str

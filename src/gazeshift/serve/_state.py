@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
+from gazeshift.data import FIT, Handling
 from gazeshift.detectors._deployed import Deployed
 from gazeshift.models import Classifier
 from gazeshift.serve._desk import Desk
@@ -88,8 +89,12 @@ class State:
             self.metrics.queue.set(self.waiting)
 
     @asynccontextmanager
-    async def picture(self, request: Request) -> AsyncIterator[Picture]:
+    async def picture(self, request: Request, pixels: Handling = FIT) -> AsyncIterator[Picture]:
         """The image of a request, decoded, with a place held. What is inside is cancelled if the client goes away.
+
+        Args:
+            request: of the client.
+            pixels: whether the image is resized and cropped for the model, or must have its size.
 
         Raises:
             GatewayError: the request cannot be served; says why.
@@ -100,7 +105,7 @@ class State:
         body = await self.intake.body(request)
         request.scope[UPLOADING] = False
         async with self.place(), _cancelled_when_gone(request):
-            yield await self.aside(self.intake.picture, body)
+            yield await self.aside(self.intake.picture, body, pixels)
 
     @property
     def is_stuck(self) -> bool:

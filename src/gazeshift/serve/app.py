@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from gazeshift import __version__
+from gazeshift.data import FIT, Handling
 from gazeshift.errors import GazeshiftError
 from gazeshift.serve import _answers, _schemas
 from gazeshift.serve._docs import page
@@ -27,6 +28,7 @@ ABOUT = (
 )
 DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 List = Annotated[str, Query(max_length=2000)]
+Pixels = Annotated[Handling, Query()]
 
 
 def create_app(state: State) -> FastAPI:
@@ -63,12 +65,13 @@ def _add_model(app: FastAPI, state: State, asked: Asked) -> None:
     """The routes that ask the model."""
 
     @app.post("/v1/judge", tags=["images"], **_schemas.JUDGE)
-    async def judge(request: Request, maps: List = "") -> Response:
+    async def judge(request: Request, maps: List = "", pixels: Pixels = FIT) -> Response:
         """Whether an image is adversarial, how sure that is, and which layers and views raised the suspicion.
 
-        `maps` names layers (commas, globs, or `all`) whose Grad-CAM maps are added.
+        `maps` names layers (commas, globs, or `all`) whose Grad-CAM maps are added. `pixels=fit` resizes and crops the
+        image for the model, which undoes most attacks; `as-is` takes an image of the model's own size, and no other.
         """
-        async with state.picture(request) as picture:
+        async with state.picture(request, pixels) as picture:
             size = (picture.image.shape[1], picture.image.shape[2])
             layers, cams = await state.aside(asked.chosen, maps, "grad_cam", size) if maps.strip(", ") else ([], [])
             answer = await state.together(asked.judge, picture.image, key=("judge", size))
@@ -84,13 +87,13 @@ def _add_model(app: FastAPI, state: State, asked: Asked) -> None:
         return await state.aside(_answered, state, answer)
 
     @app.post("/v1/look", tags=["images"], **_schemas.LOOK)
-    async def look(request: Request, cams: List = "grad_cam", layers: List = "trunk") -> Response:
+    async def look(request: Request, cams: List = "grad_cam", layers: List = "trunk", pixels: Pixels = FIT) -> Response:
         """What the classifier sees in an image, and where it looks: maps of layers, for each CAM.
 
         `cams` and `layers` are names with commas; `layers` may be globs, `blocks`, `convs` or `trunk`. `/v1/model`
-        lists all of them.
+        lists all of them. `pixels` is as of `/v1/judge`.
         """
-        async with state.picture(request) as picture:
+        async with state.picture(request, pixels) as picture:
             size = (picture.image.shape[1], picture.image.shape[2])
             chosen = await state.aside(asked.chosen, layers, cams, size)
             evidence = await state.run(asked.look, picture.image, *chosen)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response
 
+from gazeshift.data import FIT, Handling
 from gazeshift.report._paper import page
 from gazeshift.serve._answers import number, public
 from gazeshift.serve._errors import busy
@@ -33,10 +34,12 @@ class Wish:
     Args:
         attempt: an attack, or None.
         seed: repeats what was seen before; None draws one.
+        pixels: how the image is taken.
     """
 
     attempt: Attempt | None
     seed: int
+    pixels: Handling = FIT
 
 
 def _wish(
@@ -44,9 +47,10 @@ def _wish(
     epsilon: int = 4,
     steps: int = 10,
     seed: Annotated[int | None, Query(ge=0, le=MOST_SEED)] = None,
+    pixels: Handling = FIT,
 ) -> Wish:
     attempt = None if attack is None else Attempt(name=attack, levels=epsilon, steps=steps)
-    return Wish(attempt=attempt, seed=secrets.randbelow(MOST_SEED) if seed is None else seed)
+    return Wish(attempt=attempt, seed=secrets.randbelow(MOST_SEED) if seed is None else seed, pixels=pixels)
 
 
 Wished = Annotated[Wish, Depends(_wish)]
@@ -72,7 +76,7 @@ def add_explorer(app: FastAPI, state: State) -> None:
 
     @app.post("/explorer/see", include_in_schema=False)
     async def seen(request: Request, wish: Wished) -> JSONResponse:
-        async with attackers.one(wish.attempt), state.picture(request) as picture:
+        async with attackers.one(wish.attempt), state.picture(request, wish.pixels) as picture:
             found = await state.run(_see, state, picture.image, wish)
             size = [picture.image.shape[2], picture.image.shape[1]]
             shape = {"sha256": picture.sha256, "resized_from": picture.resized_from, "size": size}
@@ -82,7 +86,7 @@ def add_explorer(app: FastAPI, state: State) -> None:
     async def report(
         request: Request, wish: Wished, title: Annotated[str, Query(max_length=200)] = "an image"
     ) -> Response:
-        async with attackers.one(wish.attempt), state.picture(request) as picture:
+        async with attackers.one(wish.attempt), state.picture(request, wish.pixels) as picture:
             started = time.perf_counter()
             found = await state.run(_see, state, picture.image, wish)
             seconds = time.perf_counter() - started

@@ -40,6 +40,7 @@ async function chooseSample(name, title, button) {
 }
 
 function listenForFiles() {
+  byId("as-is").addEventListener("change", () => state.image && look({ ...state.image, pixels: pixels() }, null, "problem"));
   byId("file").addEventListener("change", (event) => {
     const [file] = event.target.files;
     if (file) take(file, file.name);
@@ -60,13 +61,15 @@ function listenForFiles() {
   });
 }
 
+const pixels = () => (byId("as-is").checked ? "as-is" : "fit");
+
 async function take(bytes, title, sample = "") {
   for (const button of byId("samples").children) button.setAttribute("aria-pressed", String(button.dataset.sample === sample));
   complain("problem", null);
   complain("attack-problem", null);
   const max = state.start.max_body;
   if (bytes.size > max) return complain("problem", `the file ${title} has ${mib(bytes.size)}, and at most ${mib(max)} are taken. Choose a smaller one.`);
-  const image = { bytes, title };
+  const image = { bytes, title, pixels: pixels() };
   await look(image, null, "problem");
 }
 
@@ -77,7 +80,7 @@ async function look(image, attempt, place) {
   state.pending = pending;
   wait(image, attempt);
   try {
-    const seen = await askJson(`explorer/see${query(attempt)}`, { method: "POST", body: image.bytes, headers: { "Content-Type": "application/octet-stream" }, signal: pending.signal });
+    const seen = await askJson(`explorer/see${query(image, attempt)}`, { method: "POST", body: image.bytes, headers: { "Content-Type": "application/octet-stream" }, signal: pending.signal });
     const pictures = await Promise.all([seen.before, seen.after].filter(Boolean).map((side) => loaded(side.picture)));
     if (state.pending !== pending) return;
     Object.assign(state, { image, seen });
@@ -96,8 +99,8 @@ async function look(image, attempt, place) {
   }
 }
 
-function query(attempt, more = {}) {
-  const given = { ...(attempt ? { attack: attempt.name, epsilon: attempt.epsilon, steps: attempt.steps } : {}), ...more };
+function query({ pixels: taken }, attempt, more = {}) {
+  const given = { ...(taken === "as-is" ? { pixels: taken } : {}), ...(attempt ? { attack: attempt.name, epsilon: attempt.epsilon, steps: attempt.steps } : {}), ...more };
   const text = new URLSearchParams(given).toString();
   return text ? `?${text}` : "";
 }
@@ -152,7 +155,7 @@ function resizedWords({ size, resized_from: file }) {
   if (!file) return "";
   const [seen, had] = [size, file].map((side) => side.join(" × "));
   return seen === had
-    ? `The file has ${had} pixels and was resized, then cropped to as many, as the model takes every image: a perturbation in it is often lost.`
+    ? `The file has ${had} pixels and was resized, then cropped to as many, as the model takes every image: a perturbation in it is often lost. Tick the box under the file to have its pixels taken as they are.`
     : `Seen at ${seen} pixels, as the model takes it; the file has ${had}.`;
 }
 
@@ -271,7 +274,7 @@ async function saveReport(button, name) {
   button.disabled = true;
   say("Writing the report…", true);
   try {
-    const asked = query(seen.attack, { seed: seen.seed, title: image.title.slice(0, 100) });
+    const asked = query(image, seen.attack, { seed: seen.seed, title: image.title.slice(0, 100) });
     const page = await ask(`explorer/report${asked}`, { method: "POST", body: image.bytes, headers: { "Content-Type": "application/octet-stream" } });
     download(name, await page.blob());
     say("The report was saved.");

@@ -3,6 +3,7 @@
 An adversarial set is what an attack made of such images: `open_set`, `verify_set`, `export_set`.
 """
 
+from gazeshift.data._class_names import read_class_names
 from gazeshift.data._decode import printable, read_image
 from gazeshift.data._eight_bit import attacked_levels
 from gazeshift.data._open import demo_images, open_source
@@ -35,6 +36,7 @@ __all__ = [
     "open_set",
     "open_source",
     "printable",
+    "read_class_names",
     "read_image",
     "replace_file",
     "set_options",

@@ -7,12 +7,20 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from gazeshift.errors import SettingsError
-from gazeshift.registry import value
+from gazeshift.registry import read_pixels, value
 
 
 def read_number(given: Any) -> Any:
     """A number as people write it: ``2/255``, ``0.5``, ``1e-3``."""
     return value(given) if isinstance(given, str) else given
+
+
+def read_size(given: Any) -> Any:
+    """The side of a square, or height and width: ``224``, ``64x128``."""
+    try:
+        return read_pixels("input_size", given)
+    except SettingsError as cause:
+        raise ValueError("must be a number of pixels such as 224, or height and width such as 64x128") from cause
 
 
 def read_list(given: Any) -> Any:
@@ -58,6 +66,7 @@ def read_place(given: Any) -> Any:
 Place = Annotated[Path | str, BeforeValidator(read_place)]
 Number = Annotated[float, BeforeValidator(read_number)]
 Numbers = Annotated[tuple[Number, ...], BeforeValidator(read_numbers), AfterValidator(each_once)]
+Size = Annotated[int | tuple[int, int] | None, BeforeValidator(read_size)]
 Names = Annotated[tuple[str, ...], BeforeValidator(read_list)]
 Specs = Annotated[tuple[str, ...], BeforeValidator(read_specs)]
 
@@ -78,8 +87,10 @@ class StudySettings(BaseModel):
     limit: int | None = Field(None, ge=1, description="Use this many images, drawn with the seed.")
     model: str = Field("efficientnet_lite0", description="See `gazeshift list models`.")
     weights: str | None = Field(None, description=".safetensors or tensors-only .pt file; `random` for none.")
-    input_size: int | None = Field(None, ge=8, description="Resize and crop images to this many pixels.")
-    classes: Path | None = Field(None, description="Text file with one class name per line, in the order of the index.")
+    input_size: Size = Field(None, description="Resize and crop images to so many pixels: 224, or 64x128 (h x w).")
+    classes: Path | None = Field(
+        None, description="Class names in the order of the index: text, one per line, or a JSON list or dictionary."
+    )
     seed: int = Field(0, ge=0, description="Everything random follows from it.")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.")
     batch_size: int = Field(8, ge=1, description="Images side by side; also the piece that a resumed study redoes.")
@@ -99,14 +110,12 @@ class StudySettings(BaseModel):
         return {"compiled": self.compile, "channels_last": self.channels_last, "bf16": self.bf16}
 
     def class_names(self) -> tuple[str, ...]:
-        """Names from the file `classes`, if one is given; an empty line is a class without a name."""
+        """Names from the file `classes`, if one is given: see `gazeshift.data.read_class_names`."""
         if self.classes is None:
             return ()
-        try:
-            lines = self.classes.read_text("utf-8").rstrip().splitlines()
-        except (OSError, UnicodeDecodeError) as cause:
-            raise SettingsError(f"class names cannot be read from {self.classes} ({cause}).") from cause
-        return tuple(line.strip() or f"class {index}" for index, line in enumerate(lines))
+        from gazeshift.data import read_class_names  # loads torch, which --help need not wait for
+
+        return read_class_names(self.classes)
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide the rows: everything but where and in what pieces the work is done."""

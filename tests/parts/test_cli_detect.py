@@ -4,17 +4,13 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from gazeshift import cli
-from gazeshift.cli._detecting import _resized
-from gazeshift.data import open_source
 from gazeshift.detectors._deployed import Deployed
-from gazeshift.models import Preprocessing
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _small_study import make_images, make_network
@@ -81,7 +77,30 @@ def test_too_few_images_for_the_promise_are_refused_at_once(run, home, tmp_path)
     code, _, shown = run("detect", "fit", *given, "--out", tmp_path / "detector")
     assert code == 2
     assert "a false-alarm rate of 0.01 needs at least 99 calibration images, and 0.4 of the 60 images are 24" in shown
+    assert "Give at least 247 clean images" in shown  # 0.4 of 246 are 98.4, of 247 98.8: rounded, 99
     assert not (tmp_path / "detector").exists()
+
+
+def test_too_few_images_to_learn_from_are_refused_with_the_part_that_is_too_small(run, home, tmp_path):
+    given = (*images(home / "fit"), "--limit", 30, *base(make_network(home)), *promised())
+    code, _, shown = run("detect", "fit", *given, "--out", tmp_path / "detector")
+    assert code == 2
+    assert "stability learns from at least 20 clean images, and of the 30 images 12 are for calibration" in shown
+    assert "(--share 0.4), which leaves 18. Give at least 33 clean images, or a smaller --share." in shown
+    assert not (tmp_path / "detector").exists()
+    twice = tmp_path / "twice"
+    twice.mkdir()
+    for at, file in enumerate(sorted((home / "fit").glob("*.png"))[:30]):
+        shutil.copy(file, twice / file.name)
+        if at < 5:
+            shutil.copy(file, twice / f"again-{file.name}")
+    code, _, shown = run(
+        "detect", "fit", "--images", twice, *base(make_network(home)), *promised(), "--out", tmp_path / "d"
+    )
+    assert code == 2
+    assert (
+        "of the 30 images that can be read and differ 12 are for calibration (--share 0.4), which leaves 18." in shown
+    )
 
 
 def test_a_set_that_fools_nobody_is_refused(run, home, tmp_path):
@@ -152,17 +171,39 @@ def test_score_draws_its_reasons_and_says_when_an_image_was_resized(run, home, t
     code, out, shown = run("detect", "score", large, *given)
     assert code == 0, shown
     (entry,) = [json.loads(line) for line in out.splitlines()]
-    assert entry["resized"].startswith("70 x 50 to ")
+    assert entry["resized"] == "70 x 50 to 32 x 32"
+    assert shown.splitlines()[-1].startswith("note: 1 of 1 pictures were resized or cropped for the model")
     with Image.open(entry["maps"]) as sheet:
         assert sheet.width == sheet.height, "three rows of three tiles"
 
 
-def test_an_image_of_the_models_size_that_is_cropped_back_to_it_was_resized(tmp_path):
-    Image.new("RGB", (32, 32)).save(tmp_path / "small.png")
-    source = open_source(tmp_path)
-    for resize, words in ((40, "32 x 32 to 40 and cropped to 32 x 32"), (32, None)):
-        classifier = SimpleNamespace(input_size=32, preprocessing=Preprocessing(resize=resize, crop=32))
-        assert _resized(source, "small.png", classifier) == words
+def test_what_was_left_out_is_named_and_pictures_can_be_taken_as_they_are(run, home, tmp_path):
+    some = sorted((home / "fresh").glob("*.png"))[:2]
+    for file in some:
+        with Image.open(file) as image:
+            image.resize((32, 32)).save(tmp_path / file.name)
+            image.resize((70, 50)).save(tmp_path / "large.png")
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"")
+    given = (tmp_path, "--detector", home / "detector", "--device", "cpu", "--seed", 1)
+    out = run("detect", "score", *given)[1]
+    assert "note: Other files ignored: 1 ('IMG_1.HEIC').\n" in out
+    assert "note: 1 of 3 pictures were resized or cropped for the model, which weakens an attack in them.\n" in out
+    code, out, shown = run("detect", "score", *given, "--pixels", "as-is", "--json")
+    assert code == 0, shown
+    entries = {entry["file"]: entry for entry in map(json.loads, out.splitlines())}
+    assert entries["large.png"]["error"] == (
+        "large.png is 70 x 50 pixels, and as-is takes the model's 32 x 32 alone. Give the picture in that size, or "
+        "have it resized (pixels: fit)."
+    )
+    assert all(entries[file.name]["resized"] is None for file in some)
+    assert "IMG_1.HEIC" in shown
+    out = run("detect", "check", *given, "--pixels", "as-is")[1]
+    assert " of 2 clean images" in out
+    assert "skipped large.png: " in out
+    assert "note: Other files ignored: 1 ('IMG_1.HEIC').\n" in out
+    code, _, shown = run("detect", "score", tmp_path / "large.png", *given[1:], "--pixels", "as-is")
+    assert code == 2
+    assert "none of the 1 images can be used. The first: large.png: large.png is 70 x 50 pixels" in shown
 
 
 def test_reasons_that_cannot_be_written_end_in_a_sentence(run, home, tmp_path):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -12,12 +12,12 @@ from torch import Tensor
 from gazeshift.detectors._places import last
 from gazeshift.errors import BoundsError, SettingsError
 from gazeshift.models import select
+from gazeshift.precision import exact
 from gazeshift.records import Layer, Sighting
 from gazeshift.seeds import Generators
 
 __all__ = ["Mahalanobis"]
 
-LEAST = 10
 FOLDS = 5
 
 
@@ -45,6 +45,7 @@ class Mahalanobis:
         BoundsError: a negative `per_class`.
     """
 
+    min_clean: ClassVar[int] = 10
     at: str = "last"
     per_class: int = 0
     means: Tensor | None = field(default=None, repr=False, compare=False)
@@ -75,7 +76,7 @@ class Mahalanobis:
         found = [trace.activation for trace in seen.own.traces.values()]
         head = torch.tensor([len(found), *(len(one.T) for one in found)])
         columns = [seen.own.predicted[:, None], head.expand(len(seen.own.images), -1), *found]
-        return torch.cat([one.double().cpu() for one in columns], 1)
+        return torch.cat([exact(one).cpu() for one in columns], 1)
 
     def fit(self, benign: Float[Tensor, "n f"], attacked: Float[Tensor, "m f"] | None = None) -> Self:
         """With means, covariances, and what makes the layers' distances one number.
@@ -83,9 +84,10 @@ class Mahalanobis:
         Raises:
             BoundsError: fewer than 10 clean images, or no adversarial one where they are given.
         """
-        if len(benign) < LEAST or (attacked is not None and not len(attacked)):
-            given = "no adversarial image" if len(benign) >= LEAST else f"{len(benign)} clean images"
-            raise BoundsError(f"mahalanobis learns from at least {LEAST} clean images, and 1 attacked, got {given}.")
+        if len(benign) < self.min_clean:
+            raise BoundsError(f"mahalanobis learns from at least {self.min_clean} clean images, got {len(benign)}.")
+        if attacked is not None and not len(attacked):
+            raise BoundsError("mahalanobis was to learn from adversarial images too, got none. Give some, or None.")
         groups = _groups(benign[:, 0].long(), self.per_class)
         fold = torch.arange(len(benign)) % FOLDS
         near = torch.empty(len(benign), int(benign[0, 1]), dtype=torch.float64)

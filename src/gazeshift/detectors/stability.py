@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from jaxtyping import Float, Int
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gazeshift.errors import BoundsError, SettingsError, UnknownNameError, did_you_mean
 from gazeshift.models import select
+from gazeshift.precision import exact
 from gazeshift.records import Layer, LayerTrace, Sighting
 from gazeshift.registry import build, parse
 from gazeshift.seeds import Generators
@@ -20,7 +21,6 @@ __all__ = ["Stability"]
 FLOOR = 1e-6  # of 1 - cosine: what float32 sums cannot tell from 0
 TINY = 1e-30
 ANCHOR = 10  # times the suspicion learned from clean images alone, as one more number of the regression
-LEAST = 20  # clean images from which a spread can be learned
 SIDES = ("high", "both")
 UNFITTED = "stability knows no clean images yet: fit it first."
 
@@ -60,6 +60,7 @@ class Stability:
         BoundsError: no view, no feature, or an impossible shift.
     """
 
+    min_clean: ClassVar[int] = 20  # images from which a spread can be learned
     shifts: int = 4
     most: int = 3
     others: tuple[str, ...] = ()
@@ -139,8 +140,8 @@ class Stability:
             for feature in chosen
         ]
         if "logits" in self.features:
-            own = seen.own.logits.double().softmax(1)
-            moved += [(view.logits.double().softmax(1) - own).abs().sum(1) for view in seen.views]
+            own = exact(seen.own.logits).softmax(1)
+            moved += [(exact(view.logits).softmax(1) - own).abs().sum(1) for view in seen.views]
         return torch.stack(moved, 1).cpu()
 
     def fit(self, benign: Float[Tensor, "n f"], attacked: Float[Tensor, "m f"] | None = None) -> Self:
@@ -149,9 +150,10 @@ class Stability:
         Raises:
             BoundsError: fewer than 20 clean images, or no adversarial one where they are given.
         """
-        if len(benign) < LEAST or (attacked is not None and not len(attacked)):
-            given = "no adversarial image" if len(benign) >= LEAST else f"{len(benign)} clean images"
-            raise BoundsError(f"stability learns from at least {LEAST} clean images, and 1 attacked, got {given}.")
+        if len(benign) < self.min_clean:
+            raise BoundsError(f"stability learns from at least {self.min_clean} clean images, got {len(benign)}.")
+        if attacked is not None and not len(attacked):
+            raise BoundsError("stability was to learn from adversarial images too, got none. Give some, or None.")
         spread = benign.std(0).clamp_min(FLOOR)
         learned = replace(self, centre=benign.mean(0), spread=spread, weights=None, range=None)
         clean = learned.scaled(benign)
@@ -226,16 +228,16 @@ def _balanced(clean: Float[Tensor, "n f"], kinds: Int[Tensor, " f"]) -> Float[Te
 
 def _moved(first: Float[Tensor, "n ..."], second: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
     """The logarithm of 1 - cosine, from below log(1e-6); two zeros are alike, one is not like the other."""
-    one, two = first.double().flatten(1), second.double().flatten(1)
+    one, two = exact(first).flatten(1), exact(second).flatten(1)
     sizes = one.square().sum(1) * two.square().sum(1)
-    cosine = (one * two).sum(1) / sizes.clamp_min(TINY).sqrt()
+    cosine = (one * two).sum(1) / torch.where(sizes > 0, sizes, 1.0).sqrt()
     cosine = cosine + ((one == 0).all(1) & (two == 0).all(1)).to(cosine)
     return (1 - cosine).clamp_min(FLOOR).log()
 
 
 def _grown(first: Float[Tensor, "n h w"], second: Float[Tensor, "n h w"]) -> Float[Tensor, " n"]:
     """Logarithm of the ratio of sizes, second to first; sizes below 1e-15 count as that."""
-    one, two = (maps.double().flatten(1).square().sum(1).clamp_min(TINY) for maps in (first, second))
+    one, two = (exact(maps).flatten(1).square().sum(1).clamp_min(TINY) for maps in (first, second))
     return 0.5 * (two.log() - one.log())
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def fit(settings: FitSettings, out: Path, command: str = "", progress: Progress 
     detector: Any = build("detectors", settings.detector)
     classifier = open_classifier(settings)
     source = open_images(settings, classifier)
-    _check_count(len(source), settings)
+    _check_parts(len(source), settings, detector, "images")
     work = Run("detector", 1, settings, out, command=command, progress=progress, classifier=classifier, source=source)
     eyes, size = Eyes(classifier=classifier, detector=detector, seed=settings.seed), work.open().images.shape[2:]
     layers = tuple(detector.layers(classifier.layers((size[0], size[1]))))
@@ -130,7 +131,7 @@ def recalibrate(
     deployed.check(classifier)
     rate = deployed.false_alarms if settings.false_alarms is None else settings.false_alarms
     work = Run("calibration", 1, settings, out, command=command, progress=progress, classifier=classifier)
-    _check_enough(len(work.source), rate, "calibration images, and these")
+    _check_enough(len(work.source), rate)
     work.open()
     cells = work.cells("clean", detector=deployed.facts)
     eyes = Eyes(classifier=classifier, detector=deployed.detector, seed=settings.seed)
@@ -147,18 +148,43 @@ def recalibrate(
     return work.store.folder
 
 
-def _check_count(n: int, settings: FitSettings) -> None:
-    what = f"calibration images, and {settings.share:g} of the {n} images"
-    _check_enough(round(n * settings.share), settings.false_alarms, what)
+def _check_parts(n: int, settings: FitSettings, detector: Any, what: str) -> None:
+    """Refuse clean images that are too few for one of their parts: to learn from, or to calibrate on.
+
+    Raises:
+        BoundsError: says how many there are of that part, and how many images would do.
+    """
+    share, name = settings.share, parse(settings.detector)[0]
+    to_calibrate, to_learn = _needed(settings.false_alarms), getattr(detector, "min_clean", 0)
+    kept = round(n * share)
+    if kept >= to_calibrate and n - kept >= to_learn:
+        return
+    first = int(max(n, to_calibrate / share - 2, to_learn / (1 - share) - 2))
+    enough = next(m for m in count(first) if round(m * share) >= to_calibrate and m - round(m * share) >= to_learn)
+    if kept < to_calibrate:
+        raise BoundsError(
+            f"a false-alarm rate of {settings.false_alarms:g} needs at least {to_calibrate} calibration images, and "
+            f"{share:g} of the {n} {what} are {kept}. Give at least {enough} clean images, or promise a larger rate: "
+            "--false-alarms."
+        )
+    raise BoundsError(
+        f"{name} learns from at least {to_learn} clean images, and of the {n} {what} {kept} are for calibration "
+        f"(--share {share:g}), which leaves {n - kept}. Give at least {enough} clean images, or a smaller --share."
+    )
 
 
-def _check_enough(n: int, rate: float, what: str) -> None:
-    needed = ceil(1 / rate - 1e-9) - 1
+def _check_enough(n: int, rate: float) -> None:
+    needed = _needed(rate)
     if n < needed:
         raise BoundsError(
-            f"a false-alarm rate of {rate:g} needs at least {needed} {what} are {n}. Give more clean images, or "
-            "promise a larger rate: --false-alarms."
+            f"a false-alarm rate of {rate:g} needs at least {needed} calibration images, and these are {n}. Give more "
+            "clean images, or promise a larger rate: --false-alarms."
         )
+
+
+def _needed(rate: float) -> int:
+    """Calibration images without which no threshold keeps the rate: see `calibrate`."""
+    return ceil(1 / rate - 1e-9) - 1
 
 
 def _distinct(table: pa.Table) -> pa.Table:
@@ -192,6 +218,8 @@ def _named(settings: FitSettings, images: str) -> dict[str, Any]:
 
 def _deployed(eyes: Eyes, work: Run, settings: FitSettings, layers: tuple[str, ...], facts: dict[str, Any]) -> Deployed:
     learned = read_learned(work.store.folder)
+    different = len(learned.benign) + len(learned.calibration)
+    _check_parts(different, settings, eyes.detector, "images that can be read and differ")
     attacked = torch.cat(list(learned.attacked.values())) if learned.attacked else None
     fitted = eyes.detector.fit(learned.benign, attacked)
     scores = fitted.score(learned.calibration)

@@ -23,13 +23,14 @@ def described(found: AdversarialSet) -> list[str]:
         f"{attack['name']}{bound} on {model['name']} (weights {model['weights_sha256'][:12]}), seed {manifest['seed']}",
         f"images: {counts['used']} of {counts['asked']} from {manifest['images']['source']}, labels "
         f"{manifest['images']['labels']}, {counts['skipped']} skipped",
+        *_left_out(found),
         *_outcome(counts),
         *_health(manifest["health"]),
     ]
 
 
 def model_of(
-    found: AdversarialSet, *, model: str | None, weights: str | None, input_size: int | None, device: str
+    found: AdversarialSet, *, model: str | None, weights: str | None, input_size: str | None, device: str
 ) -> Classifier | None:
     """The model that a set was made for, as its manifest or the command names it; None for folders from elsewhere."""
     said: Mapping[str, Any] = found.manifest.get("settings", {})
@@ -61,7 +62,7 @@ def verified(found: AdversarialSet, classifier: Classifier | None, *, size: int,
     lines += [
         f"{classifier.name} is wrong on {count} {kind} images" for kind, count in seen.wrong.items() if classifier
     ]
-    return lines + _outcome(found.manifest["counts"]) if seen.counts else lines
+    return lines + _outcome(found.manifest["counts"]) if seen.counts else lines + _left_out(found)
 
 
 def exported(found: AdversarialSet, out: Path, *, progress: Progress) -> list[str]:
@@ -71,6 +72,7 @@ def exported(found: AdversarialSet, out: Path, *, progress: Progress) -> list[st
     if seen.success is not None and seen.success_8bit is not None:
         lost = seen.success - seen.success_8bit
         lines.append(f"{lost} of {seen.success} examples that fool the model do not any more, because of the rounding")
+    lines += [] if "shards" in found.manifest else _left_out(found)
     return [*lines, *(str(out / name) for name in ("clean", "attacked", "labels.csv") if (out / name).exists())]
 
 
@@ -81,8 +83,17 @@ def _described_folders(found: AdversarialSet) -> list[str]:
     used, asked = counts["used"], counts["asked"]
     return [
         f"{manifest['kind']}: {used} of {asked} attacked images can be used, {clean}, labels {images['labels']}",
-        *(f"skipped {printable(skip['id'])}: {skip['reason']}" for skip in manifest["skipped"][:SHOWN]),
-        *(f"* note: {note}" for note in manifest["notes"]),
+        *_left_out(found),
+    ]
+
+
+def _left_out(found: AdversarialSet) -> list[str]:
+    """The first images that were skipped, and what else was left out."""
+    manifest = found.manifest
+    notes = [*manifest.get("notes", ()), *manifest["images"].get("notes", ())]
+    skipped = manifest["skipped"][:SHOWN]
+    return [f"skipped {printable(skip['id'])}: {skip['reason']}" for skip in skipped] + [
+        f"note: {note}" for note in notes
     ]
 
 

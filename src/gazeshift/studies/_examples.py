@@ -13,7 +13,7 @@ from gazeshift.data import AdversarialSet, Pairs, open_set
 from gazeshift.errors import DataError
 from gazeshift.models import Classifier
 from gazeshift.pipeline import attack
-from gazeshift.records import Attacked, Batch
+from gazeshift.records import Attacked, Batch, Skipped
 from gazeshift.seeds import generator_for
 from gazeshift.studies._settings import StudySettings
 
@@ -100,7 +100,9 @@ def open_pairs(path: Path, settings: StudySettings) -> SetSource:
         generator = generator_for(settings.seed, "limit")
         chosen = sorted(torch.randperm(len(ids), generator=generator)[: settings.limit].tolist())
         ids, labels = tuple(ids[at] for at in chosen), tuple(labels[at] for at in chosen)
-    return SetSource(examples=found, ids=ids, labels=labels)
+    told = {} if "shards" in found.manifest else found.manifest  # of folders; a set's own run told of what it left out
+    skipped = tuple(Skipped(**one) for one in told.get("skipped", ()))
+    return SetSource(examples=found, ids=ids, labels=labels, skipped=skipped, notes=tuple(told.get("notes", ())))
 
 
 def attacked_pairs(classifier: Classifier, pairs: Pairs) -> Attacked:

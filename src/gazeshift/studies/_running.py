@@ -230,6 +230,7 @@ class Run:
                 "used": sum(note.get("used", 0) for note in notes),
                 "labels": "given" if source.has_labels else "predicted",
                 "skipped": [*map(vars, source.skipped), *all_of(notes, "skipped")],
+                "notes": list(source.notes),
             },
             "preflight": [vars(finding) for finding in (*self.findings, *checks)],
             "health": list(source.health) if isinstance(source, SetSource) else [],

@@ -32,6 +32,10 @@ class ModelError(GazeshiftError, ValueError):
     """A model that cannot be loaded, or does not behave as a classifier."""
 
 
+class NoMapsError(ModelError):
+    """A model whose layers give no maps to draw. It can be attacked all the same."""
+
+
 class LayerError(GazeshiftError, ValueError):
     """A layer that cannot be looked at."""
 

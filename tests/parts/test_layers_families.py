@@ -89,14 +89,3 @@ def test_pre_activation_layers_are_what_the_next_stage_reads():
     (end,) = select(layers, "stages.0", "resnetv2_50")
     assert end.name == "stages.0.blocks.2"
     assert end.module == "stages.1.blocks.0.norm1.act"
-
-
-@pytest.mark.parametrize(
-    "spec", ["timm:vit_tiny_patch16_224", "timm:swin_tiny_patch4_window7_224", "torchvision:swin_t"]
-)
-def test_transformers_show_their_one_convolution_and_no_tokens(spec):
-    """Tensors of tokens, windows and attention have four axes too; their last two are no height and width."""
-    layers = load(spec, weights="random", device="cpu").layers()
-    (layer,) = layers
-    assert layer.kinds == {"conv", "block", "trunk"}
-    assert not any(name.startswith("block1") for name in layer.names)

@@ -258,7 +258,10 @@ def test_a_tensor_that_only_an_identity_names_is_a_layer():
     [
         (nn.Sequential(nn.Flatten(), nn.Linear(768, 3)), "has no convolution that gives a map"),
         (nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 4, 1), nn.Flatten()), "has no convolution that gives"),
-        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 3)), "cannot be run on one grey image"),
+        (
+            nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 3)),
+            "toy cannot be run on 1 image of 3 x 16 x 16",
+        ),
     ],
 )
 def test_what_cannot_be_looked_at_says_why(network, message):
@@ -271,5 +274,5 @@ def test_whatever_a_network_raises_is_told_in_one_sentence():
         def forward(self, _images):
             raise AssertionError
 
-    with pytest.raises(ModelError, match=r"toy cannot be run on one grey image: AssertionError$"):
+    with pytest.raises(ModelError, match=r"toy cannot be run on 1 image of 3 x 16 x 16: AssertionError$"):
         Classifier(Failing(), name="toy").layers((16, 16))

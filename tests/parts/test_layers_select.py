@@ -72,9 +72,8 @@ def test_one_unknown_among_known_ones_is_not_overlooked(layers):
         select(layers, "blocks,layer7", "resnet50")
 
 
-def test_a_selector_that_a_network_has_nothing_for_is_not_suggested():
-    layers = load("timm:vit_tiny_patch16_224", weights="random", device="cpu").layers()
+def test_a_selector_that_a_network_has_nothing_for_is_not_suggested(layers):
     without = [layer for layer in layers if "block" not in layer.kinds]
     with pytest.raises(UnknownNameError) as told:
-        select(without, "blocks", "vit")
+        select(without, "blocks", "resnet50")
     assert "Did you mean 'blocks'" not in str(told.value)

@@ -91,7 +91,7 @@ def _plain_kinds(layer: Layer, ends: set[str]) -> frozenset[str]:
 
 
 def _stage_ends(convs: list[Layer]) -> set[str]:
-    following = [*convs[1:], None]
+    following = [*convs, None][1:]
     return {
         layer.name
         for layer, after in zip(convs, following, strict=True)

@@ -1,7 +1,7 @@
 """Attacks that know the detector, and how many images get past it."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from gazeshift.pipeline import attack, sight
 from gazeshift.records import Attacked
 from gazeshift.registry import build
 from gazeshift.seeds import Generators, each
+from gazeshift.summaries import Summary, plural
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +60,8 @@ class Opponent:
         return images if self.bits is None else BitDepth(bits=self.bits)(images)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evasion:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Evasion(Summary):
     """What became of attacked images, judged with fresh draws.
 
     Args:
@@ -72,6 +73,10 @@ class Evasion:
     misclassified: Bool[Tensor, " n"]
     flagged: Bool[Tensor, " n"]
     suspicion: Float[Tensor, " n"]
+
+    def _says(self) -> Iterator[str]:
+        fooled, flagged, evaded = (int(part.sum()) for part in (self.misclassified, self.flagged, self.evaded))
+        yield f"{plural(len(self.flagged), 'image')}: {fooled:,} misclassified, {flagged:,} flagged, {evaded:,} evaded"
 
     @property
     def evaded(self) -> Bool[Tensor, " n"]:

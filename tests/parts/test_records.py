@@ -2,16 +2,30 @@
 
 import copy
 import dataclasses
+import importlib
 import io
 import math
 import pickle
+import pkgutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
+import gazeshift
 from gazeshift import records
+from gazeshift.attacks._dlfuzz_result import Adversarial, FuzzedSeed, FuzzResult, Tables
+from gazeshift.attacks._opponent import Glimpse
+from gazeshift.attacks.aoa import AoaRun
+from gazeshift.data import AdversarialSet, ImageSource, Pairs, Verified
+from gazeshift.detectors import _null
+from gazeshift.detectors._deployed import Deployed
+from gazeshift.detectors.confidence import Confidence
+from gazeshift.evasion import Evasion
+from gazeshift.measures.coverage import CoverageTable
+from gazeshift.models import _neurons
 from gazeshift.records import (
     Attacked,
     Batch,
@@ -91,6 +105,82 @@ def made(n: int, **of: object) -> list[Summary]:
     ]
 
 
+def results(n: int, value: float = 0.0) -> list[Summary]:
+    """One of each thing beside the records that holds a batch, for n images."""
+    numbers, flags, images = torch.full((n,), value), torch.full((n,), value).isnan(), torch.full((n, 3, 4, 6), value)
+    counts, ids = torch.arange(1000), tuple(f"{HOSTILE}{at}" for at in range(n))
+    skipped = tuple(Skipped(id=own, reason=HOSTILE) for own in ids)
+    found = Adversarial(
+        image=torch.zeros(3, 4, 6),
+        before=torch.zeros(3, 4, 6),
+        **dict.fromkeys(("k", "pop", "depth", "iteration", "label"), 7),
+        **dict.fromkeys(("confidence", "original_confidence", "l2", "l2_ratio", "linf", "rms", "coverage_gain"), value),
+    )
+    seed = FuzzedSeed(
+        clean=torch.zeros(3, 4, 6),
+        last=torch.zeros(3, 4, 6),
+        true_label=None,
+        stop_reason="",
+        class_gradient=(value,) * n,
+        coverage_gradient=(value,) * n,
+        adversarials=(found,) * n,
+        **dict.fromkeys(("position", "seed_index", "clean_label", "pops", "iterations"), 7),
+        **dict.fromkeys(("clean_confidence", "coverage_after"), value),
+    )
+    tables, covered = Tables(evaluated=counts, reported=counts), torch.zeros(n, 1000, dtype=torch.bool)
+    pairs = Pairs(
+        ids=ids, images=images, attacked=images, labels=None, facts={"success": flags.numpy()}, skipped=skipped
+    )
+    return [
+        tables,
+        found,
+        seed,
+        FuzzResult(
+            seeds=(seed,) * n,
+            layers={HOSTILE: 1000},
+            tables=tables,
+            before=None,
+            clean_covered=covered,
+            covered=covered,
+            seconds=1.0,
+        ),
+        Glimpse(suspicion=numbers, logits=torch.zeros(3, n, 1000)),
+        AoaRun(images=images, steps=flags.long(), blank=flags, halted=flags),
+        pairs,
+        AdversarialSet(
+            path=Path(HOSTILE),
+            manifest={"attack": {"name": HOSTILE}, "model": {"name": HOSTILE}, "counts": {"success": n}},
+            pieces=(pairs,),
+        ),
+        ImageSource(
+            name=HOSTILE,
+            kind="folder",
+            ids=ids,
+            labels=(3,) * n,
+            skipped=skipped,
+            notes=ids,
+            places=ids,
+            fetch=open,
+        ),
+        Verified(images=n, predicted=True, largest=value, counts={}, wrong={}, problems=ids),
+        _neurons.Reading(logits=torch.zeros(n, 1000), means=torch.zeros(n, 1000), values=torch.zeros(n, 1000)),
+        _neurons.Neurons(model=torch.relu, network=None, layers=(layer(HOSTILE),) * n),
+        _null.Reading(similarity=numbers, null=torch.zeros(n, 9), threshold=numbers),
+        Deployed(
+            name="confidence",
+            detector=Confidence(),
+            model={"name": HOSTILE},
+            layers=ids,
+            scores=numbers,
+            false_alarms=0.05,
+            fitted_on=ids,
+            calibrated_on=ids,
+        ),
+        Evasion(misclassified=flags, flagged=flags, suspicion=numbers),
+        CoverageTable(counts=counts, images=n, threshold=0.25),
+    ]
+
+
 CASES = {
     "large": {"n": 64},
     "one": {"n": 1},
@@ -105,19 +195,40 @@ CASES = {
 }
 
 
+def check_short(one: Summary) -> None:
+    text = repr(one)
+    assert text.startswith(f"{type(one).__name__}(")
+    assert str(one) == text
+    assert len(text) < 1000, text
+    assert text.count("\n") < 12, text
+    assert "tensor(" not in text
+    assert all(letter.isprintable() for letter in text.replace("\n", "")), "a name moved the cursor"
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_every_record_says_what_it_is_in_few_lines(case):
     found = made(**CASES[case])
-    listed_there = {one for one in vars(records).values() if dataclasses.is_dataclass(one)}
-    assert {type(one) for one in found} == listed_there, "a record that this test does not know"
+    there = {one for one in vars(records).values() if dataclasses.is_dataclass(one)}
+    assert {type(one) for one in found} == there, "a record that this test does not know"
     for one in found:
-        text = repr(one)
-        assert text.startswith(f"{type(one).__name__}(")
-        assert str(one) == text
-        assert len(text) < 1000, text
-        assert text.count("\n") < 12, text
-        assert "tensor(" not in text
-        assert all(letter.isprintable() for letter in text.replace("\n", "")), "a name moved the cursor"
+        check_short(one)
+
+
+@pytest.mark.parametrize(("n", "value"), [(64, 0.0), (1, 0.5), (0, 0.0), (64, math.nan)])
+def test_whatever_else_holds_a_batch_says_it_in_few_lines(n, value):
+    found = results(n, value)
+    known = {type(one) for one in (*found, *made(1))}
+    assert {one for one in subclasses() if one.__module__.startswith("gazeshift.")} == known
+    for one in found:
+        check_short(one)
+
+
+def subclasses() -> set[type]:
+    """Everything that shows itself by the same means, from every module of the package."""
+    for module in pkgutil.walk_packages(gazeshift.__path__, "gazeshift."):
+        if module.name.split(".")[1] in {"attacks", "data", "detectors", "evasion", "measures", "models", "records"}:
+            importlib.import_module(module.name)
+    return set(Summary.__subclasses__())
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -243,6 +354,34 @@ def test_small_records_by_hand():
         "  ... and 1 more",
         "  skipped f: empty",
     ]
+
+
+def test_results_by_hand():
+    images = torch.zeros(2, 1, 8, 9)
+    pairs = Pairs(ids=("a", "b"), images=images, attacked=images, labels=None)
+    assert repr(pairs) == "Pairs(2 images of 1 x 8 x 9, with clean ones, without labels)\n  0: a\n  1: b"
+    told = {"attack": {"name": "pgd"}, "model": {"name": "net"}, "counts": {"success": 1}}
+    assert repr(AdversarialSet(path=Path("set"), manifest=told, pieces=(pairs,))) == (
+        "AdversarialSet(set: 2 examples of pgd on net, 1 that fool it)"
+    )
+    assert repr(AdversarialSet(path=Path("set"), manifest={}, pieces=())) == "AdversarialSet(set: 0 examples)"
+    ready = Deployed(
+        name="confidence",
+        detector=Confidence(),
+        model={"name": "net"},
+        layers=("stem", "end"),
+        scores=torch.arange(100.0),
+        false_alarms=0.05,
+        fitted_on=("a",),
+        calibrated_on=(),
+    )
+    assert repr(ready).split("\n") == [
+        "Deployed(confidence for net at 2 layers (stem to end); fitted on 1 image, calibrated on 100)",
+        f"  threshold {ready.threshold:.3g} for 5 % false alarms",
+    ]
+    flags = torch.tensor([True, True, False])
+    found = Evasion(misclassified=flags, flagged=~flags, suspicion=torch.zeros(3))
+    assert repr(found) == "Evasion(3 images: 2 misclassified, 1 flagged, 2 evaded)"
 
 
 class Cells(HTMLParser):

@@ -1,6 +1,6 @@
 """What a DLFuzz run found: a record per seed, and tables that can be added up."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -10,12 +10,13 @@ from torch import Tensor
 
 from gazeshift.errors import SettingsError, UnknownNameError, did_you_mean
 from gazeshift.models import coverage_curve
+from gazeshift.summaries import Summary, levels, listed, percent, plural, size
 
 PICKS = ("first", "min_l2", "all")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Tables:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Tables(Summary):
     """How often each neuron was covered. Tables of shards are added: ``first + second``.
 
     Args:
@@ -39,9 +40,13 @@ class Tables:
             )
         return Tables(evaluated=self.evaluated + other.evaluated, reported=self.reported + other.reported)
 
+    def _says(self) -> Iterator[str]:
+        both = (f"{int((table > 0).sum()):,}" for table in (self.evaluated, self.reported))
+        yield "{} and {} of {} covered, evaluated and reported".format(*both, plural(len(self.reported), "neuron"))
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Adversarial:
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Adversarial(Summary):
     """One mutant that the model classifies otherwise than its reference.
 
     Args:
@@ -72,9 +77,13 @@ class Adversarial:
     image: Float[Tensor, "channels h w"]
     before: Float[Tensor, "channels h w"]
 
+    def _says(self) -> Iterator[str]:
+        size_of = f"L-inf {levels(self.linf)}, L2 {self.l2:.3g}"
+        yield f"class {self.label} ({percent(self.confidence)}) after {plural(self.iteration, 'step')}; {size_of}"
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FuzzedSeed:
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class FuzzedSeed(Summary):
     """What became of one seed.
 
     Args:
@@ -130,9 +139,14 @@ class FuzzedSeed:
         own = _plain(self, but=("clean", "last", "adversarials"))
         return own | {"clean_correct": self.clean_correct, "adversarials": found}
 
+    def _says(self) -> Iterator[str]:
+        found = plural(len(self.adversarials), "adversarial")
+        yield f"{size(self.clean.shape)}, class {self.clean_label}: {found}, {plural(self.iterations, 'mutant')}"
+        yield from listed(len(self.adversarials), lambda at: repr(self.adversarials[at]))
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FuzzResult:
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class FuzzResult(Summary):
     """What a run found.
 
     Args:
@@ -186,6 +200,12 @@ class FuzzResult:
     def records(self) -> list[dict[str, Any]]:
         """One for each seed, as JSON can hold it."""
         return [seed.record() for seed in self.seeds]
+
+    def _says(self) -> Iterator[str]:
+        found = sum(bool(seed.adversarials) for seed in self.seeds)
+        covered = f"{int((self.tables.reported > 0).sum()):,} of {plural(len(self.tables.reported), 'neuron')} covered"
+        yield f"{found:,} of {plural(len(self.seeds), 'seed')} with an adversarial; {covered}"
+        yield from listed(len(self.seeds), lambda at: repr(self.seeds[at]).partition("\n")[0])
 
 
 def check_pick(pick: str) -> None:

@@ -1,7 +1,7 @@
 """What an attack knows of the detector that it must get past: everything but the next random draw."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,10 +11,11 @@ from torch import Tensor
 
 from gazeshift.attacks._gradient import Model, precise
 from gazeshift.seeds import Generators
+from gazeshift.summaries import Summary, listed, plural
 
 
-@dataclass(frozen=True, kw_only=True)
-class Glimpse:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Glimpse(Summary):
     """How images look to classifier and detector.
 
     Args:
@@ -24,6 +25,11 @@ class Glimpse:
 
     suspicion: Float[Tensor, " n"]
     logits: Float[Tensor, "v n c"]
+
+    def _says(self) -> Iterator[str]:
+        views, images, classes = self.logits.shape
+        yield f"{plural(images, 'image')} and {plural(views - 1, 'view')} of each, {classes:,} classes"
+        yield from listed(images, lambda at: f"{at}: suspicion {float(self.suspicion[at]):.3g}")
 
 
 class Opponent(Protocol):

@@ -1,6 +1,6 @@
 """Attack on attention."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -17,6 +17,7 @@ from gazeshift.attacks._precision import in_full_precision
 from gazeshift.attacks._settings import check_size, check_steps, check_whole
 from gazeshift.errors import UnknownNameError, did_you_mean
 from gazeshift.seeds import Generators, uniform
+from gazeshift.summaries import Summary, images_of
 
 __all__ = ["Aoa"]
 
@@ -24,8 +25,8 @@ Loss = Callable[..., tuple[Tensor, Tensor]]
 AVERAGES = ("gradients", "directions")
 
 
-@dataclass(frozen=True, kw_only=True)
-class AoaRun:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class AoaRun(Summary):
     """What a run made of each image, and how it ended.
 
     Args:
@@ -39,6 +40,10 @@ class AoaRun:
     steps: Int[Tensor, " n"]
     blank: Bool[Tensor, " n"]
     halted: Bool[Tensor, " n"]
+
+    def _says(self) -> Iterator[str]:
+        ends = f"{int(self.blank.sum()):,} with a blank map, {int(self.halted.sum()):,} halted"
+        yield f"{images_of(self.images)}, {int(self.steps.sum()):,} steps in all; {ends}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,13 +14,14 @@ from gazeshift.data._eight_bit import attacked_levels
 from gazeshift.data._sets import AdversarialSet, Pairs
 from gazeshift.errors import DataError
 from gazeshift.models import Classifier
+from gazeshift.summaries import Summary, listed, plural
 
 TOLERANCE = 0.01  # of a confidence: another device, or another batch, moves it by less
 NORM_TOLERANCE = 1e-5
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verified:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Verified(Summary):
     """What a verification found.
 
     Args:
@@ -38,6 +39,11 @@ class Verified:
     counts: Mapping[str, int]
     wrong: Mapping[str, int]
     problems: tuple[str, ...]
+
+    def _says(self) -> Iterator[str]:
+        predictions = "predictions compared" if self.predicted else "no predictions compared"
+        yield f"{plural(self.images, 'image')} read, {predictions}; {plural(len(self.problems), 'problem')}"
+        yield from listed(len(self.problems), lambda at: self.problems[at])
 
 
 def verify_set(

@@ -16,10 +16,11 @@ from torch import Tensor
 from gazeshift.errors import DataError, ModelError, SettingsError
 from gazeshift.models import Classifier
 from gazeshift.records import Skipped
+from gazeshift.summaries import Summary, fitted, images_of, listed, plural
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pairs:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Pairs(Summary):
     """Some examples of a set, of one size.
 
     Args:
@@ -41,6 +42,12 @@ class Pairs:
     def __len__(self) -> int:
         """Number of examples."""
         return len(self.ids)
+
+    def _says(self) -> Iterator[str]:
+        clean, labels = ("without" if part is None else "with" for part in (self.images, self.labels))
+        left_out = f"; {len(self.skipped):,} skipped" if self.skipped else ""
+        yield f"{images_of(self.attacked)}, {clean} clean ones, {labels} labels{left_out}"
+        yield from listed(len(self), lambda at: f"{at}: {self.ids[at]}")
 
 
 class Piece(Protocol):
@@ -66,8 +73,8 @@ class Piece(Protocol):
         """The same examples for a model that takes so many channels."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class AdversarialSet:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class AdversarialSet(Summary):
     """What an attack made of a collection of images. Nothing is read before it is asked for, then a shard at a time.
 
     Args:
@@ -78,11 +85,19 @@ class AdversarialSet:
 
     path: Path
     manifest: Mapping[str, Any]
-    pieces: tuple[Piece, ...] = field(repr=False)
+    pieces: tuple[Piece, ...]
 
     def __len__(self) -> int:
         """Number of examples."""
         return sum(len(piece) for piece in self.pieces)
+
+    def _says(self) -> Iterator[str]:
+        attack, model = ((self.manifest.get(part) or {}).get("name") for part in ("attack", "model"))
+        made = f" of {attack} on {model}" if attack and model else ""
+        fooled = (self.manifest.get("counts") or {}).get("success")
+        yield f"{fitted(str(self.path), 60)}: {plural(len(self), 'example')}{made}" + (
+            "" if fooled is None else f", {fooled:,} that fool it"
+        )
 
     @cached_property
     def identity(self) -> str:

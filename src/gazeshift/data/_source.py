@@ -5,7 +5,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
 from typing import Any
@@ -17,13 +17,14 @@ from gazeshift.data._decode import decode, printable
 from gazeshift.errors import DataError, ImageError, SettingsError
 from gazeshift.models._preprocessing import Preprocessing
 from gazeshift.records import Batch, Sample, Skipped
+from gazeshift.summaries import Summary, fitted, listed, plural
 
 WORKERS = min(4, os.cpu_count() or 1)
 AHEAD = 2 * WORKERS
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageSource:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ImageSource(Summary):
     """Images of one origin, in a fixed order. Decodes lazily: memory does not grow with the number of images.
 
     Args:
@@ -39,12 +40,12 @@ class ImageSource:
 
     name: str
     kind: str
-    ids: tuple[str, ...] = field(repr=False)
-    labels: tuple[int | None, ...] = field(repr=False)
-    skipped: tuple[Skipped, ...] = field(default=(), repr=False)
+    ids: tuple[str, ...]
+    labels: tuple[int | None, ...]
+    skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
-    places: tuple[Any, ...] = field(repr=False)
-    fetch: Callable[[Any, str], bytes] = field(repr=False)
+    places: tuple[Any, ...]
+    fetch: Callable[[Any, str], bytes]
 
     def __len__(self) -> int:
         """Number of images, among them those that will turn out unreadable."""
@@ -54,6 +55,13 @@ class ImageSource:
     def has_labels(self) -> bool:
         """Whether the images have labels. A source has one for every image or for none."""
         return any(label is not None for label in self.labels)
+
+    def _says(self) -> Iterator[str]:
+        labels = f"{plural(len(set(self.labels)), 'label')}" if self.has_labels else "no labels"
+        left_out = f"; {len(self.skipped):,} skipped" if self.skipped else ""
+        yield f"{fitted(self.name, 60)} ({self.kind}): {plural(len(self), 'image')}, {labels}{left_out}"
+        yield from listed(len(self.notes), lambda at: self.notes[at], 2)
+        yield from listed(len(self.skipped), lambda at: f"skipped {self.skipped[at].id}: {self.skipped[at].reason}", 2)
 
     def read(
         self,

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +19,11 @@ from torch import Tensor
 from gazeshift.data import replace_file, write_error
 from gazeshift.detectors import Detector, calibrate, p_values
 from gazeshift.detectors._shipped import shipped
-from gazeshift.errors import DataError, SettingsError
+from gazeshift.errors import DataError, GazeshiftError, SettingsError
 from gazeshift.models import DEFAULT, Classifier
 from gazeshift.precision import exact, wide
 from gazeshift.registry import build
+from gazeshift.summaries import Summary, fitted, percent, plural, span
 
 FORMAT = 1
 WORDS, NUMBERS = "detector.json", "detector.safetensors"
@@ -29,8 +31,8 @@ SCORES, OF_DETECTOR = "calibration_scores", "detector."
 MODEL = ("name", "weights_sha256", "preprocessing", "dtype")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Deployed:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Deployed(Summary):
     """A fitted detector with its promise. Saved as a JSON and a safetensors file; no code is ever loaded from it.
 
     Args:
@@ -51,9 +53,15 @@ class Deployed:
     layers: tuple[str, ...]
     scores: Float[Tensor, " n"]
     false_alarms: float
-    fitted_on: tuple[str, ...] = field(repr=False)
-    calibrated_on: tuple[str, ...] = field(repr=False)
+    fitted_on: tuple[str, ...]
+    calibrated_on: tuple[str, ...]
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def _says(self) -> Iterator[str]:
+        learned = f"fitted on {plural(len(self.fitted_on), 'image')}, calibrated on {len(self.scores):,}"
+        yield f"{self.name} for {fitted(str(self.model.get('name')))} at {span(self.layers)}; {learned}"
+        with suppress(GazeshiftError):  # scores that keep no rate have no threshold
+            yield f"threshold {self.threshold:.3g} for {percent(self.false_alarms)} false alarms"
 
     @cached_property
     def threshold(self) -> float:

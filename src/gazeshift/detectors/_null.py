@@ -1,17 +1,20 @@
 """An image's own null distribution: similarities under benign noise, and where its similarity lies among them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gazeshift.summaries import Summary, listed, plural
+
 RULES = ("quantile", "median", "mean_minus_k_std", "absolute")
 ROUNDING = 1e-9  # a similarity this little below its threshold is not below it
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reading:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Reading(Summary):
     """What the behaviour of one layer says of n images.
 
     Args:
@@ -23,6 +26,11 @@ class Reading:
     similarity: Float[Tensor, " n"]
     null: Float[Tensor, "n v"]
     threshold: Float[Tensor, " n"]
+
+    def _says(self) -> Iterator[str]:
+        yield f"{plural(len(self.null), 'image')}, {plural(self.null.shape[1], 'noisy version')} of each"
+        rows = list(zip(self.similarity.tolist(), self.threshold.tolist(), strict=True))
+        yield from listed(len(rows), lambda at: "{}: similarity {:.3g}, threshold {:.3g}".format(at, *rows[at]))
 
     @property
     def mean(self) -> Float[Tensor, " n"]:

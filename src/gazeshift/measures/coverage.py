@@ -1,6 +1,6 @@
 """Neuron coverage: how much of a network its inputs make active."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,12 +11,13 @@ from torch import Tensor
 from gazeshift.errors import BoundsError, SettingsError
 from gazeshift.models import coverage_curve
 from gazeshift.precision import exact, wide
+from gazeshift.summaries import Summary, plural
 
 __all__ = ["Coverage"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CoverageTable:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CoverageTable(Summary):
     """How many images covered each neuron. Parts counted apart are added: ``first + second``, in any order.
 
     Args:
@@ -42,6 +43,10 @@ class CoverageTable:
             )
         counts = self.counts + other.counts.to(self.counts.device)
         return CoverageTable(counts=counts, images=self.images + other.images, threshold=self.threshold)
+
+    def _says(self) -> Iterator[str]:
+        covered = f"{int((self.counts > 0).sum()):,} of {plural(len(self.counts), 'neuron')} covered"
+        yield f"{covered} above {self.threshold:g} by {plural(self.images, 'image')}"
 
     @property
     def coverage(self) -> float:

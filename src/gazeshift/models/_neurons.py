@@ -5,7 +5,7 @@ layers hold neurons is said in `_neuron_layers`.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,13 +19,14 @@ from gazeshift.models._classifier import Classifier
 from gazeshift.models._neuron_layers import as_logits, neuron_layers
 from gazeshift.models._taps import tapped
 from gazeshift.records import Layer
+from gazeshift.summaries import Summary, plural, span
 
 SCOPES = ("all", "conv_only")
 Model = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Reading:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Reading(Summary):
     """What one pass showed of all neurons, for a batch.
 
     Args:
@@ -39,9 +40,12 @@ class Reading:
     means: Float[Tensor, "n neurons"]
     values: Float[Tensor, "n neurons"]
 
+    def _says(self) -> Iterator[str]:
+        yield f"{plural(self.means.shape[1], 'neuron')} for {plural(len(self.means), 'image')}"
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Neurons:
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Neurons(Summary):
     """The neurons of a model, in the order of its forward pass.
 
     Args:
@@ -58,6 +62,9 @@ class Neurons:
     def __len__(self) -> int:
         """How many there are."""
         return sum(layer.shape[0] for layer in self.layers)
+
+    def _says(self) -> Iterator[str]:
+        yield f"{plural(len(self), 'neuron')} in {span([layer.name for layer in self.layers])}"
 
     @cached_property
     def layer_of(self) -> Int[Tensor, " neurons"]:

@@ -68,6 +68,17 @@ def test_the_container_runs_as_nobody_with_a_health_check_and_no_address_of_an_i
         assert f"!{name}\n" in kept
 
 
+def test_the_container_gets_the_pins_of_users_and_says_if_they_disagree():
+    text = (DEPLOY / "Containerfile").read_text()
+    assert "pip install --no-cache-dir --constraint constraints.txt '.[serve]'" in text
+    assert "/pip check" in text
+    assert "constraints-dev" not in text
+    pins = (ROOT / "constraints.txt").read_text()
+    old = {name: int(re.search(rf"^{name}==(\d+)", pins, re.MULTILINE)[1]) for name in ("idna", "urllib3")}
+    assert old["idna"] >= 3, "torchattacks holds them back again"
+    assert old["urllib3"] >= 2
+
+
 def test_alerts_speak_of_metrics_that_the_gateway_has():
     said = Metrics(0.05).page().decode()
     known = set(re.findall(r"^# TYPE (\S+)", said, re.MULTILINE))

@@ -10,6 +10,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from importlib.metadata import EntryPoint, entry_points
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,28 @@ def value(text: str) -> Any:
 def _fraction(text: str) -> float:
     above, below = text.split("/")
     return float(above) / float(below)
+
+
+def read_pixels(name: str, given: Any) -> int | tuple[int, int] | None:
+    """A size as people write it: the side of a square, or height and width; None stays None.
+
+    >>> read_pixels("crop", 224), read_pixels("crop", [64, 128.0]), read_pixels("crop", "64x128")
+    (224, (64, 128), (64, 128))
+
+    Raises:
+        SettingsError: anything else; `name` says of what.
+    """
+    if given is None:
+        return None
+    sides = [value(side) for side in given.split("x")] if isinstance(given, str) else given
+    sides = list(sides) if isinstance(sides, tuple | list) else [sides]
+    is_whole = all(isinstance(side, Real) and not isinstance(side, bool) and side % 1 == 0 < side for side in sides)
+    if not is_whole or len(sides) not in (1, 2):
+        raise SettingsError(
+            f"{name} must be a number of pixels such as 224, or height and width such as (64, 128) or 64x128, got "
+            f"{given!r}."
+        )
+    return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
 
 
 def summary(family: str, name: str) -> str:

@@ -90,9 +90,9 @@ def test_decodes_only_a_few_images_ahead(tmp_path: Path, monkeypatch: pytest.Mon
     decoded: list[str] = []
     decode = _source.decode
 
-    def spy(encoded: bytes, preprocessing: Preprocessing | None, *, name: str) -> torch.Tensor:
+    def spy(encoded: bytes, preprocessing: Preprocessing | None, *, name: str, note: object) -> torch.Tensor:
         decoded.append(name)
-        return decode(encoded, preprocessing, name=name)
+        return decode(encoded, preprocessing, name=name, note=note)
 
     monkeypatch.setattr(_source, "decode", spy)
     source = open_source(mixed(tmp_path))

@@ -2,18 +2,20 @@
 
 import io
 import os
+import warnings
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 from jaxtyping import Float
 from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
 from gazeshift.data._quiet import quiet_pillow
 from gazeshift.errors import GazeshiftError, ImageError
-from gazeshift.models._preprocessing import Preprocessing, picture_input
+from gazeshift.models._preprocessing import MAX_PIXELS, Preprocessing, picture_input
 
-MAX_PIXELS = 64_000_000
 MAX_BYTES = 2**29
 MIN_SIDE = 8
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "AVIF", "JPEG2000")
@@ -34,19 +36,21 @@ BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
 def read_image(
     source: str | os.PathLike[str] | bytes, preprocessing: Preprocessing | None = None, *, name: str | None = None
 ) -> Float[Tensor, "channels h w"]:
-    """One image file, or its bytes, as float32 RGB in [0, 1], turned upright, resized and cropped.
+    """One image file, or its bytes, as float32 in [0, 1], turned upright, resized and cropped.
 
     The same bits as torchvision's Resize, CenterCrop and ToTensor on an 8-bit RGB file. Transparent images are laid
-    over white, animations give their first frame, colour profiles are not applied. 16-bit grey keeps its 16 bits
-    (65535 is white); of 16-bit colour Pillow reads the high byte, at most one level of 255 away.
+    over white, unless the model takes an alpha channel; animations give their first frame, colour profiles are not
+    applied. 16-bit grey keeps its 16 bits (65535 is white, and a warning says when nothing comes near it); of 16-bit
+    colour Pillow reads the high byte, at most one level of 255 away.
 
     Args:
         source: path of a file, or the content of one.
-        preprocessing: `resize`, `crop` and `interpolation` of a classifier; None keeps the image's own size.
+        preprocessing: of a classifier; None keeps the image's own size, as RGB.
         name: how messages call the image; the path if not given.
 
     Raises:
-        ImageError: the file cannot be read or decoded, is too small or too large; one sentence with its name.
+        ImageError: the file cannot be read or decoded, is too small or too large, or has not the channels that the
+            model takes; one sentence with its name.
     """
     if isinstance(source, bytes):
         return decode(source, preprocessing, name=name or "the image")
@@ -70,13 +74,19 @@ def read_file(path: Path, name: str) -> bytes:
         raise ImageError(f"{name} cannot be read: {reason}. Check the path and its permissions.") from cause
 
 
-def decode(encoded: bytes, preprocessing: Preprocessing | None, *, name: str) -> Float[Tensor, "channels h w"]:
-    """Bytes of one image as float32 RGB in [0, 1]; raises ImageError, see `read_image`."""
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=6)  # where the image was asked for
+
+
+def decode(
+    encoded: bytes, preprocessing: Preprocessing | None, *, name: str, note: Callable[[str], None] = _warn
+) -> Float[Tensor, "channels h w"]:
+    """Bytes of one image as float32 in [0, 1]; raises ImageError, see `read_image`. `note` hears what looks wrong."""
     name = printable(name)
     if not encoded:
         raise ImageError(f"{name} is empty (zero bytes). Copy it again or leave it out.")
     with quiet_pillow():
-        return picture_input(_loaded(encoded, preprocessing, name), preprocessing, name)
+        return picture_input(_loaded(encoded, name, note), preprocessing, name)
 
 
 def printable(text: str) -> str:
@@ -88,13 +98,16 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
-def _loaded(encoded: bytes, preprocessing: Preprocessing | None, name: str) -> Image.Image:
+def _loaded(encoded: bytes, name: str, note: Callable[[str], None] = _warn) -> Image.Image:
     """The decoded image, upright; its size is checked between reading the header and decoding."""
     try:
         with Image.open(io.BytesIO(encoded), formats=_formats()) as image:
-            _check_size(image.size, preprocessing, name)
+            _check_size(image.size, name)
             _check_depth(image, name)
+            is_deep = any("16" in str(tile[-1]) for tile in image.tile)
             image.load()
+            if is_deep:
+                _check_white(image, name, note)
             return _upright(image)
     except GazeshiftError:
         raise
@@ -128,24 +141,13 @@ def _too_large(name: str, size: str) -> ImageError:
     )
 
 
-def _check_size(size: tuple[int, int], preprocessing: Preprocessing | None, name: str) -> None:
-    """Refuse by the header alone. An extreme aspect is refused too: resized, its long side would not fit memory."""
+def _check_size(size: tuple[int, int], name: str) -> None:
+    """Refuse by the header alone."""
     width, height = size
     if width * height > MAX_PIXELS:
         raise _too_large(name, f"{width} x {height}, ")
     if min(size) < MIN_SIDE:
         raise ImageError(f"{name} is {width} x {height} pixels, wanted at least {MIN_SIDE} on a side. Leave it out.")
-    if preprocessing is None:
-        return
-    target = preprocessing.resized(width, height)
-    if target[0] * target[1] > MAX_PIXELS:
-        raise _too_large(name, f"{width} x {height}, resized {target[0]} x {target[1]}, ")
-    high, wide = preprocessing.size or (0, 0)
-    if preprocessing.fit != "pad" and (target[0] < wide or target[1] < high):
-        raise ImageError(
-            f"{name} is {target[0]} x {target[1]} pixels, too small for the crop of {wide} x {high}. "
-            f"Resize it first: set the preprocessing's resize to {max(high, wide)} or more (--input-size {max(high, wide)})."
-        )
 
 
 def _check_depth(image: Image.Image, name: str) -> None:
@@ -163,6 +165,17 @@ def _check_depth(image: Image.Image, name: str) -> None:
 
 def _unscalable(name: str, what: str) -> ImageError:
     return ImageError(f"{name} holds {what}, whose white is not known. Save it with 8 or 16 unsigned bits.")
+
+
+def _check_white(image: Image.Image, name: str, note: Callable[[str], None]) -> None:
+    """Say when a 16-bit picture is nearly black, as 12-bit numbers in one are. They cannot be told from a dark one."""
+    white = 65535 if image.mode.startswith("I") else 255  # Pillow gives the high byte of colour
+    peak = int(np.asarray(image)[..., : 3 if image.mode.startswith("RGB") else None].max())
+    if 0 < peak < (white + 1) // 16:
+        note(
+            f"{name} has 16 bits, of which 65535 is white, and no pixel above {peak / white:.1%} of that: it is nearly "
+            "black. If it holds 12-bit numbers, multiply them by 16 and save it again."
+        )
 
 
 def _upright(image: Image.Image) -> Image.Image:

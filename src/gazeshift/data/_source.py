@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -116,6 +117,16 @@ class ImageSource(Summary):
             places=tuple(self.places[i] for i in positions),
         )
 
+    @cached_property
+    def _noted(self) -> list[str]:
+        return []
+
+    def _note(self, text: str) -> None:
+        """Warn of an image that looks wrong; of a whole folder of them once."""
+        if not self._noted:
+            self._noted.append(text)
+            warnings.warn(f"{text} Others like it are not named.", stacklevel=2)
+
     def _positions(self, start: int, stop: int | None, ids: Sequence[str] | None) -> Sequence[int]:
         if ids is None:
             return range(len(self))[start:stop]
@@ -133,7 +144,7 @@ class ImageSource(Summary):
         own = self.ids[position]
         try:
             encoded = self.fetch(self.places[position], own)
-            image = decode(encoded, preprocessing, name=own)
+            image = decode(encoded, preprocessing, name=own, note=self._note)
         except ImageError as cause:
             return Skipped(id=own, reason=str(cause))
         digest = hashlib.sha256(encoded).hexdigest()
@@ -186,10 +197,10 @@ def _stacked(results: Iterable[Sample | Skipped], has_labels: bool, preprocessin
         else:
             _check_same_size([*samples[:1], result])
             samples.append(result)
-    side = (preprocessing and preprocessing.crop) or 0
+    size, channels = (preprocessing and preprocessing.size) or (0, 0), (preprocessing and preprocessing.channels) or 3
     return Batch(
         ids=tuple(sample.id for sample in samples),
-        images=torch.stack([sample.image for sample in samples]) if samples else torch.empty(0, 3, side, side),
+        images=torch.stack([sample.image for sample in samples]) if samples else torch.empty(0, channels, *size),
         labels=torch.tensor([sample.label for sample in samples], dtype=torch.int64) if has_labels else None,
         skipped=tuple(skipped),
     )

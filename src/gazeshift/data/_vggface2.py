@@ -117,7 +117,7 @@ def read_aligned(faces: Mapping[str, Face], path: Path, name: str) -> bytes:
     """The aligned face of a picture as the bytes of a lossless file; `name` is its path below the collection."""
     face = faces[name.rsplit(".", 1)[0]]
     with quiet_pillow():
-        picture = plain_picture(_loaded(read_file(path, name), None, printable(name)), printable(name)).convert("RGB")
+        picture = plain_picture(_loaded(read_file(path, name), printable(name)), printable(name)).convert("RGB")
         stream = io.BytesIO()
         aligned(picture, face, name=name).save(stream, format="BMP")
     return stream.getvalue()

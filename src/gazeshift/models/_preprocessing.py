@@ -12,10 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 from gazeshift.errors import ImageError, SettingsError, UnknownNameError, did_you_mean
+from gazeshift.registry import read_pixels
 
 Pixels = int | tuple[int, int]  # a side of a square (or the short side), or height and width
 RESAMPLING = {kind.name.lower(): kind for kind in Image.Resampling}
-FITS = ("squash", "cover", "pad")
+FITS = ("squash", "cover", "pad", "frame")
+MAX_PIXELS = 64_000_000  # of a picture, before and after it is resized
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # what Pillow calls a picture of so many channels
 
 
@@ -32,7 +34,8 @@ class Preprocessing:
         std: divides the result inside the classifier; likewise.
         fit: how an image of another aspect comes to a `resize` of height and width: ``squash`` to exactly that, as
             torchvision's Resize does; ``cover``, aspect kept, both sides at least that; ``pad``, aspect kept, both
-            sides at most that, then padded with the mean colour to the crop.
+            sides at most that. What is then smaller than the crop is refused, but padded with the mean colour by
+            ``pad``; and with black by ``frame``, which else is ``cover``.
         channels: of the images: 3 for colour, 1 for grey; None: as many as `mean` and `std` have, or the network takes.
 
     Raises:
@@ -52,7 +55,7 @@ class Preprocessing:
         for kind, name, known in (("interpolation", self.interpolation, RESAMPLING), ("fit", self.fit, FITS)):
             if name not in known:
                 raise UnknownNameError(f"no {kind} named '{name}'. {did_you_mean(name, known)}")
-        resize, crop = _pixels("resize", self.resize), _pixels("crop", self.crop)
+        resize, crop = read_pixels("resize", self.resize), read_pixels("crop", self.crop)
         crop = crop[0] if isinstance(crop, tuple) and crop[0] == crop[1] else crop
         mean, std = _numbers("mean", self.mean), _numbers("std", self.std)
         if not all(std):
@@ -80,9 +83,14 @@ class Preprocessing:
 
     def described(self) -> dict[str, Any]:
         """The settings, for a manifest; `fit` only where there is something to fit."""
-        pair = {"fit": self.fit} if isinstance(self.resize, tuple) else {}
         names = ("resize", "crop", "interpolation", "mean", "std")
-        return {**{name: getattr(self, name) for name in names}, **pair}
+        fit = {"fit": self.fit} if isinstance(self.resize, tuple) or self.pads else {}
+        return {**{name: getattr(self, name) for name in names}, **fit}
+
+    @property
+    def pads(self) -> bool:
+        """Whether something is put around pictures that are smaller than the crop."""
+        return self.fit in ("pad", "frame")
 
     def for_channels(self, channels: int) -> Self:
         """The same for images of so many channels.
@@ -103,7 +111,7 @@ class Preprocessing:
         Raises:
             SettingsError: not a size.
         """
-        height, width = _pair(_pixels("input_size", size) or 0)
+        height, width = _pair(read_pixels("input_size", size) or 0)
         mine = self.size
         if mine is None or self.resize is None:
             resize: Pixels = (height, width) if height != width else height
@@ -112,7 +120,7 @@ class Preprocessing:
         else:
             before = _pair(self.resize)
             resize = round(height * before[0] / mine[0]), round(width * before[1] / mine[1])
-        fit = self.fit if isinstance(self.resize, tuple) else "cover"
+        fit = self.fit if isinstance(self.resize, tuple) or self.pads else "cover"
         return replace(self, resize=resize, crop=(height, width), fit=fit)
 
     @property
@@ -130,7 +138,7 @@ class Preprocessing:
         high, wide = self.resize
         if self.fit == "squash":
             return wide, high
-        ratio = (min if self.fit == "cover" else max)(height / high, width / wide)
+        ratio = (max if self.fit == "pad" else min)(height / high, width / wide)
         return max(1, round(width / ratio)), max(1, round(height / ratio))
 
     def keeps(self, width: int, height: int) -> bool:
@@ -149,15 +157,36 @@ class Preprocessing:
         if self.size is None:
             return picture
         height, width = self.size
-        if self.fit == "pad" and isinstance(self.resize, tuple):
+        if self.pads:
             picture = self._padded(picture, width, height)
         left, top = round((picture.width - width) / 2), round((picture.height - height) / 2)
         return picture.crop((left, top, left + width, top + height))
 
+    def check_fits(self, width: int, height: int, name: str) -> None:
+        """Refuse a picture of this size, called `name`, that cannot be brought to the crop.
+
+        Raises:
+            ImageError: it is too small for the crop; or of an extreme aspect, so that its long side, resized, would
+                not fit memory.
+        """
+        wide, high = self.resized(width, height)
+        if wide * high > MAX_PIXELS:
+            raise ImageError(
+                f"{name} claims {width} x {height}, resized {wide} x {high}, more than the {MAX_PIXELS // 1_000_000} "
+                "million pixels allowed, and was not resized. Shrink it first."
+            )
+        crop_high, crop_wide = self.size or (0, 0)
+        if not self.pads and (wide < crop_wide or high < crop_high):
+            side = max(crop_high, crop_wide)
+            raise ImageError(
+                f"{name} is {wide} x {high} pixels, too small for the crop of {crop_wide} x {crop_high}. "
+                f"Resize it first: set the preprocessing's resize to {side} or more (--input-size {side})."
+            )
+
     def _padded(self, picture: Image.Image, width: int, height: int) -> Image.Image:
-        """The picture amid the mean colour, on a canvas of at least this size."""
+        """The picture amid the mean colour, or amid black, on a canvas of at least this size."""
         size = max(width, picture.width), max(height, picture.height)
-        mean: Any = self.mean
+        mean: Any = self.mean if self.fit == "pad" else (0.0,) * len(picture.getbands())
         colour = mean[0] if picture.mode == "F" else tuple(round(255 * value) for value in mean)
         canvas = Image.new(picture.mode, size, colour[0] if picture.mode == "L" else colour)
         canvas.paste(picture, ((size[0] - picture.width) // 2, (size[1] - picture.height) // 2))
@@ -175,9 +204,12 @@ def picture_input(
         name: of the picture, for messages.
 
     Raises:
-        ImageError: the picture has not the channels that the model takes, or values whose white is not known.
+        ImageError: the picture has not the channels that the model takes, values whose white is not known, or a size
+            that does not come to the model's.
     """
     channels = (preprocessing and preprocessing.channels) or 3
+    if preprocessing is not None:
+        preprocessing.check_fits(*picture.size, name)
     plain = plain_picture(picture, name, channels)
     return _tensor(plain if preprocessing is None else preprocessing.fitted(plain), channels)
 
@@ -188,15 +220,14 @@ def plain_picture(picture: Image.Image, name: str, channels: int = 3) -> Image.I
     Raises:
         ImageError: it has not so many channels, or does not convert.
     """
-    if picture.mode == "F":
-        return _unit_float(picture, name)
-    if picture.mode.startswith("I"):
-        return Image.fromarray(np.asarray(picture).astype(np.float32) / 65535)
-    if channels not in MODES or (channels in (2, 4) and not picture.has_transparency_data):
+    is_deep = picture.mode.startswith(("I", "F"))
+    if channels not in MODES or (channels in (2, 4) and (is_deep or not picture.has_transparency_data)):
         raise ImageError(
             f"{name} holds {len(picture.getbands())} channels ({picture.mode}), and the model takes {channels}. Files "
             "give 1 or 3 channels, and 2 or 4 with transparency; give others as tensors, in Python."
         )
+    if is_deep:
+        return _unit_float(picture, name)
     try:
         if channels in (2, 4) or not picture.has_transparency_data:
             return picture.convert(MODES[channels])
@@ -207,14 +238,16 @@ def plain_picture(picture: Image.Image, name: str, channels: int = 3) -> Image.I
 
 
 def _unit_float(picture: Image.Image, name: str) -> Image.Image:
+    """Grey of floats in [0, 1] as it is; of integers, 65535 is white."""
     values = np.asarray(picture)
-    low, high = values.min(), values.max()
-    if not (low >= 0 and high <= 1):  # also false for NaN
+    low, high, white = values.min(), values.max(), 1 if picture.mode == "F" else 65535
+    if not (low >= 0 and high <= white):  # also false for NaN
+        kind = "32-bit floats" if picture.mode == "F" else "integers"
         raise ImageError(
-            f"{name} holds 32-bit floats from {low:.4g} to {high:.4g}, and must be in [0, 1]. Rescale it, or save "
+            f"{name} holds {kind} from {low:.4g} to {high:.4g}, and must be in [0, {white}]. Rescale it, or save "
             "8 bits."
         )
-    return picture
+    return picture if picture.mode == "F" else Image.fromarray(values.astype(np.float32) / white)
 
 
 def _tensor(picture: Image.Image, channels: int) -> Float[Tensor, "channels h w"]:
@@ -231,22 +264,6 @@ def _tensor(picture: Image.Image, channels: int) -> Float[Tensor, "channels h w"
 
 def _pair(size: Pixels) -> tuple[int, int]:
     return size if isinstance(size, tuple) else (size, size)
-
-
-def _pixels(name: str, given: Any) -> Pixels | None:
-    """A size as whole numbers from 1; one number, or height and width."""
-    if given is None:
-        return None
-    sides = given if isinstance(given, tuple | list) else [given]
-    try:
-        whole = tuple(int(side) for side in sides if not isinstance(side, bool | str) and side == int(side) >= 1)
-    except (TypeError, ValueError, OverflowError):
-        whole = ()
-    if len(whole) != len(sides) or len(whole) not in (1, 2):
-        raise SettingsError(
-            f"{name} must be a number of pixels such as 224, or height and width such as (64, 128), got {given!r}."
-        )
-    return (whole[0], whole[1]) if len(whole) == 2 else whole[0]
 
 
 def _numbers(name: str, given: Any) -> tuple[float, ...]:

@@ -18,7 +18,12 @@ from gazeshift.models import Classifier, Preprocessing, choose_device, load
         ("resnet50", "no models named 'resnet50'. Known: efficientnet_lite0,"),
         ("resnet50", "Models of torchvision and timm are written torchvision:resnet50."),
         ("torchvision:resnet5", "torchvision has no classifier 'resnet5'. Did you mean 'resnet50'?"),
-        ("torchvision:deeplabv3_resnet50", "torchvision has no classifier 'deeplabv3_resnet50'."),  # segmentation
+        (
+            "torchvision:deeplabv3_resnet50",
+            "has no classifier 'deeplabv3_resnet50' with gradients: it is a network for",
+        ),
+        ("torchvision:quantized_resnet50", "another task, or quantised. Did you mean 'resnet50'?"),
+        ("torchvision:resnet50@IMAGENET1K_V3", "no weights 'IMAGENET1K_V3' of resnet50. Did you mean 'IMAGENET1K_V2'?"),
         ("timm:resnet5", "timm has no model 'resnet5'. Did you mean 'resnet50'?"),
         ("timm:resnet18.a1_in2k", "timm has no weights 'resnet18.a1_in2k'. Did you mean 'resnet18.a1_in1k'?"),
     ],
@@ -35,13 +40,29 @@ def test_unknown_names_are_told_with_the_nearest(spec, hint):
         ({"spec": "torchvision"}, "'torchvision' names a source of models and not a model. Write torchvision:NAME"),
         ({"spec": "timm:"}, "names a source of models and not a model"),
         ({"spec": "efficientnet_lite0:224"}, "takes nothing after a colon, got 'efficientnet_lite0:224'"),
-        ({"input_size": 0}, "input_size is a height and width in pixels, such as 224; got 0"),
-        ({"input_size": -3}, "got -3"),
-        ({"class_names": "cat"}, "class_names must be a list with one name per class, got the text 'cat'"),
+        *(
+            (
+                {"input_size": size},
+                f"input_size must be a number of pixels such as 224, or height and width .*, got {told}.",
+            )
+            for size, told in [
+                (0, "0"),
+                (-3, "-3"),
+                (32.5, "32.5"),
+                ("64x", "'64x'"),
+                ("x", "'x'"),
+                ("64x128x3", "'64x128x3'"),
+                ((64, 0), r"\(64, 0\)"),
+                ((3, 64, 128), r"\(3, 64, 128\)"),
+                (True, "True"),
+            ]
+        ),
+        ({"class_names": "cat"}, "class_names must be a list with one name per class, got 'cat'"),
+        ({"class_names": ["a", "b"]}, "got 2 for the 1000 classes of efficientnet_lite0"),
     ],
 )
 def test_settings_that_cannot_be_meant(options, message):
-    with pytest.raises(SettingsError, match=message.replace("'", "['`]").replace("*", r"\*")):
+    with pytest.raises(SettingsError, match=message):
         load(**({"weights": "random", "device": "cpu"} | options))
 
 
@@ -93,6 +114,59 @@ def test_input_size_keeps_the_models_ratio_of_resize_to_crop():
     assert (lite.preprocessing.resize, lite.preprocessing.crop) == (512, 448)
 
 
+@pytest.mark.parametrize("given", [(64, 128), [64, 128], "64x128"])
+def test_a_rectangle_is_covered_without_distortion(given):
+    seen = load("torchvision:resnet18", weights="random", device="cpu", input_size=given).preprocessing
+    assert (seen.resize, seen.crop, seen.fit) == ((73, 146), (64, 128), "cover")  # 256 to 224
+    assert seen.resized(300, 100) == (219, 73)
+    assert seen.resized(100, 300) == (146, 438)
+
+
+def test_a_model_that_squashes_squashes_to_a_rectangle():
+    squashing = "timm:convnext_tiny.in12k_ft_in1k_384"
+    seen = load(squashing, weights="random", device="cpu", input_size=(64, 128)).preprocessing
+    assert (seen.resize, seen.crop, seen.fit) == ((64, 128), (64, 128), "squash")
+
+
+def test_a_network_made_for_one_size_is_made_for_the_size_that_is_asked_for():
+    classifier = load("timm:test_vit", weights="random", device="cpu", input_size=(64, 128))
+    assert classifier.module.pos_embed.shape[1] == 1 + 4 * 8  # patches of 16 pixels
+    assert classifier(torch.rand(1, 3, 64, 128)).shape == (1, 1000)
+
+
+def test_a_size_that_a_network_cannot_take():
+    with pytest.raises(ModelError, match="vit_b_16 takes images of 224 x 224 pixels alone, got 112 x 112"):
+        load("torchvision:vit_b_16", weights="random", device="cpu", input_size=112)
+
+
+@pytest.mark.parametrize(("tag", "resize"), [("", 232), ("@IMAGENET1K_V1", 256), ("@IMAGENET1K_V2", 232)])
+def test_weights_of_torchvision_by_their_tag(tag, resize):
+    classifier = load(f"torchvision:resnet50{tag}", weights="random", device="cpu")
+    assert (classifier.preprocessing.resize, classifier.name) == (resize, f"torchvision:resnet50{tag}")
+
+
+def test_the_tag_chooses_the_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    asked = []
+    monkeypatch.setattr("torch.hub.download_url_to_file", lambda url, *_, **__: asked.append(url) or refuse())
+
+    def refuse():
+        raise OSError("no network")
+
+    with pytest.raises(ModelError, match=r"Put mobilenet_v2-b0353104.pth into"):
+        load("torchvision:mobilenet_v2@IMAGENET1K_V1", device="cpu")
+    with pytest.raises(ModelError, match=r"Put mobilenet_v2-7ebf99e0.pth into"):
+        load("torchvision:mobilenet_v2", device="cpu")
+    assert [url.split("/")[-1] for url in asked] == ["mobilenet_v2-b0353104.pth", "mobilenet_v2-7ebf99e0.pth"]
+
+
+def test_weights_of_features_are_no_classifier():
+    with pytest.raises(
+        ModelError, match=r"VGG16_Weights.IMAGENET1K_FEATURES are of features alone and have no classes"
+    ):
+        load("torchvision:vgg16@IMAGENET1K_FEATURES", device="cpu")
+
+
 def test_torchvisions_preprocessing():
     seen = load("torchvision:mobilenet_v3_small", weights="random", device="cpu").preprocessing
     assert seen == Preprocessing(
@@ -115,8 +189,9 @@ def test_imagenet_names_and_wordnet_ids_belong_together():
 
 
 def test_class_names_can_be_given():
-    classifier = load("timm:test_resnet", weights="random", device="cpu", class_names=["a", "b"])
-    assert (classifier.class_names, classifier.class_name(1), classifier.class_name(2)) == (("a", "b"), "b", "class 2")
+    names = [f"kind {index}" for index in range(1000)]
+    classifier = load("timm:test_resnet", weights="random", device="cpu", class_names=names)
+    assert (classifier.class_names, classifier.class_name(1)) == (tuple(names), "kind 1")
 
 
 def test_inception_gets_the_normalisation_its_weights_expect():

@@ -99,17 +99,42 @@ def test_a_changed_file_is_read_anew(folder):
 
 
 @pytest.mark.parametrize(
-    ("said", "size"), [("64", 64), ("(64, 64)", 64), ("[3, 64, 64]", 64), ("(3, 48, 48)", 48), ("None", None)]
+    ("said", "size", "channels"),
+    [
+        ("64", 64, 3),
+        ("(64, 64)", 64, 3),
+        ("[3, 64, 64]", 64, 3),
+        ("(3, 48, 48)", 48, 3),
+        ("(32, 64)", (32, 64), 3),
+        ("(3, 64, 128)", (64, 128), 3),
+        ("(1, 28, 28)", 28, 1),
+        ("[4, 16, 24]", (16, 24), 4),
+        ("(6, 28, 28)", 28, 6),
+        ("None", None, 3),
+    ],
 )
-def test_the_input_size_as_people_write_it(folder, said, size):
-    (folder / "own.py").write_text(NETWORK.format(size=said))
-    assert loaded("own.py:make").input_size == size
+def test_the_input_size_as_people_write_it(folder, said, size, channels):
+    (folder / "own.py").write_text(NETWORK.format(size=said).replace("Conv2d(3, 4, 3)", f"Conv2d({channels}, 4, 3)"))
+    classifier = loaded("own.py:make")
+    assert (classifier.input_size, classifier.channels) == (size, channels)
+    height, width = classifier.size or (20, 30)
+    assert classifier(torch.rand(2, channels, height, width)).shape == (2, 2)
 
 
-@pytest.mark.parametrize("said", ["(32, 64)", "0", "-1", "'large'", "32.5", "()"])
+def test_a_rectangle_is_covered_and_not_distorted(folder):
+    """A picture of a round thing shows it round: twice as wide as high, the middle half is taken."""
+    (folder / "own.py").write_text(NETWORK.format(size="(3, 16, 16)"))
+    square = loaded("own.py:make").preprocessing
+    wide = loaded("own.py:make", input_size=(16, 32)).preprocessing
+    assert (square.resized(80, 40), wide.resized(80, 40), wide.resized(40, 80)) == ((32, 16), (32, 16), (32, 64))
+
+
+@pytest.mark.parametrize("said", ["(64, 64, 3)", "0", "-1", "'large'", "32.5", "()", "(1, 3, 32, 32)", "(0, 8, 8)"])
 def test_an_input_size_that_is_none(folder, said):
     (folder / "own.py").write_text(NETWORK.format(size=said))
-    with pytest.raises(ModelError, match=r"says input_size = .*Let it say one number, such as 224, or nothing"):
+    with pytest.raises(
+        ModelError, match=r"says input_size = .*Let it say one number, such as 224, or \(height, width\)"
+    ):
         loaded("own.py:make")
 
 

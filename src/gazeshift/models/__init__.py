@@ -1,19 +1,20 @@
 """Networks that take images in [0, 1] and normalise inside; their layers; one pass that shows them all."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 
 from gazeshift.errors import DeviceError, SettingsError, UnknownNameError
-from gazeshift.models._classifier import Classifier, Passes, Preprocessing
+from gazeshift.models._classifier import Classifier, Passes
 from gazeshift.models._discovery import SELECTORS, select
+from gazeshift.models._edge import checked_names
 from gazeshift.models._neurons import Neurons, Reading, coverage_curve, find_neurons
 from gazeshift.models._preflight import preflight
+from gazeshift.models._preprocessing import Pixels, Preprocessing
 from gazeshift.models._speed import sped_up
 from gazeshift.models._trace import SCORES, trace
-from gazeshift.registry import find
+from gazeshift.registry import find, read_pixels
 
 __all__ = [
     "SCORES",
@@ -35,6 +36,7 @@ __all__ = [
 
 DEFAULT = "efficientnet_lite0"
 SOURCES = ("torchvision", "timm", "module")
+SIZED = ("torchvision", "timm")  # sources that must know the size of the images before they make a network
 
 
 def load(
@@ -42,43 +44,57 @@ def load(
     *,
     weights: str | None = None,
     device: str = "auto",
-    input_size: int | None = None,
+    input_size: Pixels | str | None = None,
     class_names: Sequence[str] = (),
 ) -> Classifier:
     """A classifier by name.
 
     Args:
-        spec: ``efficientnet_lite0`` (weights included), ``torchvision:resnet50``, ``timm:xception``, or
+        spec: ``efficientnet_lite0`` (weights included), ``torchvision:resnet50``, ``timm:xception``,
+            ``timm:hf-hub:owner/name`` for a fine-tuned model on the Hugging Face hub, or
             ``module:my_package.models:make`` for a function that gives a network for images in [0, 1].
-        weights: a ``.safetensors`` or tensors-only ``.pt`` file instead of the usual weights; ``random`` for none.
+        weights: a ``.safetensors`` or tensors-only ``.pt`` file instead of the usual weights; ``random`` for none. A
+            checkpoint of a training script will do, of which averaged (EMA) weights are taken before plain ones. The
+            file's head says how many classes there are, and its weights must be all that the network has.
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto`` for a GPU if there is one.
-        input_size: height and width that images are resized and cropped to, instead of the model's own.
+        input_size: side of the square, or height and width, that images are resized and cropped to instead of the
+            model's own; the resize in proportion. A rectangle is covered without distortion, unless the model squashes.
         class_names: in the order of the class index, for a model that does not know them.
 
     Raises:
         UnknownNameError: no such model; names the nearest.
         ModelError: it cannot be built, or its weights are missing; says where to put them.
         DeviceError: the device is not there.
-        SettingsError: the spec, the input size or the class names are not of that form.
+        SettingsError: the spec, the input size or the class names are not of that form, or the model has another
+            number of classes.
     """
-    place = choose_device(device)
-    if input_size is not None and input_size < 1:
-        raise SettingsError(f"input_size is a height and width in pixels, such as 224; got {input_size}.")
-    if isinstance(class_names, str):
-        raise SettingsError(f"class_names must be a list with one name per class, got the text '{class_names}'.")
+    place, size = choose_device(device), read_pixels("input_size", input_size)
+    class_names = checked_names(class_names)
     name, _, rest = spec.partition(":")
     make = _source(name)
     if name in SOURCES and not rest:
         raise SettingsError(f"'{spec}' names a source of models and not a model. Write {spec}:NAME.")
     if rest and name not in SOURCES:
         raise SettingsError(f"'{name}' is a model and takes nothing after a colon, got '{spec}'. Write {name}.")
-    classifier: Classifier = make(rest, weights=weights) if rest else make(weights=weights)
-    if input_size:
-        resize = round(input_size * (classifier.preprocessing.resize or 1) / (classifier.preprocessing.crop or 1))
-        classifier.preprocessing = replace(classifier.preprocessing, resize=resize, crop=input_size)
+    sized = {"size": size if isinstance(size, tuple) else (size, size)} if size and name in SIZED else {}
+    classifier: Classifier = make(*[rest] * bool(rest), weights=weights, **sized)
+    if size:
+        classifier.preprocessing = classifier.preprocessing.scaled_to(size)
     if class_names:
-        classifier.class_names = tuple(class_names)
+        known = classifier.class_names if name != "module" else ()
+        _check_count(classifier, len(class_names), len(known))
+        classifier.class_names = class_names
     return classifier.to(place)
+
+
+def _check_count(classifier: Classifier, names: int, known: int) -> None:
+    """Refuse class names of another number than the classes, where that is known before an image is sent through."""
+    classes = getattr(classifier.module, "num_classes", None) or known
+    if isinstance(classes, int) and classes and classes != names:
+        raise SettingsError(
+            f"class_names must have one name for each class, in the order of the index, got {names} for the {classes} "
+            f"classes of {classifier.name}."
+        )
 
 
 def _source(name: str) -> Any:

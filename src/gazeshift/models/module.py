@@ -11,9 +11,11 @@ from types import ModuleType
 
 from torch import nn
 
-from gazeshift.errors import GazeshiftError, ModelError
-from gazeshift.models._classifier import Classifier, Preprocessing
+from gazeshift.errors import GazeshiftError, ModelError, SettingsError
+from gazeshift.models._classifier import Classifier
+from gazeshift.models._preprocessing import Pixels, Preprocessing
 from gazeshift.models._weights import RANDOM, load_into
+from gazeshift.registry import read_pixels
 
 __all__ = ["module"]
 
@@ -25,7 +27,8 @@ def module(name: str, weights: str | None = None) -> Classifier:
 
     The function is named ``package.module:function`` (also looked for from the current folder) or
     ``path/to/file.py:function``. Class names are read from the network's or the Python module's ``class_names`` or
-    ``CLASSES``, the input size from the network's ``input_size``; without one, images keep their own size.
+    ``CLASSES``, the input size from the network's ``input_size``: 224, (height, width) or (channels, height, width).
+    Without one, images keep their own size.
 
     Raises:
         ModelError: it cannot be found, fails, or gives no `torch.nn.Module`.
@@ -45,11 +48,11 @@ def module(name: str, weights: str | None = None) -> Classifier:
 
 
 def _wrapped(network: nn.Module, name: str, python: ModuleType) -> Classifier:
-    size = _input_size(network, name)
+    channels, size = _input_size(network, name)
     return Classifier(
         network,
         name=f"module:{name}",
-        preprocessing=Preprocessing(resize=size, crop=size),
+        preprocessing=Preprocessing(resize=size, crop=size, fit="cover", channels=channels),
         class_names=_class_names(network, python),
         source=f"{name}()",
     )
@@ -73,14 +76,22 @@ def _make(python: ModuleType, place: str, function: str) -> nn.Module:
     return network
 
 
-def _input_size(network: nn.Module, name: str) -> int | None:
-    """The network's own ``input_size``: 32, (32, 32) or (3, 32, 32)."""
+def _input_size(network: nn.Module, name: str) -> tuple[int | None, Pixels | None]:
+    """Channels, if it says so, and size of the network's own ``input_size``: 32, (32, 64) or (3, 32, 64)."""
     given = getattr(network, "input_size", None)
-    sides = set(given[-2:]) if isinstance(given, list | tuple) else {given}
-    size = sides.pop() if len(sides) == 1 else given
-    if size is not None and (not isinstance(size, int) or size < 1):
-        raise ModelError(f"module:{name} says input_size = {given}. Let it say one number, such as 224, or nothing.")
-    return size
+    sides = list(given) if isinstance(given, list | tuple) else [given]
+    is_last = len(sides) == 3 and sides[2] in (1, 3, 4) and sides[0] not in (1, 3, 4)
+    try:
+        channels = read_pixels("channels", sides.pop(0)) if len(sides) == 3 else None
+        size = read_pixels("input_size", sides if len(sides) > 1 else sides[0])
+    except (SettingsError, IndexError):
+        is_last = True
+    if is_last or isinstance(channels, tuple):
+        raise ModelError(
+            f"module:{name} says input_size = {given}. Let it say one number, such as 224, or (height, width), or "
+            "(channels, height, width), or nothing."
+        )
+    return channels, size if not isinstance(size, tuple) or size[0] != size[1] else size[0]
 
 
 @contextmanager

@@ -1,80 +1,195 @@
-"""Any classifier of timm: ``timm:resnet50.a1_in1k``."""
+"""Any classifier of timm: ``timm:resnet50.a1_in1k``, ``timm:hf-hub:owner/name``, ``timm:local-dir:FOLDER``."""
 
+import json
 import math
+import pickle
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 import timm as library
 import torch
 from timm.data.config import resolve_model_data_config
+from timm.models import get_pretrained_cfg
 
 from gazeshift.errors import ModelError, UnknownNameError, did_you_mean
-from gazeshift.models._classifier import Classifier, Preprocessing
+from gazeshift.models._classifier import Classifier
 from gazeshift.models._imagenet import imagenet_names
-from gazeshift.models._weights import BROKEN, RANDOM, load_into, missing, repeatable
+from gazeshift.models._preprocessing import Preprocessing
+from gazeshift.models._weights import BROKEN, RANDOM, missing, network_of, reason, repeatable
 
 __all__ = ["timm"]
 
 PATIENCE = 3  # seconds to wait for the weights' host; its own client tries six times and takes a minute to give up
+HUB, FOLDER = ("hf-hub:", "hf_hub:"), "local-dir:"
+IMAGENET, MANY = 1000, 5000  # timm's own models have so many classes, or more; in between are image embeddings
+ELSEWHERE = tuple(f"timm:{place}" for place in (*HUB, FOLDER))
+FITS = {"squash": "squash", "border": "pad"}  # timm's crop modes; any other one is "center"
 
 
-def timm(name: str, weights: str | None = None) -> Classifier:
+def timm(name: str, weights: str | None = None, *, size: tuple[int, int] | None = None) -> Classifier:
     """A timm classifier with its pretrained weights, a file's, or none (``random``).
+
+    Args:
+        name: of timm's, with a tag or its default one; or where `timm.models.push_to_hf_hub` and `save_for_hf` have
+            put one: ``hf-hub:owner/name``, ``local-dir:FOLDER``. Pickled weights are read without running code.
+        weights: a file; its head says how many classes there are.
+        size: height and width that the images will have, if not the model's own; networks that are made for one size
+            are made for this one, and timm resamples their pretrained position embeddings.
 
     Raises:
         UnknownNameError: timm has no such model, or no weights under that tag.
-        ModelError: the weights are neither here nor to be downloaded; says where to put them.
+        ModelError: the weights are neither here nor to be downloaded (says where to put them), not those of this
+            network, without classes, or made for one size alone.
     """
-    _check_name(name)
+    spec, is_remote = f"timm:{name}", name.startswith((*HUB, FOLDER))
+    config = _remote_config(name) if is_remote else _own_config(name)
+    options = {"img_size": size} if size and config.get("fixed_input_size") else {}
+    file = None if weights in (None, RANDOM) else str(weights)
+    if file is None:
+        _check_classes(spec, config["num_classes"], config)
     with repeatable(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # "deprecated model name" for timm:xception, which we mean
-        network = _pretrained(name) if weights is None else library.create_model(name)
-    if weights not in (None, RANDOM):
-        load_into(network, str(weights), f"timm:{name}")
-    imagenet = getattr(network, "num_classes", 0) == 1000
+        if weights is None:
+            network = _pretrained(name, config, options)
+        else:
+            build = partial(_built, name, **options)
+            network = build() if file is None else network_of(file, partial(build, **_head(config)), spec)[0]
+    _check_classes(spec, network.num_classes, config)
+    class_names, wnids = _class_names(network.num_classes, network.pretrained_cfg)
     return Classifier(
         network,
-        name=f"timm:{name}",
-        preprocessing=_preprocessing(resolve_model_data_config(network)),  # type: ignore[no-untyped-call]
-        class_names=imagenet_names()[0] if imagenet else (),
-        wnids=imagenet_names()[1] if imagenet else (),
-        source=weights or f"timm:{name}",
+        name=spec,
+        preprocessing=_preprocessing(resolve_model_data_config(network), network),
+        class_names=class_names,
+        wnids=wnids,
+        source=weights or spec,
         own=True,
     )
 
 
-def _check_name(name: str) -> None:
+def _own_config(name: str) -> dict[str, Any]:
     model, _, tag = name.partition(".")
     if not library.is_model(model):
         raise UnknownNameError(f"timm has no model '{name}'. {did_you_mean(model, library.list_models())}")
     tagged = library.list_pretrained(f"{model}.*")
     if tag and name not in tagged:
         raise UnknownNameError(f"timm has no weights '{name}'. {did_you_mean(name, [model, *tagged])}")
+    config = get_pretrained_cfg(name)
+    return {"num_classes": IMAGENET, **(config.to_dict() if config else {})}
 
 
-def _pretrained(name: str) -> torch.nn.Module:
+def _remote_config(name: str) -> dict[str, Any]:
+    """What a model on the Hugging Face hub, or in a folder, says of itself in its ``config.json``."""
+    place = name.partition(":")[2]
+    try:
+        said = json.loads(_config_file(name, place).read_text("utf-8"))
+    except (OSError, ValueError) as cause:
+        raise _not_here(name, place, cause) from cause
+    architecture = said.get("architecture") if isinstance(said, dict) else None
+    if not isinstance(architecture, str):
+        raise ModelError(
+            f"timm:{name} is no model of timm: its config.json names no architecture of timm. Write a function that "
+            "makes the network, and name it: module:FILE.py:FUNCTION."
+        )
+    if not library.is_model(architecture):
+        raise UnknownNameError(
+            f"timm:{name} has the architecture '{architecture}', which timm {library.__version__} does not know. "
+            f"{did_you_mean(architecture, library.list_models())}"
+        )
+    where = "file" if name.startswith(FOLDER) else "hf_hub_id"
+    return {"num_classes": IMAGENET, **said.get("pretrained_cfg", {}), **said, where: place}
+
+
+def _config_file(name: str, place: str) -> Path:
+    if name.startswith(FOLDER):
+        return Path(place) / "config.json"
+    owner_name, _, revision = place.partition("@")
+    with _offline_if_unreachable(), redirect_stdout(sys.stderr):
+        return Path(huggingface_hub.hf_hub_download(owner_name, "config.json", revision=revision or None))
+
+
+def _not_here(name: str, place: str, cause: Exception) -> ModelError:
+    if name.startswith(FOLDER):
+        return ModelError(
+            f"no model of timm in {place} ({reason(cause)}). Give a folder with config.json and model.safetensors, as "
+            "timm.models.save_for_hf writes it."
+        )
+    return ModelError(
+        f"timm:{name} is not on this machine and could not be downloaded ({reason(cause)}). Check the name, written "
+        f"owner/name or owner/name@revision; or download config.json and model.safetensors from {_page(place)} "
+        f"elsewhere and name their folder: timm:{FOLDER}FOLDER."
+    )
+
+
+def _page(place: str) -> str:
+    return f"{huggingface_hub.constants.ENDPOINT}/{place.partition('@')[0]}"
+
+
+def _check_classes(spec: str, classes: int, config: Mapping[str, Any]) -> None:
+    """Refuse networks that describe an image, in numbers that are no logits: DINO, CLIP, SigLIP..."""
+    is_timms = not spec.startswith(ELSEWHERE) and classes == config["num_classes"]
+    if classes == 0 or (is_timms and classes != IMAGENET and classes < MANY):
+        raise ModelError(
+            f"{spec} has no classes: it describes an image in {classes or 'some hundred'} numbers, which are no "
+            "logits. Take a tag that was fine-tuned on classes (such as *_ft_in1k), or name a file with weights of a "
+            "head: --weights FILE."
+        )
+
+
+def _head(config: Mapping[str, Any]) -> dict[str, int]:
+    """A network without a head is given one, so that a file can say what it is."""
+    return {} if config["num_classes"] else {"num_classes": IMAGENET}
+
+
+def _built(name: str, **options: Any) -> torch.nn.Module:
+    try:
+        with _offline_if_unreachable() if name.startswith(HUB) else nullcontext():
+            return library.create_model(name, **options)
+    except Exception as cause:  # a size that its layers cannot divide, a config.json of another version
+        raise ModelError(f"timm cannot build timm:{name}{_sized(options)} ({reason(cause)}).") from cause
+
+
+def _pretrained(name: str, config: Mapping[str, Any], options: Mapping[str, Any]) -> torch.nn.Module:
     try:
         with _offline_if_unreachable(), redirect_stdout(sys.stderr):  # torch.hub announces its downloads
-            return library.create_model(name, pretrained=True)
-    except BROKEN as cause:
-        config: dict[str, Any] = vars(library.create_model(name))["pretrained_cfg"]
-        if not (config.get("hf_hub_id") or config.get("url")):
+            return library.create_model(name, pretrained=True, **options)
+    except Exception as cause:  # what a config.json says, and a file holds, may break anything
+        if not any(config.get(key) for key in ("hf_hub_id", "url", "file")):
             raise ModelError(
                 f"timm has no trained weights for '{name}'. Name a file: --weights FILE. Or look at the untrained "
                 f"network with --weights {RANDOM}."
             ) from cause
+        if options and not isinstance(cause, OSError | pickle.UnpicklingError):
+            raise ModelError(
+                f"the weights of timm:{name} do not fit images{_sized(options)} ({reason(cause)}). Leave out "
+                "--input-size."
+            ) from cause
+        if name.startswith((*HUB, FOLDER)) and not isinstance(cause, OSError):
+            raise ModelError(
+                f"timm:{name} cannot be loaded ({reason(cause)}). Its weights are damaged, of another network than its "
+                "config.json says, or hold more than tensors, and opening them could run code. Ask for "
+                "model.safetensors."
+            ) from cause
+        if not isinstance(cause, BROKEN):
+            raise
         raise missing(f"timm:{name}", cause, _place(config)) from cause
+
+
+def _sized(options: Mapping[str, Any]) -> str:
+    return " of {} x {} pixels".format(*options["img_size"]) if "img_size" in options else ""
 
 
 def _place(config: Mapping[str, Any]) -> str:
     if config.get("hf_hub_id"):
-        page = f"{huggingface_hub.constants.ENDPOINT}/{config['hf_hub_id']}"
+        page = _page(config["hf_hub_id"])
         return f"Download model.safetensors from {page} elsewhere, and name the file: --weights FILE."
-    file = config["url"].split("/")[-1]
+    file = Path(config.get("url") or config["file"]).name
     return f"Put {file} into {torch.hub.get_dir()}/checkpoints, or name a file: --weights FILE."
 
 
@@ -93,12 +208,38 @@ def _offline_if_unreachable() -> Iterator[None]:
         huggingface_hub.constants.HF_HUB_OFFLINE = before
 
 
-def _preprocessing(config: Mapping[str, object]) -> Preprocessing:
-    size = config["input_size"][-1]  # type: ignore[index]
+def _class_names(classes: int, config: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names and WordNet ids: those that the config lists, or ImageNet's if there are a thousand without names."""
+    labels, about = config.get("label_names"), config.get("label_descriptions") or {}
+    if isinstance(labels, Mapping):  # by index, with gaps
+        labels = [labels.get(str(index), labels.get(index, f"class {index}")) for index in range(classes)]
+    imagenet, wnids = imagenet_names()
+    if not labels or len(labels) != classes:
+        return (imagenet, wnids) if classes == IMAGENET and not labels else ((), ())
+    if tuple(labels) == wnids:
+        return imagenet, wnids
+    return tuple(str(about.get(label, label)) for label in labels), ()
+
+
+def _preprocessing(config: Mapping[str, Any], network: Any) -> Preprocessing:
+    """What `timm.data.create_transform` does for evaluation, which it does from the same config."""
+    crop = tuple(config["input_size"][1:])
+    resize = tuple(math.floor(side / config["crop_pct"]) for side in crop)
+    channels = getattr(network, "in_chans", 3)
+    mean, std = (_for_channels(config[key], channels) for key in ("mean", "std"))
+    fit = FITS.get(config["crop_mode"], "cover" if config["crop_pct"] <= 1 else "frame")
+    is_square = fit in ("cover", "frame") and resize[0] == resize[1]
     return Preprocessing(
-        resize=math.floor(size / config["crop_pct"]),
-        crop=size,
+        resize=resize[0] if is_square else resize,
+        crop=crop,
         interpolation=str(config["interpolation"]),
-        mean=tuple(config["mean"]),  # type: ignore[arg-type]
-        std=tuple(config["std"]),  # type: ignore[arg-type]
+        mean=mean,
+        std=std,
+        fit=fit,
+        channels=channels,
     )
+
+
+def _for_channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """One number for each channel; their mean for another number of channels, as timm has it."""
+    return tuple(values) if len(values) in (1, channels) else (sum(values) / len(values),) * channels

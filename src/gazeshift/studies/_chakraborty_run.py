@@ -15,6 +15,7 @@ from gazeshift.data import ImageSource
 from gazeshift.data._collection import Collection, draw_classes, open_collection, shuffled
 from gazeshift.errors import DataError
 from gazeshift.models import Classifier, Preprocessing, load, select
+from gazeshift.models._preprocessing import Pixels
 from gazeshift.records import Batch, Finding, Layer
 from gazeshift.studies._cells import Cell, CellResult, fingerprint
 from gazeshift.studies._chakraborty_cell import Attacks, Seen
@@ -252,9 +253,9 @@ def _bodies(settings: Chakraborty2022) -> dict[str, Classifier]:
     return found
 
 
-def _common(own: Preprocessing, size: int) -> Preprocessing:
-    """The largest square about the centre, at this size, for every model alike; each keeps its normalisation."""
-    return replace(own, resize=size, crop=size, interpolation="bicubic")
+def _common(own: Preprocessing, size: Pixels) -> Preprocessing:
+    """The largest part about the centre, at this size, for every model alike; each keeps its normalisation."""
+    return replace(own, resize=size, crop=size, interpolation="bicubic", fit="cover")
 
 
 def last_layer(classifier: Classifier, images: torch.Tensor) -> Layer:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from gazeshift.studies._settings import Names, Number, Numbers, PaperSettings, written
+from gazeshift.studies._settings import Names, Number, Numbers, PaperSettings, Size, written
 
 __all__ = ["Chakraborty2022"]
 
@@ -33,7 +33,7 @@ class Chakraborty2022(PaperSettings):
     set: Path | None = Field(None, description="Not for this study: examples are made for the heads that it trains.")
     limit: int | None = Field(None, ge=2, description="Attack this many test images, drawn with the seed; none: all.")
     weights: str | None = Field(None, description="`random`, or one file for each model, with commas between.")
-    input_size: int | None = Field(224, ge=8, description="Side of the images that all models are shown.")
+    input_size: Size = Field(224, description="Size of the images that all models are shown: 224, or 64x128 (h x w).")
     native: bool = Field(False, description="Give each model images of its own size; attacks are resized to it.")
     models: Names = Field((), description="Models to compare; none: EfficientNet-Lite0, and Lite1 and Lite2 if there.")
     source: str | None = Field(None, description="Whom the black-box attack is made on; none: the first model.")

@@ -84,6 +84,17 @@ def test_an_uploaded_image_gets_the_models_answer_and_a_verdict(opened: Visit, g
     assert opened.text("#status").startswith("random.png: ")
 
 
+def test_a_file_of_the_models_size_is_taken_as_it_is_when_the_box_is_ticked(opened: Visit, home: Path) -> None:
+    (home / "own.png").write_bytes(png(4, width=32, height=32))
+    opened.page.locator("#as-is").check()
+    upload(opened, home / "own.png")
+    opened.page.wait_for_selector("#seen:not([aria-busy])")
+    opened.page.locator("#as-is").uncheck()
+    opened.page.wait_for_selector("#seen:not([aria-busy])")
+    asked = [url.rpartition("/")[2] for url in opened.asked if "explorer/see" in url]
+    assert asked == ["see?pixels=as-is", "see"]
+
+
 def test_a_sample_is_chosen_and_marked(opened: Visit) -> None:
     samples = opened.page.locator("#samples button")
     assert samples.count() == 20

@@ -12,6 +12,9 @@ import pytest
 from PIL import Image
 
 from gazeshift import cli
+from gazeshift.records import Skipped
+from gazeshift.studies._examples import open_pairs
+from gazeshift.studies._settings import StudySettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _quadrants import make_quadrant_images, make_quadrant_network
@@ -77,6 +80,28 @@ def test_info_verify_and_export(run, home, tmp_path):
     assert code == 0, shown
     assert f"is wrong on {14 - right} clean images\n" in printed
     assert f"is wrong on {counts['wrong_after']} attacked images\n" in printed
+
+
+def test_what_lies_beside_the_images_is_named_by_every_command_about_sets(run, home, tmp_path):
+    images = make_quadrant_images(tmp_path / "images", 4)
+    (images / "IMG_1.HEIC").write_bytes(b"")
+    given, note = command(images, make_quadrant_network(home)), "note: Other files ignored: 1 ('IMG_1.HEIC').\n"
+    code, printed, shown = run("attack", "fgsm", *given, "--health-images", 0, "--out", tmp_path / "set")
+    assert code == 0, shown
+    assert note in printed
+    assert note in run("set", "info", tmp_path / "set")[1]
+    assert run("set", "export", tmp_path / "set", "--out", tmp_path / "png")[0] == 0
+    (tmp_path / "png" / "attacked" / "IMG_1.HEIC").write_bytes(b"")
+    (tmp_path / "png" / "clean" / "000.png").unlink()
+    skipped = "skipped 000.png: no clean image of that name\n"
+    for asked in (("info",), ("verify",), ("export", "--out", tmp_path / "again")):
+        printed = run("set", asked[0], tmp_path / "png", *asked[1:])[1]
+        assert note in printed
+        assert skipped in printed
+    source = open_pairs(tmp_path / "png", StudySettings())
+    assert source.notes == (note.removeprefix("note: ").strip(),)
+    assert source.skipped == (Skipped(id="000.png", reason="no clean image of that name"),)
+    assert open_pairs(tmp_path / "set", StudySettings()).notes == ()
 
 
 @pytest.mark.filterwarnings("default")

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from gazeshift import cli
+from gazeshift.data import open_set
 from gazeshift.records import Skipped
 from gazeshift.studies._examples import open_pairs
 from gazeshift.studies._settings import StudySettings
@@ -102,6 +103,21 @@ def test_what_lies_beside_the_images_is_named_by_every_command_about_sets(run, h
     assert source.notes == (note.removeprefix("note: ").strip(),)
     assert source.skipped == (Skipped(id="000.png", reason="no clean image of that name"),)
     assert open_pairs(tmp_path / "set", StudySettings()).notes == ()
+
+
+def test_labels_of_folders_may_be_names_of_a_given_list(run, home, tmp_path):
+    assert run("set", "export", home / "set", "--out", tmp_path / "png")[0] == 0
+    table, names = tmp_path / "png" / "labels.csv", tmp_path / "names.json"
+    numbers = open_set(tmp_path / "png").labels
+    names.write_text(json.dumps([f"quadrant {at}" for at in range(4)]))
+    rows = [f"{own},quadrant {label}" for own, label in zip(open_set(home / "set").ids, numbers.tolist(), strict=True)]
+    table.write_text("\n".join(["file,label", *rows]))
+    code, _, shown = run("set", "info", tmp_path / "png")
+    assert code == 2
+    assert "Give the names of the model's classes with --classes FILE" in shown
+    for asked in ("info", "verify"):
+        assert run("set", asked, tmp_path / "png", "--classes", names)[0] == 0
+    assert open_pairs(tmp_path / "png", StudySettings(classes=names)).labels == tuple(numbers.tolist())
 
 
 @pytest.mark.filterwarnings("default")

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from gazeshift.data import open_source
 from gazeshift.data._classes import Classes, folder_classes
-from gazeshift.errors import DataError
+from gazeshift.errors import DataError, SettingsError
 
 NAMES = ("tench, Tinca tinca", "great white shark, man-eater", "crane", "crane", "maillot", "maillot, tank suit")
 WNIDS = ("n00000010", "n00000020", "n00000030", "n00000040", "n00000050", "n00000060")
@@ -162,6 +163,12 @@ def test_a_label_that_is_a_name_and_another_number_is_refused_wherever_it_stands
         open_source(root, class_names=SORTED)
     assert open_source(root, class_names=tuple(map(str, range(12)))).labels == (10,)
     assert open_source(root).labels == (10,)
+
+
+@pytest.mark.parametrize("given", [{"class_names": "cat"}, {"class_names": [0, 1]}, {"wnids": "n01440764"}])
+def test_class_names_that_are_no_list_of_texts_are_refused(folder: Folder, given: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="must be a list with one text for each class"):
+        open_source(folder("a.png"), **given)
 
 
 # --- CSV tables

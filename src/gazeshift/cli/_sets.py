@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gazeshift.cli._progress import Progress
-from gazeshift.data import AdversarialSet, export_set, printable, verify_set
+from gazeshift.data import AdversarialSet, export_set, printable, read_class_names, verify_set
 from gazeshift.errors import DataError
 from gazeshift.models import Classifier, load
 
@@ -27,6 +27,11 @@ def described(found: AdversarialSet) -> list[str]:
         *_outcome(counts),
         *_health(manifest["health"]),
     ]
+
+
+def names_in(classes: Path | None) -> tuple[str, ...]:
+    """Class names from a file, if one is given."""
+    return () if classes is None else read_class_names(classes)
 
 
 def model_of(

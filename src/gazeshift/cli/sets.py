@@ -23,7 +23,9 @@ app = App(
 
 
 @app.command
-def info(folder: Path, /, *, clean: Path | None = None, labels: Path | None = None) -> None:
+def info(
+    folder: Path, /, *, clean: Path | None = None, labels: Path | None = None, classes: Path | None = None
+) -> None:
     """Say what a set holds: model, attack, counts and the health of the run.
 
     Example: gazeshift set info set
@@ -32,11 +34,12 @@ def info(folder: Path, /, *, clean: Path | None = None, labels: Path | None = No
         folder: a set, DAmageNet, or folders clean and attacked.
         clean: of attacked images from elsewhere, the folder of clean ones.
         labels: likewise, a CSV with columns file and label, or val.txt.
+        classes: likewise, a file of class names, if the labels are names: see `gazeshift study`.
     """
-    from gazeshift.cli._sets import described  # torch is not needed for --help
+    from gazeshift.cli._sets import described, names_in  # torch is not needed for --help
     from gazeshift.data import open_set
 
-    for line in described(open_set(folder, clean=clean, labels=labels)):
+    for line in described(open_set(folder, clean=clean, labels=labels, class_names=names_in(classes))):
         print(line)  # noqa: T201
 
 
@@ -46,6 +49,7 @@ def verify(
     /,
     *,
     clean: Path | None = None,
+    classes: Path | None = None,
     model: str | None = None,
     weights: str | None = None,
     input_size: str | None = None,
@@ -59,16 +63,17 @@ def verify(
     Args:
         folder: a set, DAmageNet, or folders clean and attacked.
         clean: of attacked images from elsewhere, the folder of clean ones.
+        classes: likewise, a file of class names, if the labels are names: see `gazeshift study`.
         model: the model, if the set's manifest does not lead to it any more.
         weights: its weights, likewise.
         input_size: likewise.
         device: auto, cpu, cuda, cuda:1 or mps.
         batch_size: images side by side.
     """
-    from gazeshift.cli._sets import model_of, verified
+    from gazeshift.cli._sets import model_of, names_in, verified
     from gazeshift.data import open_set
 
-    found = open_set(folder, clean=clean)
+    found = open_set(folder, clean=clean, class_names=names_in(classes))
     classifier = model_of(found, model=model, weights=weights, input_size=input_size, device=device)
     with progress_shown() as progress:
         lines = verified(found, classifier, size=batch_size, progress=progress)

@@ -1,12 +1,12 @@
 """Which class of the model a word means: a WordNet id, a name, or one of a name's synonyms."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from gazeshift.data._decode import printable
-from gazeshift.errors import DataError
+from gazeshift.errors import DataError, SettingsError
 
 NUMBER = re.compile(r"-?[0-9]{1,9}")
 GIVE_NAMES = "--classes FILE (class_names= in Python)"
@@ -116,6 +116,20 @@ class Classes:
     @cached_property
     def _by_synonym(self) -> dict[str, tuple[int, ...]]:
         return _table(self.names, _synonyms)
+
+
+def model_classes(class_names: Sequence[str], wnids: Sequence[str]) -> Classes:
+    """The classes of a model as its user gives them.
+
+    Raises:
+        SettingsError: one of the lists is a text, or holds something else than texts.
+    """
+    for what, given in (("class_names", class_names), ("wnids", wnids)):
+        if isinstance(given, str) or not all(isinstance(name, str) for name in given):
+            raise SettingsError(
+                f"{what} must be a list with one text for each class, got {printable(repr(given)[:60])}."
+            )
+    return Classes(names=tuple(class_names), wnids=tuple(wnids))
 
 
 def folder_classes(folders: Iterable[str], classes: Classes) -> dict[str, int]:

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
-from gazeshift.data._classes import Classes, folder_classes, named
+from gazeshift.data._classes import Classes, folder_classes, model_classes, named
 from gazeshift.data._decode import SUFFIXES, printable, read_file
 from gazeshift.data._files import Listing, display_name, file_ids, ignored, list_folder
 from gazeshift.data._labels import match, read_labels
@@ -58,8 +58,9 @@ def open_source(
 
     Raises:
         DataError: nothing there, no image, or labels that do not fit the model or the images.
+        SettingsError: class names or WordNet ids that are no list of texts.
     """
-    classes = Classes(names=tuple(class_names), wnids=tuple(wnids)) if labelled else None
+    classes = model_classes(class_names, wnids) if labelled else None
     table = None if labels is None else place_of(labels)
     source = _open(path, table, classes)
     if not source.ids:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from gazeshift.data._classes import Classes
+from gazeshift.data._classes import Classes, model_classes
 from gazeshift.data._damagenet import damagenet_version, open_damagenet
 from gazeshift.data._decode import printable
 from gazeshift.data._folder_pairs import pair_folders
@@ -56,7 +56,7 @@ def open_set(
         if partner or table or preprocessing or size:
             raise SettingsError(f"{printable(str(folder))} is a saved set and has its clean images and labels within.")
         return open_saved(folder)
-    classes = Classes(names=tuple(class_names), wnids=tuple(wnids))
+    classes = model_classes(class_names, wnids)
     if partner is None and all((folder / half).is_dir() for half in ("clean", "attacked")):
         folder, partner = folder / "attacked", folder / "clean"
     elif version := damagenet_version(folder):

@@ -94,7 +94,7 @@ def open_pairs(path: Path, settings: StudySettings) -> SetSource:
     Raises:
         DataError: no set, or a damaged one.
     """
-    found = open_set(path)
+    found = open_set(path, class_names=settings.class_names())
     ids, labels = found.ids, tuple(found.column("label"))
     if settings.limit is not None and settings.limit < len(ids):
         generator = generator_for(settings.seed, "limit")

@@ -21,6 +21,7 @@ from gazeshift.models import SCORES, Classifier, select, trace
 from gazeshift.models._classifier import prepared
 from gazeshift.models._differentiable import trace_live
 from gazeshift.models._edge import as_classes, check_finite
+from gazeshift.models._paths import modules_reached, warn_of
 from gazeshift.records import ANSWER, Attacked, Comparison, Evidence, Sighting, Verdict
 from gazeshift.registry import build
 from gazeshift.seeds import Generators
@@ -96,15 +97,27 @@ def look(
         target: the class to explain, per image (``reference``); None explains each image's own top class.
         score: ``logit``, or ``prob`` for the softmax probability.
         differentiable: keep the graph from the evidence back to the images; takes several times the memory.
+
+    Raises:
+        BoundsError: what came is not a batch of images in [0, 1], or `target` not one class of the model for each.
+        ModelError: the network breaks off, or gives no logits or no gradient; `NoMapsError`: nothing in it is a map.
+        LayerError: a layer was not reached by these images, or does not lead to the score.
+        UnknownNameError: no such layer or CAM.
+
+    Warns:
+        UserWarning: the images take a path through the network on which the layers that are known do not lie.
     """
     if score not in SCORES:
         raise SettingsError(f"score must be one of {', '.join(SCORES)}, got '{score}'.")
     images = prepared(classifier, images)
     drawn = dict(cams) if isinstance(cams, Mapping) else {name: build("cams", name) for name in _names("cams", cams)}
-    chosen = select(classifier.layers((images.shape[2], images.shape[3])), _names("layers", layers), classifier.name)
-    logits, explained, traces = (trace_live if differentiable else trace)(
-        classifier, images, chosen, lambda *seen: draw(drawn, *seen), classes=target, score=score
-    )
+    known = classifier.layers((images.shape[2], images.shape[3]))
+    chosen = select(known, _names("layers", layers), classifier.name)
+    with modules_reached(classifier.module, known.uncalled) as reached:
+        logits, explained, traces = (trace_live if differentiable else trace)(
+            classifier, images, chosen, lambda *seen: draw(drawn, *seen), classes=target, score=score
+        )
+    warn_of(reached, classifier.name)
     return Evidence(
         images=images,
         logits=logits,

@@ -6,9 +6,10 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from gazeshift.errors import LayerError
-from gazeshift.models import Classifier, select
+from gazeshift.models import Classifier, Preprocessing, preflight, select
 from gazeshift.models._discovery import discover
 from gazeshift.models._paths import check_reached_by_all, modules_reached, path_change, path_of
+from gazeshift.pipeline import look
 
 GREY, DARK, LIGHT = torch.full((1, 3, 8, 8), 0.5), torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8)
 
@@ -151,3 +152,28 @@ def test_a_layer_must_have_got_every_image():
     for shape in ((2, 4, 6, 6), (3, 5, 6, 6), (3, 4)):
         with pytest.raises(LayerError, match=r"layer dark gave .* for 3 images, not \(3, 4, height, width\)"):
             check_reached_by_all(layer, torch.zeros(shape), 3)
+
+
+def test_a_look_says_that_images_reach_what_no_grey_one_does():
+    classifier = Classifier(Exits(by_image=False), name="exits", preprocessing=Preprocessing(resize=8, crop=8))
+    with pytest.warns(
+        UserWarning, match=r"exits: these images reach late and 1 more, which the grey image .* does not"
+    ):
+        look(classifier, LIGHT)
+    look(classifier, DARK)  # and no warning, which would be an error here
+
+
+def test_a_layer_that_only_grey_images_reach():
+    classifier = Classifier(Gated(), name="gated", preprocessing=Preprocessing(resize=8, crop=8))
+    with pytest.raises(LayerError, match="did not reach layer dark, as that of a grey image"):
+        look(classifier, LIGHT, layers="dark")
+
+
+@pytest.mark.parametrize(
+    ("image", "told"), [(DARK, []), (LIGHT, ["it calls or fills in another way second and 1 more"])]
+)
+def test_preflight_compares_the_paths_of_images(image, told):
+    classifier = Classifier(Exits(by_image=True), name="exits", preprocessing=Preprocessing(resize=8, crop=8))
+    findings = [one for one in preflight(classifier, image * 0.9 + 0.05) if one.check == "paths"]
+    assert [one.level for one in findings] == ["note"] * len(told)
+    assert [one.detail.split("another, ")[1] for one in findings] == told

@@ -15,11 +15,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gazeshift.errors import ModelError, SettingsError
-from gazeshift.models._discovery import discover
+from gazeshift.models._discovery import Layers, discover
 from gazeshift.models._edge import PASSED_ON, as_images, as_logits, cannot_run, check_network, checked_names
 from gazeshift.models._preprocessing import Pixels, Preprocessing
 from gazeshift.models._uncompiled import uncompile, unwrapped
-from gazeshift.records import Layer
 
 SIZES = 64  # of images whose layers are remembered: a server may be sent any
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -81,7 +80,7 @@ class Classifier(nn.Module):
         self.eval().requires_grad_(requires_grad=False)
         self.fast: Callable[[Tensor], Tensor] | None = None  # `answer` compiled, for passes that nobody looks into
         self._start()
-        self._layers: dict[tuple[int, int], tuple[Layer, ...]] = {}
+        self._layers: dict[tuple[int, int], Layers] = {}
 
     def _start(self) -> None:
         self._local, self._lock = threading.local(), threading.Lock()
@@ -213,14 +212,15 @@ class Classifier(nn.Module):
             digest.update(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
         return digest.hexdigest()
 
-    def layers(self, size: tuple[int, int] | None = None) -> tuple[Layer, ...]:
+    def layers(self, size: tuple[int, int] | None = None) -> Layers:
         """Every layer that can be looked at, in the order of the forward pass, found by running one grey image.
 
         Args:
             size: height and width of the images; needed only if the classifier has no input size of its own.
 
         Raises:
-            ModelError: the model cannot be run, has no convolution, or its input size is unknown and not given.
+            ModelError: the model cannot be run, or its input size is unknown and not given.
+            NoMapsError: it has no convolution that gives a map, or most of it works on tokens.
         """
         if size is None and self.size is None:
             raise ModelError(

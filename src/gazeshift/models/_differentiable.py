@@ -16,6 +16,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from gazeshift.errors import LayerError
 from gazeshift.models._classifier import Classifier
 from gazeshift.models._edge import as_classes
+from gazeshift.models._paths import check_reached_by_all, not_reached
 from gazeshift.models._taps import tapped
 from gazeshift.models._trace import Draw, Drawn, scores_of
 from gazeshift.records import Layer
@@ -77,6 +78,7 @@ def live_pass(classifier: Classifier, images: Float[Tensor, "n channels h w"], l
     edges: dict[str, GradientEdge] = {}
 
     def tap(layer: Layer, tensor: Tensor, *, in_place: bool = False) -> Tensor:  # noqa: ARG001
+        check_reached_by_all(layer, tensor, len(images))
         activations[layer.name] = tensor.clone() if layer.overwritten else tensor
         edges[layer.name] = get_gradient_edge(tensor)
         return tensor
@@ -87,7 +89,7 @@ def live_pass(classifier: Classifier, images: Float[Tensor, "n channels h w"], l
             logits = classifier(begun)
     missed = [layer.name for layer in layers if layer.name not in activations]
     if missed:
-        raise LayerError(f"the forward pass did not reach layer {missed[0]}. Choose another layer.")
+        raise not_reached(missed[0])
     names = [layer.name for layer in layers]
     return LivePass(
         logits=logits,

@@ -1,6 +1,7 @@
 """Whether images take the path through a network that a grey one took, with which its layers were found."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -72,4 +73,24 @@ def check_reached_by_all(layer: Layer, tensor: Tensor, images: int) -> None:
             f"layer {layer.name} gave {tuple(tensor.shape)} for {images} images, not ({images}, {layer.shape[0]}, "
             "height, width): the network's path depends on the image, or it takes a batch in parts. Look at one image "
             "at a time, or choose another layer."
+        )
+
+
+def not_reached(name: str) -> LayerError:
+    """The error for a layer that a pass did not come by."""
+    return LayerError(
+        f"the forward pass did not reach layer {name}, as that of a grey image does: the network's path depends on the "
+        "image. Choose another layer, or look at one image at a time."
+    )
+
+
+def warn_of(reached: Collection[str], what: str) -> None:
+    """Say that images take a path on which there may be layers that nobody looks at."""
+    if reached:
+        first = min(reached)
+        more = f" and {len(reached) - 1} more" if len(reached) > 1 else ""
+        warnings.warn(
+            f"{what}: these images reach {first}{more}, which the grey image that shows the layers does not: the path "
+            "depends on the image, and maps of its other branches are missing.",
+            stacklevel=3,
         )

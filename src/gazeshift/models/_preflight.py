@@ -1,5 +1,8 @@
 """Checks of a model and its images before anything is attacked or looked at."""
 
+from contextlib import suppress
+from functools import partial
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -7,9 +10,11 @@ from torch import Tensor
 from gazeshift.errors import BoundsError, ModelError, NoMapsError
 from gazeshift.models._classifier import Classifier, prepared
 from gazeshift.models._edge import as_classes, check_finite
+from gazeshift.models._paths import path_change, path_of
 from gazeshift.records import Finding
 
 ALIKE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 1e-1}
+PATHS = 8  # images whose path is compared
 ALIKE_ON_GPU = 1e-2  # convolutions there round to TF32, and do so differently for another batch size
 
 
@@ -48,7 +53,12 @@ def preflight(
         ),
         _maps(classifier, (images.shape[2], images.shape[3])),
     ]
-    return (*findings, *_class_names(classifier, logits), *_accuracy(classifier, logits, labels))
+    return (
+        *findings,
+        *_paths(classifier, images),
+        *_class_names(classifier, logits),
+        *_accuracy(classifier, logits, labels),
+    )
 
 
 @torch.no_grad()
@@ -109,7 +119,22 @@ def _maps(classifier: Classifier, size: tuple[int, int]) -> Finding:
         return Finding(check="maps", level="note", detail=str(cause))
     counts = {kind: sum(kind in layer.kinds for layer in layers) for kind in ("conv", "block", "trunk")}
     detail = f"{counts['conv']} convolutions, {counts['block']} blocks, {counts['trunk']} layers of the trunk"
-    return Finding(check="maps", level="ok", detail=detail)
+    if layers.unseen:
+        detail += f"; {layers.unseen:.0%} of its layers of weights work on tokens behind them, which no map shows"
+    return Finding(check="maps", level="note" if layers.unseen else "ok", detail=detail)
+
+
+def _paths(classifier: Classifier, images: Tensor) -> list[Finding]:
+    """Whether the first few images, one by one, take the path of the grey one that the layers are found with."""
+    with suppress(NoMapsError):
+        grey = classifier.layers((images.shape[2], images.shape[3])).path
+        for at, image in enumerate(images[:PATHS]):
+            with classifier.uncounted():
+                change = path_change(grey, path_of(classifier.module, partial(classifier, image[None])))
+            if change:
+                detail = f"the path depends on the image: unlike a grey one, image {at} takes another, {change}"
+                return [Finding(check="paths", level="note", detail=detail)]
+    return []
 
 
 def _class_names(classifier: Classifier, logits: Tensor) -> list[Finding]:

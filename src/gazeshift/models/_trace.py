@@ -16,6 +16,7 @@ from torch.autograd.graph import Node, get_gradient_edge
 from gazeshift.errors import LayerError, ModelError
 from gazeshift.models._classifier import Classifier
 from gazeshift.models._edge import NO_GRADIENT, as_classes
+from gazeshift.models._paths import check_reached_by_all, not_reached
 from gazeshift.models._taps import tapped
 from gazeshift.records import Layer
 
@@ -51,7 +52,7 @@ def trace(
         ModelError: the model's answer is not (n, classes).
         BoundsError: `classes` is not one class index per image.
     """
-    watch = _Watch(layers, draw)
+    watch = _Watch(layers, draw, len(images))
     with torch.inference_mode(mode=False), torch.enable_grad(), watch:
         with tapped(classifier.module, layers, watch.tap):
             logits = classifier(images.clone() if images.is_inference() else images.detach())
@@ -71,8 +72,8 @@ def scores_of(logits: Tensor, classes: Tensor, score: str) -> Tensor:
 class _Watch:
     """State of one pass: what still waits for its gradient, and what was drawn. Forgets the graph when left."""
 
-    def __init__(self, layers: Sequence[Layer], draw: Draw[Any]) -> None:
-        self.layers, self.draw = layers, draw
+    def __init__(self, layers: Sequence[Layer], draw: Draw[Any], images: int) -> None:
+        self.layers, self.draw, self.images = layers, draw, images
         self.leaves: list[Tensor] = []
         self.nodes: set[Node] = set()
         self.waiting: dict[str, Tensor] = {}
@@ -88,6 +89,7 @@ class _Watch:
 
     def tap(self, layer: Layer, tensor: Tensor, *, in_place: bool = False) -> Tensor:
         """Keep a layer's activations for its gradient; start the graph here if no watched layer leads here."""
+        check_reached_by_all(layer, tensor, self.images)
         shown = tensor if self.leads_to(tensor) else self.begun(tensor, in_place=in_place)
         activations = shown.detach()
         self.waiting[layer.name] = activations.clone() if layer.overwritten and in_place else activations
@@ -123,7 +125,7 @@ class _Watch:
     def run_backward(self, score: Tensor) -> None:
         missed = [layer.name for layer in self.layers if layer.name not in self.waiting]
         if missed:
-            raise LayerError(f"the forward pass did not reach layer {missed[0]}. Choose another layer.")
+            raise not_reached(missed[0])
         if self.leaves and not score.requires_grad:
             raise ModelError(
                 f"a map follows the gradient from the class score to a layer, and this model gives none. {NO_GRADIENT}"

@@ -1,4 +1,4 @@
-"""Networks as they were before somebody compiled or wrapped them: only then do hooks see the layers."""
+"""Networks as they were before somebody compiled, wrapped or checkpointed them: only then do hooks see the layers."""
 
 from types import MethodType
 
@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 from gazeshift.errors import ModelError
+
+CHECKPOINTING = ("grad_checkpointing", "memory_efficient", "gradient_checkpointing")  # timm, torchvision, transformers
 
 
 def unwrapped(network: nn.Module, name: str) -> nn.Module:
@@ -30,12 +32,19 @@ def unwrapped(network: nn.Module, name: str) -> nn.Module:
 
 
 def uncompile(network: nn.Module) -> None:
-    """Take every `torch.compile` out of a network of one's own, so that its layers run one by one."""
+    """Take every `torch.compile` out of a network of one's own, so that its layers run one by one, and once.
+
+    Gradient checkpointing is switched off too: it runs modules again in the backward pass, where nobody looks at them,
+    and refuses gradients of images.
+    """
     for module in list(network.modules()):
         for child_name, child in list(module.named_children()):
             if isinstance(getattr(child, "_orig_mod", None), nn.Module):
                 setattr(module, child_name, child._orig_mod)  # noqa: SLF001
     for module in network.modules():
+        for flag in CHECKPOINTING:
+            if getattr(module, flag, None) is True:
+                setattr(module, flag, False)
         module._compiled_call_impl = None  # noqa: SLF001
         written = getattr(type(module).forward, "_torchdynamo_orig_callable", None)
         if written is not None:

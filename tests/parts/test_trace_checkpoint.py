@@ -1,0 +1,35 @@
+"""Networks that would run parts of themselves again in the backward pass: the same maps as of those that do not."""
+
+import pytest
+import timm
+import torch
+import torchvision
+
+from gazeshift import attack, look
+from gazeshift.models import Classifier
+
+
+def from_timm(*, checkpointing):
+    network = timm.create_model("test_resnet", num_classes=4)
+    network.set_grad_checkpointing(checkpointing)
+    return network
+
+
+def from_torchvision(*, checkpointing):
+    """DenseNet calls it memory-efficient, and recomputes with reentrant passes that refuse gradients of images."""
+    return torchvision.models.DenseNet(4, (2, 2), 8, num_classes=4, memory_efficient=checkpointing)
+
+
+@pytest.mark.parametrize("make", [from_timm, from_torchvision])
+def test_gradient_checkpointing(make):
+    torch.manual_seed(0)
+    plain = Classifier(make(checkpointing=False), name="plain")
+    network = make(checkpointing=True)
+    network.load_state_dict(plain.module.state_dict())
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    found, wanted = (look(one, images, layers="convs") for one in (Classifier(network, name="plain"), plain))
+    assert found.layers == wanted.layers
+    for layer in wanted.layers:
+        assert torch.equal(found.maps(layer), wanted.maps(layer))
+    attacked = [attack(one, images, by="fgsm").images for one in (Classifier(network, name="plain"), plain)]
+    assert torch.equal(*attacked)

@@ -192,13 +192,13 @@ def read_pixels(name: str, given: Any) -> int | tuple[int, int] | None:
         return None
     sides = [value(side) for side in given.split("x")] if isinstance(given, str) else given
     sides = list(sides) if isinstance(sides, tuple | list) else [sides]
-    is_whole = all(isinstance(side, Real) and not isinstance(side, bool) and side % 1 == 0 < side for side in sides)
-    if not is_whole or len(sides) not in (1, 2):
+    numbers = [float(side) for side in sides if not isinstance(side, bool) and isinstance(side, Real)]
+    if len(numbers) != len(sides) or len(sides) not in (1, 2) or not all(side % 1 == 0 < side for side in numbers):
         raise SettingsError(
             f"{name} must be a number of pixels such as 224, or height and width such as (64, 128) or 64x128, got "
             f"{given!r}."
         )
-    return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
+    return int(numbers[0]) if len(numbers) == 1 else (int(numbers[0]), int(numbers[1]))
 
 
 def summary(family: str, name: str) -> str:

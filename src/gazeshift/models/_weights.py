@@ -20,7 +20,7 @@ RANDOM = "random"  # asked for by name, never a silent fallback
 EMA = ("state_dict_ema", "ema_state_dict", "model_ema", "ema")  # averaged weights: those that training validates
 HELD_IN = (*EMA, "state_dict", "model_state_dict", "model")  # where training scripts keep them in their checkpoints
 WRAPPERS = {"module", "_orig_mod"}  # the names that DataParallel and torch.compile put before or between others
-HARMLESS = [argparse.Namespace]  # the arguments of a training script, which timm and torchvision store beside
+HARMLESS: list[Any] = [argparse.Namespace]  # a training script's arguments, which timm and torchvision store beside
 # a download, or a file it left behind
 BROKEN = (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError)
 

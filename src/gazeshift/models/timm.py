@@ -56,7 +56,7 @@ def timm(name: str, weights: str | None = None, *, size: tuple[int, int] | None 
     with repeatable(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # "deprecated model name" for timm:xception, which we mean
         if weights is None:
-            network = _pretrained(name, config, options)
+            network: Any = _pretrained(name, config, options)
         else:
             build = partial(_built, name, **options)
             network = build() if file is None else network_of(file, partial(build, **_head(config)), spec)[0]
@@ -65,7 +65,7 @@ def timm(name: str, weights: str | None = None, *, size: tuple[int, int] | None 
     return Classifier(
         network,
         name=spec,
-        preprocessing=_preprocessing(resolve_model_data_config(network), network),
+        preprocessing=_preprocessing(resolve_model_data_config(network), network),  # type: ignore[no-untyped-call]
         class_names=class_names,
         wnids=wnids,
         source=weights or spec,
@@ -80,7 +80,7 @@ def _own_config(name: str) -> dict[str, Any]:
     tagged = library.list_pretrained(f"{model}.*")
     if tag and name not in tagged:
         raise UnknownNameError(f"timm has no weights '{name}'. {did_you_mean(name, [model, *tagged])}")
-    config = get_pretrained_cfg(name)
+    config: Any = get_pretrained_cfg(name)
     return {"num_classes": IMAGENET, **(config.to_dict() if config else {})}
 
 

@@ -77,3 +77,22 @@ def test_what_it_refuses():
         Pca(variance=1.0)
     with pytest.raises(UnknownNameError, match=r"no mode 'row'. Did you mean 'rows'"):
         Pca(mode="row")
+
+
+@pytest.mark.parametrize("mode", ["rows", "patch8", "joint_rows"])
+@pytest.mark.parametrize("shape", [(1, 2, 16, 24), (1, 1, 24, 8)])
+def test_the_gradient_is_that_of_finite_differences(mode, shape):
+    images = drawn(*shape)
+    assert torch.autograd.gradcheck(Pca(mode=mode, variance=0.7), (images.requires_grad_(),), fast_mode=True)
+
+
+@pytest.mark.parametrize("mode", ["rows", "patch8", "joint_rows"])
+def test_components_of_one_size_spoil_no_gradient(mode):
+    """A black border and rows that repeat: components of size 0, many of them."""
+    images = drawn(1, 3, 24, 24)
+    images[..., :8, :] = 0
+    images[..., 16:, :] = images[..., 8:9, :]
+    cleaned, kept = Pca(mode=mode, variance=0.7).cleaned(images)
+    assert (kept >= 1).all()
+    assert torch.autograd.gradcheck(Pca(mode=mode, variance=0.7), (images.requires_grad_(),), fast_mode=True)
+    torch.testing.assert_close(Pca(mode=mode, variance=0.7)(images).detach(), cleaned)

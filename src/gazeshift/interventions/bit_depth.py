@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gazeshift.errors import BoundsError
 from gazeshift.interventions._straight import straight
+from gazeshift.precision import wide
 from gazeshift.seeds import Generators
 
 __all__ = ["BitDepth"]
@@ -40,4 +41,5 @@ class BitDepth:
     ) -> Float[Tensor, "n channels h w"]:
         """The rounded images."""
         steps = 2**self.bits - 1
-        return straight((images * steps).round() / steps, images)
+        exact = wide(images)  # half types have no 256 levels
+        return straight((exact * steps).round() / steps, exact).to(images.dtype)

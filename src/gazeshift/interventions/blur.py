@@ -8,6 +8,8 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from gazeshift.errors import BoundsError
+from gazeshift.interventions._straight import straight
+from gazeshift.precision import wide
 from gazeshift.seeds import Generators
 
 __all__ = ["Blur"]
@@ -15,7 +17,7 @@ __all__ = ["Blur"]
 
 @dataclass(frozen=True, kw_only=True)
 class Blur:
-    """Convolve every colour with a Gaussian; its edge pixels stand for what lies beyond the edge.
+    """Convolve every channel with a Gaussian; its edge pixels stand for what lies beyond the edge.
 
     The kernel is cut off at four standard deviations, as ``scipy.ndimage.gaussian_filter(mode="nearest")`` does.
     Linear, so it can be differentiated; nothing random.
@@ -40,9 +42,11 @@ class Blur:
         generator: Generators | None = None,  # noqa: ARG002
     ) -> Float[Tensor, "n channels h w"]:
         """The blurred images."""
+        exact, channels = wide(images), images.shape[1]
         reach = int(4 * self.sigma + 0.5)
-        places = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)
+        places = torch.arange(-reach, reach + 1, dtype=exact.dtype, device=images.device)
         weights = torch.exp(-0.5 * (places / self.sigma) ** 2)
-        kernel = (weights / weights.sum()).expand(3, 1, 1, -1)
-        wide = conv2d(pad(images, (reach, reach, 0, 0), mode="replicate"), kernel, groups=3)
-        return conv2d(pad(wide, (0, 0, reach, reach), mode="replicate"), kernel.transpose(2, 3), groups=3)
+        kernel = (weights / weights.sum()).expand(channels, 1, 1, -1)
+        rows = conv2d(pad(exact, (reach, reach, 0, 0), mode="replicate"), kernel, groups=channels)
+        both = conv2d(pad(rows, (0, 0, reach, reach), mode="replicate"), kernel.transpose(2, 3), groups=channels)
+        return straight(both.clamp(0, 1), both).to(images.dtype)  # weights may sum to a little more than 1

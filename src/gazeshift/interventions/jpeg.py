@@ -10,6 +10,7 @@ from torch.nn.functional import avg_pool2d, interpolate, pad
 
 from gazeshift.errors import BoundsError
 from gazeshift.interventions._straight import straight
+from gazeshift.precision import wide
 from gazeshift.seeds import Generators
 
 __all__ = ["Jpeg"]
@@ -32,6 +33,7 @@ TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418
 class Jpeg:
     """What JPEG keeps of an image: colours at half resolution, and cosine coefficients of 8 x 8 pixels in coarse steps.
 
+    Three channels are colours. One is a grey picture, and of any other number each is a grey picture by itself.
     Every plane is rounded to 8 bit on the way, as an encoder and a decoder do. From a file of libjpeg it differs by
     rounding alone: about one grey level in the mean. The gradient passes through the rounding as if there were
     none. Nothing random.
@@ -58,21 +60,26 @@ class Jpeg:
         generator: Generators | None = None,  # noqa: ARG002
     ) -> Float[Tensor, "n channels h w"]:
         """The images as they come back from the file."""
-        height, width = images.shape[2:]
-        side = 16 if self.subsample else 8
-        exact = images.to(torch.promote_types(images.dtype, torch.float32))  # half types have no 256 levels
-        levels = _rounded(exact * 255)
+        _, channels, height, width = images.shape
+        side = 16 if channels == 3 and self.subsample else 8
+        levels = _rounded(wide(images) * 255)  # half types have no 256 levels
         whole = pad(levels, (0, -width % side, 0, -height % side), mode="replicate")
-        matrix = torch.tensor(TO_YCC, dtype=exact.dtype, device=images.device)
-        seen = _rounded(torch.einsum("dc,nchw->ndhw", matrix, whole))
-        luminance, colours = self._coded(seen[:, :1] - 128, LUMINANCE) + 128, seen[:, 1:]
+        back = self._colour(whole) if channels == 3 else self._grey(whole)
+        return (_rounded(back.clamp(0, 255))[:, :, :height, :width] / 255).to(images.dtype)
+
+    def _grey(self, levels: Tensor) -> Tensor:
+        return self._coded(levels - 128, LUMINANCE) + 128
+
+    def _colour(self, levels: Tensor) -> Tensor:
+        matrix = torch.tensor(TO_YCC, dtype=levels.dtype, device=levels.device)
+        seen = _rounded(torch.einsum("dc,nchw->ndhw", matrix, levels))
+        luminance, colours = self._grey(seen[:, :1]), seen[:, 1:]
         if self.subsample:
             small = self._coded(_rounded(avg_pool2d(colours, 2)), CHROMINANCE)
             colours = interpolate(small, scale_factor=2, mode="bilinear")
         else:
             colours = self._coded(colours, CHROMINANCE)
-        back = torch.einsum("cd,ndhw->nchw", matrix.inverse(), torch.cat([luminance, colours], 1))
-        return (_rounded(back.clamp(0, 255))[:, :, :height, :width] / 255).to(images.dtype)
+        return torch.einsum("cd,ndhw->nchw", matrix.inverse(), torch.cat([luminance, colours], 1))
 
     def _coded(self, plane: Tensor, table: tuple[int, ...]) -> Tensor:
         """One plane after its blocks' coefficients were rounded to multiples of their steps."""

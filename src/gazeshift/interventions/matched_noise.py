@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gazeshift.precision import wide
 from gazeshift.seeds import Generators, normal
 
 __all__ = ["MatchedNoise"]
@@ -20,7 +21,7 @@ class MatchedNoise:
     has no spread and gives its constant; a perturbation that is NaN gives NaN.
 
     Args:
-        per_channel: match every colour channel on its own, instead of one mean and deviation for the image.
+        per_channel: match every channel on its own, instead of one mean and deviation for the image.
     """
 
     per_channel: bool = False
@@ -32,5 +33,6 @@ class MatchedNoise:
         if not perturbation.numel():  # PyTorch warns of the spread of nothing
             return perturbation.clone()
         over = (2, 3) if self.per_channel else (1, 2, 3)
-        std, mean = torch.std_mean(perturbation, dim=over, correction=0, keepdim=True)
-        return normal(perturbation.shape, generator, perturbation.device).to(perturbation.dtype).mul_(std).add_(mean)
+        std, mean = torch.std_mean(wide(perturbation), dim=over, correction=0, keepdim=True)
+        drawn = normal(perturbation.shape, generator, perturbation.device).to(std.dtype)
+        return drawn.mul_(std).add_(mean).to(perturbation.dtype)

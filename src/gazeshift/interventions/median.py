@@ -14,7 +14,7 @@ __all__ = ["Median"]
 
 @dataclass(frozen=True, kw_only=True)
 class Median:
-    """Replace every value by the median of the square around it, colour by colour (feature squeezing, Xu et al. 2018).
+    """Replace each value by the median of the square around it, channel by channel (feature squeezing, Xu et al. 2018).
 
     Edge pixels stand for what lies beyond the edge, as in ``scipy.ndimage.median_filter(mode="nearest")``. The
     gradient goes to the pixel that the median is. Nothing random.

@@ -8,6 +8,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from gazeshift.errors import BoundsError, UnknownNameError, did_you_mean
+from gazeshift.interventions._straight import straight
+from gazeshift.precision import exact
 from gazeshift.seeds import Generators
 
 __all__ = ["Pca"]
@@ -22,11 +24,11 @@ class Pca:
 
     Each image is its own data set: nothing is learned from others. What is taken away is mostly texture, not attack
     noise: on photographs some 5 to 7 grey levels, whether attacked or not. The result is not clipped. A matrix without
-    variance comes back as it is. Computed in float64; nothing random.
+    variance, or with a NaN, comes back as it is. Computed in float64; nothing random.
 
     Args:
-        mode: what a sample is. ``rows``: a row of one colour, each colour on its own; ``joint_rows``: a row of all
-            three; ``patch8``: a patch of 8 x 8 pixels of all three (edges that fill no patch are continued for it).
+        mode: what a sample is. ``rows``: a row of one channel, each on its own; ``joint_rows``: a row of all
+            channels; ``patch8``: 8 x 8 pixels of all channels (edges that fill no patch are continued for it).
         variance: share of the variance to reach, above 0 and below 1.
 
     Raises:
@@ -55,18 +57,18 @@ class Pca:
     def cleaned(
         self, images: Float[Tensor, "n channels h w"]
     ) -> tuple[Float[Tensor, "n channels h w"], Int[Tensor, "n m"]]:
-        """The cleaned images, unclipped, and the components kept: per colour for ``rows``, else one number."""
-        n, _, height, width = images.shape
-        exact = images.double()
+        """The cleaned images, unclipped, and the components kept: per channel for ``rows``, else one number."""
+        n, channels, height, width = images.shape
+        values = exact(images)
         if self.mode == "rows":
-            made, kept = _reduced(exact, self.variance)
+            made, kept = _reduced(values, self.variance)
         elif self.mode == "joint_rows":
-            joint, kept = _reduced(exact.transpose(1, 2).reshape(n, 1, height, 3 * width), self.variance)
-            made = joint.reshape(n, height, 3, width).transpose(1, 2)
+            joint, kept = _reduced(values.transpose(1, 2).reshape(n, 1, height, channels * width), self.variance)
+            made = joint.reshape(n, height, channels, width).transpose(1, 2)
         else:
-            patches, kept = _reduced(_patches(exact), self.variance)
-            made = _image(patches, height, width)
-        return made.to(images.dtype), kept
+            patches, kept = _reduced(_patches(values), self.variance)
+            made = _image(patches, images.shape)
+        return made.to(images), kept.to(images.device)
 
 
 def _reduced(
@@ -74,25 +76,48 @@ def _reduced(
 ) -> tuple[Float[Tensor, "n m samples features"], Int[Tensor, "n m"]]:
     """Each matrix rebuilt from its first components, and their number: the least whose variance exceeds the share."""
     mean = matrices.mean(2, keepdim=True)
-    left, sizes, right = torch.linalg.svd(matrices - mean, full_matrices=False)
+    centred = (matrices - mean).where(matrices.isfinite().all(3).all(2)[..., None, None], 0.0)
+    left, sizes, right = torch.linalg.svd(centred.detach(), full_matrices=False)
     squares = sizes.square()
     total = squares.sum(2, keepdim=True)
     explained = squares.cumsum(2) / torch.where(total == 0, 1.0, total)
     kept = ((explained <= variance).sum(2) + 1).clamp_max(sizes.shape[2]) * (total[..., 0] > 0)
     first = torch.arange(sizes.shape[2], device=sizes.device) < kept[..., None]
     rebuilt = torch.matmul(left * (sizes * first)[:, :, None], right) + mean
+    if matrices.requires_grad:
+        rebuilt = straight(rebuilt, _projected(centred, kept) + mean)
     return torch.where(total[..., None] > 0, rebuilt, matrices), kept
 
 
+def _projected(
+    centred: Float[Tensor, "n m samples features"], kept: Int[Tensor, "n m"]
+) -> Float[Tensor, "n m samples features"]:
+    """The same from the projection onto the kept components, for its derivative.
+
+    That of a single component is infinite where two are of one size, as of an image with a black border; that of the
+    projection is not: to first order, a kept component turns towards one left out by their product in the scatter
+    matrix over the difference of their variances.
+    """
+    _, sizes, right = torch.linalg.svd(centred.detach())
+    features, axes = centred.shape[3], right.mT
+    squares = pad(sizes.square(), (0, features - sizes.shape[2]))
+    inside = torch.arange(features, device=sizes.device) < kept[..., None]
+    gaps = squares[..., :, None] - squares[..., None, :]
+    turns = inside[..., :, None] & ~inside[..., None, :] & (gaps > 0)
+    turned = (centred @ axes).mT @ (centred @ axes) / gaps.where(turns, torch.inf)
+    return centred @ axes @ (torch.diag_embed(inside.to(turned)) + turned + turned.mT) @ axes.mT
+
+
 def _patches(images: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n 1 patches values"]:
-    n, _, height, width = images.shape
+    n, channels, height, width = images.shape
     whole = pad(images, (0, -width % PATCH, 0, -height % PATCH), mode="replicate")
     rows, columns = whole.shape[2] // PATCH, whole.shape[3] // PATCH
-    tiles = whole.reshape(n, 3, rows, PATCH, columns, PATCH).permute(0, 2, 4, 1, 3, 5)
-    return tiles.reshape(n, 1, rows * columns, 3 * PATCH * PATCH)
+    tiles = whole.reshape(n, channels, rows, PATCH, columns, PATCH).permute(0, 2, 4, 1, 3, 5)
+    return tiles.reshape(n, 1, rows * columns, channels * PATCH * PATCH)
 
 
-def _image(patches: Float[Tensor, "n 1 patches values"], height: int, width: int) -> Float[Tensor, "n channels h w"]:
+def _image(patches: Float[Tensor, "n 1 patches values"], shape: torch.Size) -> Float[Tensor, "n channels h w"]:
+    n, channels, height, width = shape
     rows, columns = -(-height // PATCH), -(-width // PATCH)
-    tiles = patches.reshape(len(patches), rows, columns, 3, PATCH, PATCH).permute(0, 3, 1, 4, 2, 5)
-    return tiles.reshape(len(patches), 3, rows * PATCH, columns * PATCH)[:, :, :height, :width]
+    tiles = patches.reshape(n, rows, columns, channels, PATCH, PATCH).permute(0, 3, 1, 4, 2, 5)
+    return tiles.reshape(n, channels, rows * PATCH, columns * PATCH)[:, :, :height, :width]

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gazeshift.errors import BoundsError
+from gazeshift.precision import wide
 from gazeshift.seeds import Generators, uniform
 
 __all__ = ["RoiPixels"]
@@ -37,8 +38,8 @@ class RoiPixels:
     def __call__(
         self, images: Float[Tensor, "n channels h w"], positions: Int[Tensor, "n p"], value: float
     ) -> Float[Tensor, "n channels h w"]:
-        """The images with the pixels at these places set to `value`, in [0, 1], in all three channels."""
-        places = positions[:, None].expand(-1, 3, -1)
+        """The images with the pixels at these places set to `value`, in [0, 1], in all channels."""
+        places = positions[:, None].expand(-1, images.shape[1], -1)
         return images.flatten(2).scatter(2, places, value).view_as(images)
 
     def region(self, maps: Float[Tensor, "n hl wl"], size: tuple[int, int]) -> Bool[Tensor, "n h w"]:
@@ -64,6 +65,6 @@ class RoiPixels:
 
 def enlarged(maps: Float[Tensor, "n hl wl"], size: tuple[int, int]) -> Float[Tensor, "n h w"]:
     """Raw signed maps at the image's size (bilinear, corners not aligned), each brought to [0, 1]; a flat one is 0."""
-    grown = torch.nn.functional.interpolate(maps[:, None], size=size, mode="bilinear")[:, 0]
+    grown = torch.nn.functional.interpolate(wide(maps)[:, None], size=size, mode="bilinear")[:, 0]
     low, high = grown.amin((1, 2), keepdim=True), grown.amax((1, 2), keepdim=True)
     return (grown - low) / (high - low).where(high > low, 1)

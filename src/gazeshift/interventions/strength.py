@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gazeshift.errors import BoundsError, UnknownNameError, did_you_mean
+from gazeshift.precision import wide
 
 __all__ = ["Strengths"]
 
@@ -90,7 +91,7 @@ class Strengths:
     ) -> Iterator[tuple[float, Float[Tensor, "n channels h w"]]]:
         """Strength and images with that much of the perturbation, clipped to [0, 1]."""
         for value, coefficient in zip(self.values, self.coefficients, strict=True):
-            yield value, self._stored(torch.add(images, perturbation, alpha=coefficient))
+            yield value, self._stored(torch.add(wide(images), wide(perturbation), alpha=coefficient), images.dtype)
 
     def noisy(
         self,
@@ -100,11 +101,12 @@ class Strengths:
     ) -> Iterator[tuple[float, Float[Tensor, "n channels h w"]]]:
         """Strength and images with that much noise, clipped to [0, 1]."""
         for value, base in zip(self.values, self.bases, strict=True):
-            yield value, self._stored(torch.add(images, perturbation, alpha=base).add_(noise, alpha=value))
+            under = torch.add(wide(images), wide(perturbation), alpha=base)
+            yield value, self._stored(under.add_(wide(noise), alpha=value), images.dtype)
 
-    def _stored(self, images: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n channels h w"]:
+    def _stored(self, images: Float[Tensor, "n channels h w"], dtype: torch.dtype) -> Float[Tensor, "n channels h w"]:
         images = images.clamp_(0, 1)
-        if self.eight_bit == "none":
-            return images
-        levels = images * 255
-        return (levels.round() if self.eight_bit == "round" else (levels + SLACK).floor()) / 255
+        if self.eight_bit != "none":
+            levels = images * 255
+            images = (levels.round() if self.eight_bit == "round" else (levels + SLACK).floor()) / 255
+        return images.to(dtype)

@@ -157,9 +157,9 @@ def test_settings_that_make_no_sense(settings, error, message):
 
 
 def test_what_it_cannot_do():
-    with pytest.raises(BoundsError, match="at least 20 clean images, and 1 attacked, got 3"):
+    with pytest.raises(BoundsError, match="stability learns from at least 20 clean images, got 3"):
         Stability().fit(torch.zeros(3, 2))
-    with pytest.raises(BoundsError, match="and 1 attacked, got no adversarial image"):
+    with pytest.raises(BoundsError, match="adversarial images too, got none"):
         Stability().fit(torch.zeros(20, 2), torch.zeros(0, 2))
     with pytest.raises(SettingsError, match="fit it first"):
         Stability().score(torch.zeros(3, 2))

@@ -238,17 +238,17 @@ def layers_chart(one: OneSet) -> Chart:
 
 
 def histograms(one: OneSet) -> list[Chart]:
-    """Figure 2's histograms over all images: luminance, and the three colours."""
+    """Figure 2's histograms over all images: luminance, and the colours or other channels if there are several."""
     found = {(row["side"], row["channel"]): np.zeros(256) for row in one.histograms}
     for row in one.histograms:
         found[row["side"], row["channel"]] += np.asarray(row["counts"])
     shares: dict[Any, list[float]] = {}
     for key, counts in found.items():
         shares[key] = [float(value) for value in counts / max(1, counts.sum())]
-    names = (("luminance",), ("red", "green", "blue"))
+    names = (("luminance",), tuple(dict.fromkeys(channel for _, channel in found if channel != "luminance")))
     words: dict[str, Any] = {"item": "Fig 2", "paper": "the two histograms of an image differ little"}
     charts, colours = [], {"clean, luminance": "--ok", "attacked, luminance": "--attacked"}
-    for channels in names:
+    for channels in filter(None, names):
         series = {f"{side}, {channel}": shares[side, channel] for channel in channels for side in ("clean", "attacked")}
         title = f"Histogram of {', '.join(channels)}, {one.name}"
         axes: dict[str, Any] = {"x_title": "level", "y_title": "share", "digits": 4}

@@ -25,6 +25,7 @@ from gazeshift.studies.deviation import Deviation
 
 CODE = ("module:",)  # models that are code from a file: loaded only if named at the command line
 SHARED = ("images", "labels", "limit", "model", "weights", "input_size", "classes", "seed")
+SHAPE = ("resize", "crop", "interpolation", "mean", "std", "fit")
 DRAWN = ("deviation", "scorecard")
 
 
@@ -76,11 +77,11 @@ class Again:
         Raises:
             GazeshiftError: it cannot be read any more.
         """
-        shape = (self.manifest.get("model") or {}).get("preprocessing") or {}
-        geometry = Preprocessing(
-            resize=shape.get("resize"), crop=shape.get("crop"), interpolation=shape.get("interpolation", "bicubic")
-        )
-        batch = self.source.read(ids=[name], preprocessing=geometry)
+        told = (self.manifest.get("model") or {}).get("preprocessing") or {}
+        shape: dict[str, Any] = {"resize": None, "crop": None}
+        shape |= {key: tuple(told[key]) if isinstance(told[key], list) else told[key] for key in SHAPE if key in told}
+        channels = len(shape["mean"]) if isinstance(shape.get("mean"), tuple) else None
+        batch = self.source.read(ids=[name], preprocessing=Preprocessing(**shape, channels=channels))
         if not batch.ids:
             raise DataError(batch.skipped[0].reason if batch.skipped else f"{name} cannot be read.")
         return batch.images[0]

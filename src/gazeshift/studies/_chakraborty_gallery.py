@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -103,7 +103,7 @@ class Pictures:
         found, said = evidence.maps(seen.last.name)[0], {**keys, **answer(seen.classifier, evidence)}
         for kind, picture in (
             ("image", pictures.photograph(images[0])),
-            ("map", Image.fromarray(tile(found, 2 * TILE))),
+            ("map", Image.fromarray(tile(found, aspect(images, 2 * TILE)))),
             ("overlay", pictures.overlay(images[0], found)),
         ):
             add(rows, pictures.encode_webp(picture), kind=kind, access="black_box", **said)
@@ -116,7 +116,7 @@ class Pictures:
         names = [layer.name for layer in select(known[:end], self.layers, seen.classifier.name)]
         evidence = look(seen.classifier, images, layers=names)
         order = names[::-1] if self.last_first else names
-        sheet = montage([tile(evidence.maps(name)[0]) for name in order])
+        sheet = montage([tile(evidence.maps(name)[0], aspect(images, TILE)) for name in order])
         said = {**keys, **answer(seen.classifier, evidence), "layers": len(names)}
         ends = {"top_left": shown(order[0]), "bottom_right": shown(order[-1])}
         add(rows, pictures.encode_webp(sheet), kind="layers", access="white_box", **said, **ends)
@@ -139,20 +139,26 @@ def shown(layer: str) -> str:
     return layer.removeprefix("body.")
 
 
-def tile(found: Tensor, side: int = TILE) -> UInt8[np.ndarray, "s s 3"]:
-    """A map alone, rectified and coloured; grey throughout if it has no positive value."""
+def aspect(images: Float[Tensor, "n channels h w"], side: int) -> tuple[int, int]:
+    """Height and width of a picture in the images' aspect, `side` pixels along its longer edge."""
+    height, width = images.shape[2:]
+    return max(1, round(side * height / max(height, width))), max(1, round(side * width / max(height, width)))
+
+
+def tile(found: Tensor, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
+    """A map alone, rectified and coloured, of this height and width; grey throughout if it has no positive value."""
     defined = pictures.rectified(found)
     if defined is None:
-        return np.full((side, side, 3), BLANK, dtype=np.uint8)
-    return pictures.colour(pictures.upsample(defined, side, side))
+        return np.full((*size, 3), BLANK, dtype=np.uint8)
+    return pictures.colour(pictures.upsample(defined, *size))
 
 
-def montage(tiles: Sequence[UInt8[np.ndarray, "s s 3"]]) -> Image.Image:
-    """Tiles in rows from the top left, as near to a square as can be, on white."""
-    columns = math.ceil(math.sqrt(len(tiles)))
-    rows, step = math.ceil(len(tiles) / columns), TILE + GAP
-    sheet = np.full((rows * step - GAP, columns * step - GAP, 3), 255, dtype=np.uint8)
+def montage(tiles: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Image.Image:
+    """Tiles of one size in rows from the top left, as many rows as columns or one less, on white."""
+    columns, (height, width, _) = math.ceil(math.sqrt(len(tiles))), tiles[0].shape
+    rows, down, right = math.ceil(len(tiles) / columns), height + GAP, width + GAP
+    sheet = np.full((rows * down - GAP, columns * right - GAP, 3), 255, dtype=np.uint8)
     for at, one in enumerate(tiles):
-        top, left = at // columns * step, at % columns * step
-        sheet[top : top + TILE, left : left + TILE] = one
+        top, left = at // columns * down, at % columns * right
+        sheet[top : top + height, left : left + width] = one
     return Image.fromarray(sheet)

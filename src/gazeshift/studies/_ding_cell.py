@@ -138,9 +138,15 @@ def add_seen(rows: Rows, run: Opened, ids: Sequence[str], found: Attacked) -> No
 
 
 def histograms(images: Float[Tensor, "n channels h w"]) -> dict[str, list[int]]:
-    """256 bins over all pixels of a batch, rounded to 8 bits: red, green, blue, and luminance."""
-    luminance = torch.einsum("nchw,c->nhw", images, torch.tensor(WEIGHTS, device=images.device))
-    channels = dict(zip(("red", "green", "blue"), images.unbind(1), strict=True)) | {"luminance": luminance}
+    """256 bins over all pixels of a batch, rounded to 8 bits: red, green, blue, and luminance.
+
+    Channels that are no colours are numbered, and their mean stands for the luminance; a single one has no other.
+    """
+    count = images.shape[1]
+    names = ("red", "green", "blue") if count == 3 else tuple(f"channel {at}" for at in range(1, count + 1))
+    weights = torch.tensor(WEIGHTS if count == 3 else (1 / count,) * count, device=images.device)
+    luminance = {"luminance": torch.einsum("nchw,c->nhw", images, weights)}
+    channels = luminance if count == 1 else dict(zip(names, images.unbind(1), strict=True)) | luminance
     levels = {name: (values * 255).round().clamp(0, 255).long().flatten() for name, values in channels.items()}
     return {name: torch.bincount(values, minlength=256).tolist() for name, values in levels.items()}
 

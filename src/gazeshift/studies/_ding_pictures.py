@@ -60,7 +60,7 @@ def _features(run: Opened, pairs: Attacked, most: Sequence[tuple[str, int]]) -> 
         low, high = min(float(maps.min()) for maps in pair), max(float(maps.max()) for maps in pair)
         for side, maps in zip(("clean", "attacked"), pair, strict=True):
             grey = (maps[0] - low) / ((high - low) or 1)
-            yield f"feature_{side}", f"{name}_{channel}", pictures.photograph(grey.expand(3, -1, -1))
+            yield f"feature_{side}", f"{name}_{channel}", pictures.photograph(grey)
 
 
 def add(rows: Rows, picture: Image.Image, **keys: Any) -> None:

@@ -1,7 +1,9 @@
 """Images of any number of channels and any aspect from end to end: attacked, saved, checked, exported, looked at."""
 
+import base64
 import csv
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +16,20 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import gazeshift as gs
+from gazeshift import report
 from gazeshift.cli._looking import look_at
 from gazeshift.data import attacked_levels, export_set, open_set, set_rows, verify_set
 from gazeshift.data._set_layout import FACTS, SCHEMA, put_together, taken_apart
 from gazeshift.data._shards import Shard, describe_shard
 from gazeshift.errors import DataError, OutputError
 from gazeshift.records import Batch, Sample
+from gazeshift.serve._study_pictures import Again
 from gazeshift.studies import _attack_run
 from gazeshift.studies._attack_run import AttackRun
+from gazeshift.studies._chakraborty_gallery import GAP, aspect, montage, tile
+from gazeshift.studies._ding_cell import histograms
 from gazeshift.studies._set_settings import SetSettings
+from gazeshift.studies.deviation import Deviation
 
 NETWORK = '''
 import torch
@@ -116,7 +123,13 @@ def made(request, tmp_path_factory):
     spec = f"module:{folder / 'channels_network.py'}:{name}"
     images = folder if name == "five" else write_images(folder / "images", name)
     chosen = SetSettings(
-        images=images, model=spec, epsilon=EPSILON, device="cpu", shard_size=4, batch_size=3, health_images=2
+        images=images,
+        model=spec,
+        epsilon=EPSILON,
+        device="cpu",
+        shard_size=4,
+        batch_size=3,
+        health_images=2 * (name == "five"),
     )
     with pytest.MonkeyPatch.context() as patch:
         if name == "five":
@@ -207,6 +220,62 @@ def test_records_show_every_image(made):
     for record in (evidence, attacked):
         assert Image.open(io.BytesIO(record._repr_png_())).mode == "RGB"
         assert " x ".join(map(str, SHAPES[name])) in repr(record)
+
+
+def test_a_study_and_its_explorer_show_every_image_in_its_aspect(made):
+    name, place, _, _ = made
+    _, height, width = SHAPES[name]
+    if name not in {"grey", "wide"}:
+        pytest.skip("a study of these says no more")
+    asked = Deviation(
+        images=place.parent / "images",
+        model=f"module:{place.parent / 'channels_network.py'}:{name}",
+        attack=["fgsm"],
+        epsilon=EPSILON,
+        device="cpu",
+        gallery=1,
+    )
+    folder = asked.run(place.parent / "study", command="", progress=lambda *_: None)
+    kept = [row for row in pq.read_table(folder / "gallery.parquet").to_pylist() if row["picture"]]
+    assert {row["kind"] for row in kept} == {"clean", "attacked", "noise", "perturbation"}
+    for row in kept:
+        with Image.open(io.BytesIO(row["picture"])) as picture:
+            assert (picture.mode, picture.size) == ("RGB", (width, height))
+    again = Again(manifest=json.loads((folder / "manifest.json").read_text()), model=str(asked.model))
+    assert torch.equal((again.picture("3.png") * 255).round().byte(), torch.from_numpy(pixels(name)[3]))
+    sides = again.drawn("3.png", "fgsm", 1.0)
+    assert [tuple(shown.size) for side in sides.values() if (shown := png_of(side["picture"]))] == [(width, height)] * 3
+    assert report.write(folder).stat().st_size > 10_000
+
+
+def png_of(url: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+
+
+def test_maps_of_a_study_have_the_aspect_of_its_images():
+    images, found = torch.zeros(1, 3, 30, 60), torch.rand(4, 8)
+    assert [aspect(images, side) for side in (48, 96)] == [(24, 48), (48, 96)]
+    assert aspect(torch.zeros(1, 3, 64, 64), 48) == (48, 48)
+    made = [tile(found, (24, 48)), tile(-found, (24, 48)), tile(found, (24, 48))]
+    sheet = np.asarray(montage(made))
+    assert sheet.shape == (24 + GAP + 24, 48 + GAP + 48, 3)
+    np.testing.assert_array_equal(sheet[24 + GAP :, :48], made[2])
+    assert (sheet[24 + GAP :, 48 + GAP :] == 255).all()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_histograms_of_any_channels(channels):
+    levels = np.random.default_rng(channels).integers(0, 256, (2, channels, 6, 7))
+    found = histograms(torch.from_numpy(levels / 255).float())
+    weights = np.array([0.299, 0.587, 0.114] if channels == 3 else [1 / channels] * channels)
+    names = ["red", "green", "blue"] if channels == 3 else [f"channel {at + 1}" for at in range(channels)]
+    luminance = np.round((levels * weights[None, :, None, None]).sum(1)).astype(int)
+    wanted = {"luminance": np.bincount(luminance.ravel(), minlength=256)}
+    if channels > 1:
+        wanted |= {name: np.bincount(levels[:, at].ravel(), minlength=256) for at, name in enumerate(names)}
+    assert set(found) == set(wanted)
+    for name, counts in wanted.items():
+        assert np.abs(np.cumsum(found[name]) - np.cumsum(counts)).max() <= (name == "luminance"), name
 
 
 @settings(max_examples=60, deadline=None)

@@ -4,7 +4,7 @@ An adversarial set is what an attack made of such images: `open_set`, `verify_se
 """
 
 from gazeshift.data._class_names import read_class_names
-from gazeshift.data._decode import printable, read_image
+from gazeshift.data._decode import read_image
 from gazeshift.data._eight_bit import attacked_levels
 from gazeshift.data._open import demo_images, open_source
 from gazeshift.data._open_set import open_set
@@ -16,6 +16,7 @@ from gazeshift.data._sets import AdversarialSet, Pairs
 from gazeshift.data._shards import describe_shard
 from gazeshift.data._source import ImageSource
 from gazeshift.data._write import replace_file, write_error
+from gazeshift.summaries import printable
 
 __all__ = [
     "FIT",

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gazeshift.data._decode import printable
 from gazeshift.errors import SettingsError
+from gazeshift.summaries import printable
 
 WANTED = (
     'Wanted one name per line, in the order of the class index, or JSON: ["cat", "dog"], {"0": "cat", "1": "dog"} or '

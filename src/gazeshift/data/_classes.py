@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from gazeshift.data._decode import printable
 from gazeshift.errors import DataError, SettingsError
+from gazeshift.summaries import printable
 
 NUMBER = re.compile(r"-?[0-9]{1,9}")
 GIVE_NAMES = "--classes FILE (class_names= in Python)"

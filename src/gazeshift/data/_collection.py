@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from PIL import Image, ImageOps
 
-from gazeshift.data._decode import printable, read_file
+from gazeshift.data._decode import read_file
 from gazeshift.data._files import display_name, list_folder
 from gazeshift.data._open import demo_images, open_source
 from gazeshift.data._remote import AnyFile, Remote, place_of
@@ -21,6 +21,7 @@ from gazeshift.data._vggface2 import aligner, identity_names, is_vggface2, read_
 from gazeshift.errors import DataError
 from gazeshift.records import Skipped
 from gazeshift.seeds import generator_for
+from gazeshift.summaries import printable
 
 SPLITS = {"train", "training", "val", "valid", "validation", "test"}
 VIEWS = 10  # of each demo image: four corners and the middle, and their mirror images

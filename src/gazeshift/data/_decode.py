@@ -15,6 +15,7 @@ from torch import Tensor
 from gazeshift.data._quiet import quiet_pillow
 from gazeshift.errors import GazeshiftError, ImageError
 from gazeshift.models._preprocessing import MAX_PIXELS, Preprocessing, picture_input
+from gazeshift.summaries import printable
 
 MAX_BYTES = 2**29
 MIN_SIDE = 8
@@ -87,15 +88,6 @@ def decode(
         raise ImageError(f"{name} is empty (zero bytes). Copy it again or leave it out.")
     with quiet_pillow():
         return picture_input(_loaded(encoded, name, note), preprocessing, name)
-
-
-def printable(text: str) -> str:
-    """The text with line breaks and other control characters spelled out, so that a message stays one line.
-
-    >>> print(printable("two" + chr(9) + "words.png").replace(chr(92), "/"))
-    two/twords.png
-    """
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def _loaded(encoded: bytes, name: str, note: Callable[[str], None] = _warn) -> Image.Image:

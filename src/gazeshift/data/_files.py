@@ -7,9 +7,10 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from gazeshift.data._classes import named
-from gazeshift.data._decode import SUFFIXES, printable
+from gazeshift.data._decode import SUFFIXES
 from gazeshift.data._remote import AnyFile, Remote, remote_ids
 from gazeshift.errors import DataError
+from gazeshift.summaries import printable
 
 OF_THE_SYSTEM = {"thumbs.db", "ehthumbs.db", "desktop.ini"}  # of Windows; macOS and Linux put a dot before theirs
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 from gazeshift.data._classes import Classes, folder_classes, model_classes, named
-from gazeshift.data._decode import SUFFIXES, printable, read_file
+from gazeshift.data._decode import SUFFIXES, read_file
 from gazeshift.data._files import Listing, display_name, file_ids, ignored, list_folder
 from gazeshift.data._labels import match, read_labels
 from gazeshift.data._remote import WEB, AnyFile, Remote, place_of, read_place
 from gazeshift.data._source import ImageSource, assemble
 from gazeshift.errors import DataError, MissingPackageError
+from gazeshift.summaries import printable
 
 OWN_LABELS = ("labels.csv", "val.txt")
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from gazeshift.data._classes import Classes, model_classes
 from gazeshift.data._damagenet import damagenet_version, open_damagenet
-from gazeshift.data._decode import printable
 from gazeshift.data._folder_pairs import pair_folders
 from gazeshift.data._sets import AdversarialSet
 from gazeshift.data._shards import is_saved, open_saved
 from gazeshift.errors import DataError, SettingsError
 from gazeshift.models._preprocessing import Preprocessing
+from gazeshift.summaries import printable
 
 AnyPath = str | os.PathLike[str]
 

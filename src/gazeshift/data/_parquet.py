@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gazeshift.data._classes import Classes, first_few
-from gazeshift.data._decode import printable
 from gazeshift.data._remote import AnyFile, opened
 from gazeshift.data._source import ImageSource, assemble
 from gazeshift.errors import DataError, ImageError
+from gazeshift.summaries import printable
 
 BROKEN = (pa.ArrowException, OSError)
 

@@ -7,12 +7,13 @@ from typing import Any, Literal
 
 from PIL import ExifTags, Image
 
-from gazeshift.data._decode import _formats, printable
+from gazeshift.data._decode import _formats
 from gazeshift.data._quiet import quiet_pillow
 from gazeshift.data._source import ImageSource
 from gazeshift.errors import ImageError
 from gazeshift.models._preprocessing import Preprocessing
 from gazeshift.records import Batch
+from gazeshift.summaries import printable
 
 Handling = Literal["fit", "as-is"]
 FIT: Handling = "fit"

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from gazeshift.data._decode import MAX_BYTES, printable, read_file
+from gazeshift.data._decode import MAX_BYTES, read_file
 from gazeshift.errors import DataError, GazeshiftError, ImageError, MissingPackageError, UnreachableError
+from gazeshift.summaries import printable
 
 PAUSES = (0.5, 2.0, 5.0)  # seconds before the second, third and fourth try
 CONNECT_SECONDS, READ_SECONDS = 10, 60

@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
-from gazeshift.data._decode import printable
 from gazeshift.data._set_layout import FACTS, SET, VERSION, check_layout, put_together
 from gazeshift.data._sets import AdversarialSet, Pairs
 from gazeshift.errors import DataError
+from gazeshift.summaries import printable
 
 BROKEN = (pa.ArrowException, OSError)
 AGAIN = "Copy the set again, or type the command that made it: what is damaged is made anew."

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from gazeshift.data._decode import decode, printable
+from gazeshift.data._decode import decode
 from gazeshift.errors import DataError, ImageError, SettingsError
 from gazeshift.models._preprocessing import Preprocessing
 from gazeshift.records import Batch, Sample, Skipped
-from gazeshift.summaries import Summary, fitted, listed, plural
+from gazeshift.summaries import Summary, fitted, listed, plural, printable
 
 WORKERS = min(4, os.cpu_count() or 1)
 AHEAD = 2 * WORKERS

@@ -16,10 +16,11 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from gazeshift.data._decode import _loaded, printable, read_file
+from gazeshift.data._decode import _loaded, read_file
 from gazeshift.data._quiet import quiet_pillow
 from gazeshift.errors import DataError, ImageError
 from gazeshift.models._preprocessing import plain_picture
+from gazeshift.summaries import printable
 
 TABLES = "bb_landmark"
 SPLITS = ("train", "test")

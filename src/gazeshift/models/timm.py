@@ -81,7 +81,15 @@ def _own_config(name: str) -> dict[str, Any]:
     if tag and name not in tagged:
         raise UnknownNameError(f"timm has no weights '{name}'. {did_you_mean(name, [model, *tagged])}")
     config: Any = get_pretrained_cfg(name)
-    return {"num_classes": IMAGENET, **(config.to_dict() if config else {})}
+    return {"num_classes": IMAGENET, **(config.to_dict() if config else _deprecated_config(name))}
+
+
+def _deprecated_config(name: str) -> dict[str, Any]:
+    """Of ``xception`` and other old names, which timm only follows when it makes the network."""
+    with repeatable(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        network: Any = library.create_model(name)
+    return dict(network.pretrained_cfg)
 
 
 def _remote_config(name: str) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from gazeshift.data import _source, demo_images, open_source
-from gazeshift.errors import DataError, MissingPackageError
+from gazeshift.data import _source, demo_images, open_source, read_image
+from gazeshift.errors import DataError, ImageError, MissingPackageError
 from gazeshift.models import Preprocessing
 from gazeshift.records import Skipped
 
@@ -203,6 +203,13 @@ def test_nothing_there(tmp_path: Path) -> None:
         open_source([])
     with pytest.raises(DataError, match="is a folder in a list of files"):
         open_source([tmp_path])
+    for given in (3, None, b"a.png", [3], [None]):
+        with pytest.raises(DataError, match=r"images, .* must be a path or an address, got (3|None|b'a.png')\."):
+            open_source(given)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"labels must be a path or an address, got \[1, 2\]\."):
+        open_source(write(tmp_path / "a.png"), labels=[1, 2])  # type: ignore[arg-type]
+    with pytest.raises(ImageError, match="an image must be the path of a file, or its bytes, got None"):
+        read_image(None)  # type: ignore[arg-type]
 
 
 def test_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

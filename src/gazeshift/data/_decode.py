@@ -55,6 +55,8 @@ def read_image(
     """
     if isinstance(source, bytes):
         return decode(source, preprocessing, name=name or "the image")
+    if not isinstance(source, str | os.PathLike):
+        raise ImageError(f"an image must be the path of a file, or its bytes, got {printable(repr(source)[:60])}.")
     path = Path(source)
     return decode(read_file(path, name or str(path)), preprocessing, name=name or str(path))
 

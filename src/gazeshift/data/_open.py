@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from gazeshift.data._classes import Classes, folder_classes, model_classes, named
@@ -62,7 +63,7 @@ def open_source(
         SettingsError: class names or WordNet ids that are no list of texts.
     """
     classes = model_classes(class_names, wnids) if labelled else None
-    table = None if labels is None else place_of(labels)
+    table = None if labels is None else _place(labels, "labels")
     source = _open(path, table, classes)
     if not source.ids:
         raise DataError(f"{printable(source.name)} holds no image that can be used. {' '.join(source.notes)}".strip())
@@ -89,13 +90,21 @@ def demo_images() -> ImageSource:
 
 def _open(path: AnyPath | Sequence[AnyPath], table: AnyFile | None, classes: Classes | None) -> ImageSource:
     if not isinstance(path, str | os.PathLike):
-        return _open_files([place_of(one) for one in path], table, classes)
+        given: Any = path
+        paths = given if isinstance(given, Iterable) and not isinstance(given, bytes) else [given]
+        return _open_files([_place(one, "images, or each one of a list,") for one in paths], table, classes)
     root = place_of(path)
     if isinstance(root, Remote):
         is_file = root.suffix.lower() in SUFFIXES | {".parquet"}
         return _open_files([root], table, classes) if is_file else _open_remote(root, table, classes)
     _check_there(root)
     return _open_folder(root, table, classes) if root.is_dir() else _open_files([root], table, classes)
+
+
+def _place(given: Any, what: str) -> AnyFile:
+    if not isinstance(given, str | os.PathLike | Remote):
+        raise DataError(f"{what} must be a path or an address, got {printable(repr(given)[:60])}.")
+    return place_of(given)
 
 
 def _open_remote(root: Remote, table: AnyFile | None, classes: Classes | None) -> ImageSource:

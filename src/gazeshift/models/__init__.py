@@ -68,6 +68,8 @@ def load(
         SettingsError: the spec, the input size or the class names are not of that form, or the model has another
             number of classes.
     """
+    if not isinstance(spec, str):
+        raise SettingsError(f"a model is named by a text such as '{DEFAULT}' or 'timm:resnet50', got {spec!r}.")
     place, size = choose_device(device), read_pixels("input_size", input_size)
     class_names = checked_names(class_names)
     name, _, rest = spec.partition(":")

@@ -122,7 +122,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "look": ("look",),
     "attack": ("attack", "fgsm", "--images"),
     "study": ("study", "deviation", "--attack", "fgsm", "--images"),
-    "detect": ("detect", "fit", "--false-alarms", "0.5", "--images"),
+    "detect": ("detect", "fit", "--detector", "feature_squeezing", "--false-alarms", "0.5", "--images"),
 }
 REFUSING = {
     "look": "look",

@@ -209,8 +209,8 @@ def _unseen(tape: Tape, layers: Sequence[Layer], what: str) -> float:
     if share > MAX_UNSEEN:
         raise NoMapsError(
             f"{what} works on tokens, as transformers and MLP-Mixers do: {len(behind)} of its {len(every)} layers of "
-            f"weights lie behind its last map ({layers[-1].name}), and what tokens show is not drawn yet. Look at a "
-            f"convolutional network instead. {ATTACK_IT}"
+            f"weights lie behind or beside its maps (the last is {layers[-1].name}), and what tokens show is not drawn "
+            f"yet. Look at a convolutional network instead. {ATTACK_IT}"
         )
     return share
 

@@ -50,7 +50,7 @@ def unseen(tape: Tape, maps: set[Key]) -> set[int]:
         if key in passed or key in maps:
             continue
         passed.add(key)
-        makers = tape.made_by.get(key) or storages.get(_storage(tape.tensors.get(key[0])), ())
+        makers = tape.made_by.get(key) or storages.get(_storage(tape.tensors.get(key[0])), [])
         reached.update(makers)
         ahead.extend(read for at in makers for read in tape.steps[at].reads)
     if not (stopped or at_image):  # the way back was lost in a function that torch does not show

@@ -4,8 +4,11 @@ import pytest
 import timm
 import torch
 import torchvision
+from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from gazeshift import attack, look
+from gazeshift.errors import ModelError
 from gazeshift.models import Classifier
 
 
@@ -34,3 +37,25 @@ def test_gradient_checkpointing(make):
         assert torch.equal(found, wanted)
     attacked = [attack(one, images, by="fgsm").images for one in (checkpointed, plain)]
     assert torch.equal(*attacked)
+
+
+class Recomputing(nn.Module):
+    """Calls torch's checkpointing by itself, with no flag to switch off."""
+
+    def __init__(self, *, reentrant: bool) -> None:
+        super().__init__()
+        blocks = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU()
+        self.conv, self.head, self.reentrant = nn.Sequential(*blocks), nn.Linear(4, 3), reentrant
+
+    def forward(self, images):
+        return self.head(checkpoint(self.conv, images, use_reentrant=self.reentrant).mean((2, 3)))
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad:UserWarning")
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_network_that_checkpoints_by_itself_is_told_as_such(reentrant):
+    classifier = Classifier(Recomputing(reentrant=reentrant), name="toy")
+    images = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    message = r"recomputes parts of itself in the backward pass \(torch.utils.checkpoint\)"
+    with pytest.raises(ModelError, match=message):
+        attack(classifier, images, by="fgsm") if reentrant else look(classifier, images, layers="conv.0")

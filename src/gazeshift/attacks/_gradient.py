@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from gazeshift.errors import ModelError
+from gazeshift.models._edge import NO_GRADIENT, backward_explained
 
 Model = Callable[[Tensor], Tensor]
 
@@ -69,13 +70,13 @@ def gradient_of(
     """
     gradient = None
     if total.requires_grad:
-        gradient = torch.autograd.grad(
-            total, images, create_graph=create_graph, retain_graph=retain_graph, allow_unused=True
-        )[0]
+        with backward_explained():
+            gradient = torch.autograd.grad(
+                total, images, create_graph=create_graph, retain_graph=retain_graph, allow_unused=True
+            )[0]
     if gradient is None:
         raise ModelError(
-            "an attack follows the gradient from the logits to the images, and this model gives none. "
-            "Leave out detach(), no_grad(), inference_mode() and numpy() on the way through it."
+            f"an attack follows the gradient from the logits to the images, and this model gives none. {NO_GRADIENT}"
         )
     return gradient
 

@@ -15,7 +15,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from gazeshift.errors import LayerError
 from gazeshift.models._classifier import Classifier
-from gazeshift.models._edge import as_classes
+from gazeshift.models._edge import as_classes, backward_explained
 from gazeshift.models._paths import check_reached_by_all, not_reached
 from gazeshift.models._taps import tapped
 from gazeshift.models._trace import Draw, Drawn, scores_of
@@ -51,7 +51,7 @@ class LivePass:
             BoundsError: `classes` is not one class index per image.
         """
         edges = tuple(self.edges.values())
-        with torch.inference_mode(mode=False), torch.enable_grad():
+        with torch.inference_mode(mode=False), torch.enable_grad(), backward_explained():
             total = scores_of(self.logits, as_classes(classes, self.logits, "the target"), score).sum()
             found = torch.autograd.grad(total, edges, create_graph=create_graph, retain_graph=True, allow_unused=True)
         for name, gradient in zip(self.edges, found, strict=True):

@@ -1,6 +1,7 @@
 """What enters a classifier and what leaves it, checked once: networks, images, labels, answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 from warnings import warn
 
@@ -236,6 +237,24 @@ def _refuse_answer(output: Any, n: int, name: str) -> NoReturn:
 
 def _kind(value: Any) -> str:
     return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__
+
+
+@contextmanager
+def backward_explained() -> Iterator[None]:
+    """Say what is wrong with a network that calls `torch.utils.checkpoint` by itself, when its gradients are asked for.
+
+    Raises:
+        ModelError: the network recomputes parts of itself in the backward pass.
+    """
+    try:
+        yield
+    except RuntimeError as cause:
+        if "checkpoint" not in str(cause).lower():
+            raise
+        raise ModelError(
+            "the network recomputes parts of itself in the backward pass (torch.utils.checkpoint), where they cannot "
+            "be watched. Switch that off: it saves memory in training alone."
+        ) from cause
 
 
 def cannot_run(cause: Exception, images: Tensor, name: str) -> ModelError:

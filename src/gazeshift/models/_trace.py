@@ -15,7 +15,7 @@ from torch.autograd.graph import Node, get_gradient_edge
 
 from gazeshift.errors import LayerError, ModelError
 from gazeshift.models._classifier import Classifier
-from gazeshift.models._edge import NO_GRADIENT, as_classes
+from gazeshift.models._edge import NO_GRADIENT, as_classes, backward_explained
 from gazeshift.models._paths import check_reached_by_all, not_reached
 from gazeshift.models._taps import tapped
 from gazeshift.records import Layer
@@ -131,7 +131,8 @@ class _Watch:
                 f"a map follows the gradient from the class score to a layer, and this model gives none. {NO_GRADIENT}"
             )
         if self.leaves:
-            torch.autograd.grad(score, self.leaves, allow_unused=True)
+            with backward_explained():
+                torch.autograd.grad(score, self.leaves, allow_unused=True)
         if self.waiting:
             raise LayerError(
                 f"layer {next(iter(self.waiting))} has no influence on the class score, so it has no gradient and no "

@@ -53,6 +53,7 @@ check: .venv/.dev  ## formatting, lint, types, import contracts, lists in the do
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/list_parts.py --check
+	$(BIN)/python tools/list_kinds.py --check
 	$(BIN)/python tools/lock.py --check
 
 format: .venv/.dev  ## put the code in its form
@@ -64,6 +65,7 @@ bench: .venv/.bench  ## measure: ratios side by side, printed as a table
 
 docs: .venv/.dev .venv/.docs  ## build the documentation into site/
 	$(BIN)/python tools/list_parts.py
+	$(BIN)/python tools/list_kinds.py
 	$(BIN)/zensical build --clean
 
 lock: .venv/.made  ## resolve constraints.txt and constraints-dev.txt anew (ARGS=--keep: no more than must change)

@@ -12,6 +12,8 @@ GROUPS = {
     "images": "What Python's `attack`, `look`, `sight`, `judge` and `preflight` take as images.",
     "labels": "What they take as classes: `labels=`, `target=`.",
     "files": "Pictures in files, for the command line, the gateway and `gs.read_image`.",
+    "folders": "Folders and tables of labels, for `--images`, `--labels` and `gs.open_source`.",
+    "weights": "Checkpoints for `--weights` and `gs.load(weights=)`.",
 }
 INTRO = """# What works, and what is refused
 
@@ -38,7 +40,7 @@ def page() -> str:
 
 
 def _row(kind: Any) -> str:
-    everywhere = {"models": 5, "images": 5, "labels": 3, "files": 1}[kind.group]
+    everywhere = {"models": 5, "images": 5, "labels": 3, "files": 1, "folders": 1, "weights": 1}[kind.group]
     where = "" if len(kind.at) == everywhere else f" by {', '.join(f'`{name}`' for name in kind.at)}"
     outcome = f"refused{where}: “{kind.refused}”" if kind.refused else "works"
     return f"| {kind.what} | {outcome} | {kind.note} |".replace("\n", " ")

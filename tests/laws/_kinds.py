@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import timm
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 import gazeshift as gs
+from gazeshift.data import ImageSource
 
 SIZE = 16
 P = gs.Preprocessing(resize=SIZE, crop=SIZE)
@@ -27,10 +29,10 @@ class Kind:
     """One kind.
 
     Args:
-        group: ``models``, ``images``, ``labels`` or ``files``: a section of the page.
+        group: a section of the page.
         what: it is, for the page.
         make: of models: gives the classifier; of images and labels: changes a plain batch or its labels; of files:
-            writes one into a folder.
+            writes one into a folder; of weights and folders: writes into a folder and opens what is there.
         refused: a part of the sentence that refuses it; empty if it works.
         at: entrances that refuse it; the others take it.
         note: for the page: what is made of it, or what to do.
@@ -152,6 +154,10 @@ def file(name: str, write: Callable[[Path], None]) -> Callable[[Path], Path]:
     return make
 
 
+def prefixed(network: nn.Module, prefix: str) -> dict[str, Tensor]:
+    return {prefix + name: tensor for name, tensor in network.state_dict().items()}
+
+
 def png(name: str, values: Any, mode: str | None = None) -> Callable[[Path], Path]:
     return file(name, lambda path: picture(values, mode).save(path))
 
@@ -182,6 +188,31 @@ def a_file(what: str, make: Callable[[Path], Path], refused: str = "", *, note: 
     return Kind(group="files", what=what, make=make, refused=refused, note=note, at=("read_image",))
 
 
+def weights(what: str, spec: str, save: Callable[[nn.Module], Any], refused: str = "", *, note: str) -> Kind:
+    """Weights of a five-class network in a checkpoint as training scripts write them."""
+
+    def opened(folder: Path) -> gs.Classifier:
+        torch.save(save(timm.create_model("test_resnet", num_classes=5)), folder / "five.pth")
+        return gs.load(spec, weights=str(folder / "five.pth"), device="cpu")
+
+    return Kind(group="weights", what=what, make=opened, refused=refused, note=note, at=("load",))
+
+
+def a_folder(what: str, names: Collection[str], refused: str = "", *, note: str, table: str = "", **given: Any) -> Kind:
+    """A folder with pictures of these names, and perhaps a table of labels."""
+
+    def opened(folder: Path) -> ImageSource:
+        for name in names:
+            (folder / name).parent.mkdir(exist_ok=True, parents=True)
+            picture(levels(SIZE, SIZE, 3)).save(folder / name, "PNG")
+        if table:
+            (folder / "labels.csv").write_text(table)
+        return gs.open_source(folder, **given)
+
+    return Kind(group="folders", what=what, make=opened, refused=refused, note=note, at=("open_source",))
+
+
+TEN = tuple(sorted(str(number) for number in range(12)))  # "0", "1", "10", "11", "2"...
 KINDS = (
     model("a CNN for colour images", classifier, note="the usual case"),
     model("a network for 1 channel", lambda: classifier(channels=1), note="files are read as grey"),
@@ -375,4 +406,78 @@ KINDS = (
         "is not an image",
         note="convert it to PNG; in a folder such files are left out, counted and named",
     ),
+    weights(
+        "a state dict with another head", "timm:test_resnet", lambda n: n.state_dict(), note="classes from its head"
+    ),
+    weights("DataParallel's", "timm:test_resnet", lambda n: prefixed(n, "module."), note="the prefix is taken off"),
+    weights("Lightning's", "timm:test_resnet", lambda n: {"state_dict": prefixed(n, "model.")}, note="likewise"),
+    weights(
+        "averaged (EMA) beside plain",
+        "timm:test_resnet",
+        lambda n: {"state_dict": {}, "state_dict_ema": n.state_dict()},
+        note="the averaged are taken: training validates them",
+    ),
+    weights(
+        "of another network",
+        "timm:test_vit",
+        lambda n: n.state_dict(),
+        "are not those of timm:test_vit",
+        note="--model",
+    ),
+    weights(
+        "a whole pickled module",
+        "timm:test_resnet",
+        lambda n: n,
+        "opening it could run code",
+        note="save the state dict",
+    ),
+    weights(
+        "for a detector of objects",
+        "torchvision:fasterrcnn_resnet50_fpn",
+        lambda n: n.state_dict(),
+        "it is a network for another task",
+        note="give a classifier",
+    ),
+    a_folder(
+        "class folders by name", ["cat/a.png", "dog/b.png"], class_names=("cat", "dog"), note="never by their order"
+    ),
+    a_folder("class folders by number", ["0/a.png", "1/b.png"], class_names=("cat", "dog"), note="if all are numbers"),
+    a_folder(
+        "class folders that are names and other classes' numbers",
+        ["10/a.png", "2/b.png"],
+        "is the name of class 2 and the number of class 10",
+        class_names=TEN,
+        note="give the classes other names: --classes",
+    ),
+    a_folder(
+        "class folders for a model without names",
+        ["cat/a.png", "dog/b.png"],
+        "--classes",
+        note="name them: --classes, class_names=",
+    ),
+    a_folder(
+        "a table of labels",
+        ["a.png"],
+        table="file,label\na.png,dog\n",
+        class_names=("cat", "dog"),
+        note="names, wnids, numbers",
+    ),
+    a_folder(
+        "labels that are names and other classes' numbers",
+        ["a.png"],
+        "is the name of class 2 and the number of class 10",
+        table="file,label\na.png,10\n",
+        class_names=TEN,
+        note="give the classes other names: --classes",
+    ),
+    a_folder(
+        "labels such as 1.0",
+        ["a.png"],
+        "1.0",
+        table="file,label\na.png,1.0\n",
+        class_names=("cat", "dog"),
+        note="write 1",
+    ),
+    a_folder("files that are no pictures among others", ["a.png", "b.heic"], note="left out, counted and named"),
+    a_folder("nothing but such files", ["b.heic"], "no images in the folder", note="convert them"),
 )

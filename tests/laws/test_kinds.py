@@ -67,7 +67,7 @@ def brought(kind: Kind) -> tuple[Any, Any, Any]:
 
 
 @pytest.mark.parametrize("entrance", ENTRANCES)
-@pytest.mark.parametrize("kind", named([kind for kind in KINDS if kind.group != "files"]))
+@pytest.mark.parametrize("kind", named([kind for kind in KINDS if kind.group in ("models", "images", "labels")]))
 @pytest.mark.filterwarnings("ignore:.*(quantiz|TorchScript|torch.jit|enable_nested_tensor|lazy):Warning")
 def test_every_kind_at_every_entrance(kind: Kind, entrance: str) -> None:
     if not kind.refused or entrance not in kind.at:
@@ -116,6 +116,18 @@ def test_every_kind_of_file(kind: Kind, tmp_path: Path) -> None:
         gs.read_image(place, P)
     assert kind.refused in str(told.value)
     assert str(place) in str(told.value)
+
+
+@pytest.mark.parametrize("kind", named([kind for kind in KINDS if kind.group in ("weights", "folders")]))
+def test_every_kind_of_weights_and_folder(kind: Kind, tmp_path: Path) -> None:
+    if not kind.refused:
+        found = kind.make(tmp_path)
+        assert len(found(torch.rand(1, 3, 32, 32))[0] if kind.group == "weights" else found) in (5, 1, 2)
+        return
+    with pytest.raises(GazeshiftError) as told:
+        kind.make(tmp_path)
+    assert kind.refused in str(told.value)
+    assert "\n" not in str(told.value)
 
 
 COMMANDS: Mapping[str, tuple[str, ...]] = {

@@ -74,6 +74,7 @@ def attack(
         logits=logits,
         forwards=passes.forwards / n,
         backwards=passes.backwards / n,
+        class_names=classifier.class_names,
     )
 
 

@@ -15,6 +15,7 @@ from gazeshift.models import Classifier
 from gazeshift.models._classifier import prepared
 from gazeshift.models._twice import Twice
 from gazeshift.pipeline import attack, sight
+from gazeshift.precision import placed
 from gazeshift.records import Attacked
 from gazeshift.registry import build
 from gazeshift.seeds import Generators, each
@@ -45,7 +46,7 @@ class Opponent:
         detector, live = self.deployed.detector, torch.is_grad_enabled() and images.requires_grad
         with Twice():
             seen = sight(self.classifier, self.arrived(images), detector, generator=generator, differentiable=live)
-            suspicion = detector.score(detector.measure(seen)).to(seen.own.logits.device)
+            suspicion = placed(detector.score(detector.measure(seen)), seen.own.logits.device)
         return Glimpse(suspicion=suspicion, logits=torch.stack([one.logits for one in (seen.own, *seen.views)]))
 
     def views(

@@ -18,4 +18,15 @@ def exact(values: Tensor) -> Tensor:
     tensor([1.], dtype=torch.float64)
     """
     # Moved first and widened there: one step would make it wide on the device.
-    return (values.cpu() if values.device.type in SINGLE else values).double()
+    return (values if has_float64(values.device) else values.cpu()).double()
+
+
+def placed(values: Tensor, device: torch.device) -> Tensor:
+    """On that device; what is float64 becomes float32 where the device has none."""
+    single = values.dtype == torch.float64 and not has_float64(device)
+    return values.to(device, torch.float32 if single else values.dtype)
+
+
+def has_float64(device: torch.device) -> bool:
+    """Whether a device can hold float64 at all."""
+    return device.type not in SINGLE

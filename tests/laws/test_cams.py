@@ -15,6 +15,7 @@ from gazeshift.pipeline import look
 from gazeshift.records import Evidence, Layer
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "parts"))
+from _mps import fake_mps
 from _networks import Linear, Plain, Residual, classifier_of, images_of, seeded
 
 NAMES = registry.names("cams")
@@ -178,6 +179,23 @@ def test_can_be_differentiated(spec):
         pytest.skip("undefined unless gradients are constant, so that they cannot be varied")
     inputs = activations.requires_grad_(), gradients.requires_grad_()
     assert torch.autograd.gradcheck(lambda *pair: cam(Seen(*pair)), inputs)
+
+
+@every
+def test_a_device_without_float64_gives_the_same_map_and_the_same_derivative(spec):
+    pair = random_pair()
+    wanted = drawn(spec, *pair)
+    cam, sums = registry.build("cams", spec), wanted.nan_to_num()  # a loss that leaves out what is undefined
+    pair[0].requires_grad_()
+    (slope,) = torch.autograd.grad((cam(Seen(*pair)).nan_to_num() * sums).sum(), pair[0])
+    with fake_mps():
+        moved = [value.detach().to("mps") for value in pair]
+        maps = drawn(spec, *moved)
+        assert (maps.device.type, maps.dtype) == ("mps", torch.float32)
+        alike(maps.cpu(), wanted)
+        moved[0].requires_grad_()
+        (found,) = torch.autograd.grad((cam(Seen(*moved)).nan_to_num() * sums.to("mps")).sum(), moved[0])
+        alike(found.cpu(), slope)
 
 
 @every

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gazeshift import registry
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "parts"))
-from _mps import FakeMps
+from _mps import fake_mps
 
 NAMES = registry.names("measures")
 SIZE = 16
@@ -277,7 +277,7 @@ def test_results_stay_on_the_device(name, device):
 def test_a_device_without_float64_gives_the_same_numbers(name):
     measure = registry.build("measures", name)
     inputs = random_inputs(measure.compares)
-    with FakeMps():
+    with fake_mps():
         values = measure(*(value.to("mps") for value in inputs))
         assert (values.device.type, values.dtype) == ("mps", torch.float32)
         equal(values.cpu(), measure(*inputs))
@@ -289,7 +289,7 @@ def test_a_device_without_float64_gives_the_same_derivative(name):
     first, second = random_inputs(measure.compares)
     first.requires_grad_()
     (wanted,) = torch.autograd.grad(measure(first, second).sum(), first)
-    with FakeMps():
+    with fake_mps():
         moved = first.detach().to("mps").requires_grad_()
         (found,) = torch.autograd.grad(measure(moved, second.to("mps")).sum(), moved)
         equal(found.cpu(), wanted, tolerance=1e-5)

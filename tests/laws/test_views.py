@@ -8,7 +8,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "parts"))
 from _changes import JOINT, SPECS, UNBOUNDED, VIEWS, changed, images_of
-from _mps import FakeMps
+from _mps import fake_mps
 
 HALVES = (torch.float16, torch.bfloat16)
 CHANNELS = (1, 2, 3, 4, 5)
@@ -128,7 +128,7 @@ def test_inference_mode_changes_nothing(spec):
 
 @every
 def test_a_device_without_float64_gives_the_same(spec):
-    with FakeMps():
+    with fake_mps():
         made = changed(spec, images_of().to("mps"))
         assert made.device.type == "mps"
         torch.testing.assert_close(made.cpu(), changed(spec, images_of()), rtol=1e-6, atol=1e-6)
@@ -175,7 +175,7 @@ def test_it_has_a_gradient_to_the_image(spec, dtype):
 def test_an_attacker_sees_the_same_gradient_without_float64(spec):
     asked = images_of().requires_grad_()
     (wanted,) = torch.autograd.grad(changed(spec, asked).square().sum(), asked)
-    with FakeMps():
+    with fake_mps():
         moved = images_of().to("mps").requires_grad_()
         (found,) = torch.autograd.grad(changed(spec, moved).square().sum(), moved)
         torch.testing.assert_close(found.cpu(), wanted, rtol=1e-4, atol=1e-4)

@@ -6,13 +6,17 @@ would on a Mac.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
+from unittest.mock import patch
 
 import torch
 import torchgen
 from torch import Tensor
+from torch.autograd import graph
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -39,10 +43,14 @@ class OnMps(Tensor):
     is_cpu = property(lambda _: False)
     __torch_function__ = torch._C._disabled_torch_function_impl
 
+    def __repr__(self) -> str:
+        return f"OnMps({self.held})"
+
     @classmethod
     def __torch_dispatch__(cls, function: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = tree_leaves((args, kwargs))
-        if any(isinstance(one, Tensor) and not isinstance(one, OnMps) and one.ndim for one in given):
+        strange = [one for one in given if isinstance(one, Tensor) and not isinstance(one, OnMps) and one.ndim]
+        if strange and not (torch._C._current_graph_task_id() != -1 and all(is_nothing(one) for one in strange)):
             raise RuntimeError(f"Expected all tensors to be on the same device, got mps:0 and cpu in {function}.")
         if (kwargs or {}).get("dtype") in WIDE:
             raise refusal()
@@ -79,24 +87,31 @@ class FromMps(torch.autograd.Function):
         return ToMps.apply(upward)
 
 
-class FakeMps(TorchFunctionMode):
+@contextmanager
+def fake_mps() -> Iterator[None]:
     """While it is open, tensors and networks can be moved to ``mps``, and made there."""
 
-    def __enter__(self) -> Self:
-        torch.__future__.set_overwrite_module_params_on_conversion(True)  # a weight's own memory stays on the CPU
-        super().__enter__()
-        return self
+    def run_backward(*args: Any, **kwargs: Any) -> Any:
+        with Places():  # the hooks of a backward pass see the device too
+            return graph._engine_run_backward(*args, **kwargs)
 
-    def __exit__(self, *reason: object) -> None:
+    torch.__future__.set_overwrite_module_params_on_conversion(True)  # a weight's own memory stays on the CPU
+    try:
+        with patch.object(torch.autograd, "_engine_run_backward", run_backward), Places():
+            yield
+    finally:
         torch.__future__.set_overwrite_module_params_on_conversion(False)
-        super().__exit__(*reason)
+
+
+class Places(TorchFunctionMode):
+    """Calls that name a device, which never reach PyTorch with a name that it cannot serve here."""
 
     def __torch_function__(self, function: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if function in (Tensor.to, Tensor.cpu):
             wanted = (torch.device("cpu"),) if function is Tensor.cpu else (*args[1:], *kwargs.values())
             return moved(args[0], *aims(wanted))
-        if function in (Tensor.tolist, Tensor.__repr__):
+        if function in (Tensor.tolist, Tensor.untyped_storage):
             return function(held(args[0]), *args[1:], **kwargs)
         if function in (Tensor.numpy, Tensor.__array__) and isinstance(args[0], OnMps):
             raise TypeError("can't convert mps:0 device type tensor to numpy. Use Tensor.cpu() first.")
@@ -135,6 +150,11 @@ def placed(value: Any) -> Any:
     if value.dtype in WIDE:
         raise refusal()
     return OnMps(value)
+
+
+def is_nothing(values: Tensor) -> bool:
+    """Whether these are the zeros that a derivative makes in C++, where it takes the device to be the CPU."""
+    return not values.any()
 
 
 def held(value: Any) -> Any:

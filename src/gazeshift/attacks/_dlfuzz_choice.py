@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gazeshift.errors import SettingsError, UnknownNameError, did_you_mean
 from gazeshift.models import Neurons
+from gazeshift.precision import exact, has_float64
 
 STRATEGIES = ("0", "1", "2", "3", "uniform")
 SIGNS = ("cover", "code")
@@ -38,8 +39,8 @@ class Choice:
     """Chooses neurons for a batch of seeds, each by its own table and its own generator.
 
     Drawing without replacement, with probability in proportion to a weight, is a race: neuron i arrives after
-    -log(1 - u_i) / weight_i, u uniform, and the first ones are chosen. One uniform number per neuron (float64, on the
-    generator's device) is drawn for each strategy that draws at all, so a seed's choice does not depend on the others.
+    -log(1 - u_i) / weight_i, u uniform, and the first ones are chosen. One uniform number per neuron (float64 if the
+    generator's device has it) is drawn for each strategy that draws, so a seed's choice does not depend on the others.
 
     Args:
         strategies: names; each chooses an equal share of `count`, the first ones one more if it does not divide.
@@ -118,9 +119,12 @@ def drawn(
 ) -> Bool[Tensor, "n neurons"]:
     """`count` neurons of each row, without replacement, in proportion to the weights; all if there are no more."""
     neurons = weights.shape[1]
-    uniform = torch.stack(
-        [torch.rand(neurons, generator=one, dtype=torch.float64, device=one.device).cpu() for one in generators]
-    )
+    uniform = torch.stack([_uniform(neurons, one) for one in generators])
     arrival = torch.where(weights > 0, -torch.log1p(-uniform) / weights, torch.inf)
     first = arrival.topk(min(count, neurons), largest=False)
     return torch.zeros(weights.shape, dtype=torch.bool).scatter_(1, first.indices, first.values.isfinite())
+
+
+def _uniform(count: int, generator: torch.Generator) -> Float[Tensor, " count"]:
+    dtype = torch.float64 if has_float64(generator.device) else torch.float32
+    return exact(torch.rand(count, generator=generator, dtype=dtype, device=generator.device)).cpu()

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from gazeshift.precision import exact, wide
+
 POLE = 1e-3  # |2 + S g| below this leaves Grad-CAM++'s sum (only possible where a linear layer has S < 0)
 
 # Values to work on at a time. On a CPU, temporaries of this size stay in the cache and are handed out again at once;
@@ -29,8 +31,7 @@ class Seen:
 
     def __init__(self, activations: Float[Tensor, "n k h w"], gradients: Float[Tensor, "n k h w"]) -> None:
         self.size = activations.shape[2:]
-        self.activations = activations.flatten(2).to(_wide(activations.dtype))
-        self.gradients = gradients.flatten(2).to(_wide(gradients.dtype))
+        self.activations, self.gradients = wide(activations.flatten(2)), wide(gradients.flatten(2))
 
     def weigh(self, weights: Float[Tensor, "n k"]) -> Float[Tensor, "n h w"]:
         """Sum over channels of weight times activation."""
@@ -105,12 +106,12 @@ def _plus_plus(
     poles = torch.zeros(pull.shape, dtype=torch.long, device=pull.device)
     at = (sums[..., 0] < 0).nonzero(as_tuple=True)
     if len(at[0]):
-        exact = positive[at].double()
-        denominators = _denominators(activations[at], exact)
-        poles[at] = (denominators.abs() < POLE).sum(-1)
+        pushed = exact(positive[at])
+        denominators = _denominators(activations[at], pushed)
+        poles[at] = (denominators.abs() < POLE).sum(-1).to(poles.device)
         pull, mean = (
-            given.index_put(at, better.to(given.dtype))
-            for given, better in zip((pull, mean), _pulls(_without_poles(denominators), exact), strict=True)
+            given.index_put(at, better.to(given))
+            for given, better in zip((pull, mean), _pulls(_without_poles(denominators), pushed), strict=True)
         )
     return pull, mean, poles
 
@@ -134,20 +135,16 @@ def _pulls(
 
 def _positive_share(activations: Float[Tensor, "n b p"], gradients: Float[Tensor, "n b p"]) -> Float[Tensor, "n b"]:
     denominators = _without_poles(_denominators(activations, gradients))
-    total = (gradients != 0).double().div_(denominators).sum(-1)
-    positive = total - (gradients < 0).double().div_(denominators).sum(-1)
-    return (positive / total.masked_fill(total == 0, 1)).to(activations.dtype)
+    total = exact(gradients != 0).div_(denominators).sum(-1)
+    positive = total - exact(gradients < 0).div_(denominators).sum(-1)
+    return (positive / total.masked_fill(total == 0, 1)).to(activations)
 
 
 def _denominators(activations: Float[Tensor, "*b p"], gradients: Float[Tensor, "*b p"]) -> Float[Tensor, "*b p"]:
     """2 + S g in float64."""
-    return torch.mul(gradients.double(), activations.double().sum(-1, keepdim=True)).add_(2)
+    return torch.mul(exact(gradients), exact(activations).sum(-1, keepdim=True)).add_(2)
 
 
 def _without_poles(denominators: Float[Tensor, "*b p"]) -> Float[Tensor, "*b p"]:
     """Infinite at a pole, so that its alpha is 0, and its derivative too."""
     return denominators.masked_fill(denominators.abs() < POLE, inf)
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32

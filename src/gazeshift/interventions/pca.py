@@ -105,7 +105,8 @@ def _projected(
     gaps = squares[..., :, None] - squares[..., None, :]
     turns = inside[..., :, None] & ~inside[..., None, :] & (gaps > 0)
     turned = (centred @ axes).mT @ (centred @ axes) / gaps.where(turns, torch.inf)
-    return centred @ axes @ (torch.diag_embed(inside.to(turned)) + turned + turned.mT) @ axes.mT
+    projection: Tensor = axes @ (torch.diag_embed(inside.to(turned)) + turned + turned.mT) @ axes.mT
+    return centred @ projection
 
 
 def _patches(images: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n 1 patches values"]:

@@ -18,6 +18,7 @@ from gazeshift.errors import LayerError, ModelError, UnknownNameError, did_you_m
 from gazeshift.models._classifier import Classifier
 from gazeshift.models._neuron_layers import as_logits, neuron_layers
 from gazeshift.models._taps import tapped
+from gazeshift.precision import exact
 from gazeshift.records import Layer
 from gazeshift.summaries import Summary, plural, span
 
@@ -163,11 +164,11 @@ def coverage_curve(
     rows, neurons = covered.shape
     started = torch.zeros(neurons, dtype=torch.bool) if before is None else before
     if rows == 0:
-        return torch.zeros(0, dtype=torch.float64, device=covered.device)
+        return exact(torch.zeros(0, device=covered.device))
     first = covered.to(torch.uint8).argmax(0)
     counts = covered.any(0) & ~started.to(covered.device)
     new = torch.bincount(first[counts], minlength=rows).cumsum(0)
-    return (new + started.sum().to(new.device)).double() / neurons
+    return exact(new + started.sum().to(new.device)) / neurons
 
 
 class _Watch:

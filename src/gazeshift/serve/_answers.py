@@ -13,6 +13,7 @@ from torch import Tensor
 from gazeshift import pictures
 from gazeshift.detectors._deployed import Deployed
 from gazeshift.models import Classifier
+from gazeshift.precision import exact
 from gazeshift.records import Evidence, Layer, Verdict
 from gazeshift.serve._intake import Picture
 from gazeshift.serve._settings import FORMATS, ServeSettings
@@ -62,7 +63,7 @@ def looked(classifier: Classifier, evidence: Evidence, picture: Picture) -> dict
 
 def likeliest(evidence: Evidence, at: int) -> list[dict[str, Any]]:
     """The likeliest classes of an image with their softmax probabilities, at most five."""
-    best = evidence.logits[at].double().softmax(0).topk(min(TOP, evidence.logits.shape[1]))
+    best = exact(evidence.logits[at]).softmax(0).topk(min(TOP, evidence.logits.shape[1]))
     return [
         {"class": place, "name": evidence.class_name(place), "confidence": number(share)}
         for share, place in zip(best.values.tolist(), best.indices.tolist(), strict=True)

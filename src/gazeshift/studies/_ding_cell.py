@@ -15,6 +15,7 @@ from gazeshift.interventions.roi_pixels import RoiPixels
 from gazeshift.interventions.scale_filters import ScaleFilters, convolution_before
 from gazeshift.models import Classifier, select
 from gazeshift.pipeline import look
+from gazeshift.precision import exact
 from gazeshift.records import Attacked, Batch, Layer
 from gazeshift.seeds import generator_for
 from gazeshift.studies._ding_maps import Ranking, summed
@@ -219,7 +220,7 @@ def _add(rows: Rows, run: Opened, ids: Sequence[str], *, pairs: Attacked, after:
     for side, at in zip(SIDES, (slice(0, n), slice(n, 2 * n)), strict=True):
         told: dict[str, Any] = {}
         for when, logits in (("before", before[at]), ("after", after[at])):
-            best = logits.double().softmax(1).max(1)
+            best = exact(logits).softmax(1).max(1)
             names = [name(int(index)) for index in best.indices]
             told |= {f"{when}_class": best.indices, f"{when}_name": names, f"{when}_confidence": best.values}
         label_names = [name(int(index)) for index in labels]

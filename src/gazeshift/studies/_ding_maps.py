@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gazeshift.models import Classifier, select
 from gazeshift.models._taps import tapped
+from gazeshift.precision import exact
 from gazeshift.records import Layer
 
 KERAS, FIRST, PADDED = "activation_*", "activation_1", "pool1_pad"
@@ -80,7 +81,7 @@ def map_rmse(clean: Float[Tensor, "n k h w"], attacked: Float[Tensor, "n k h w"]
 
 def _squares(maps: Float[Tensor, "n k h w"]) -> Float[Tensor, "n k"]:
     """Mean square of each map in float64; one image at a time, so that the doubles stay in the cache."""
-    return torch.stack([one.double().square_().mean(1) for one in maps.flatten(2)])
+    return torch.stack([exact(one).square().mean(1) for one in maps.flatten(2)])
 
 
 def summed(

@@ -1,17 +1,19 @@
 """What the adapters to other packages' attacks share: how a package sees the model, and where its chance comes from.
 
 Packages draw from the global random state of torch, NumPy and Python. It is seeded from the caller's generator while
-they run, and put back as it was; other threads that draw from it meanwhile get other numbers than they would. With one
-generator per image the images are attacked one by one, so that none depends on its batch; with a single generator they
-are attacked together, which is faster on a GPU.
+they run, and put back as it was; other threads that draw from it meanwhile get other numbers than they would. With a
+single generator the images are attacked together. With one generator per image none may depend on its batch: the
+images are attacked together where a real run has shown that this gives each what it gets alone (`Adapter.batched`,
+written down in docs/adapters.md), and one by one otherwise.
 """
 
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from inspect import Parameter
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,37 +23,54 @@ from torch import Tensor, nn
 
 from gazeshift.attacks._balls import project
 from gazeshift.attacks._gradient import Model, finite, own
+from gazeshift.attacks._packages import chosen, missing, parameters_of
 from gazeshift.attacks._passage import Seen
 from gazeshift.attacks._precision import in_full_precision
-from gazeshift.attacks._settings import check_size
-from gazeshift.errors import GazeshiftError, SettingsError
+from gazeshift.attacks._settings import check_size, check_whole
+from gazeshift.errors import BoundsError, GazeshiftError, SettingsError
 from gazeshift.seeds import Generators, uniform
 
 # A package's attack at work: what it sees of the model, images, labels, and gives attacked images.
 Run = Callable[[nn.Module, Tensor, Tensor], Tensor]
 USUAL = 8 / 255
+CHANCE = {"random_start": False, "num_random_init": 0}  # settings that bring chance in, and what leaves it out
+PACES = ("steps", "max_iter", "alpha", "eps_step", "rel_stepsize", "abs_stepsize", "stepsize", "overshoot", "decay")
 ONES = 1 << 24  # draws from [0, 1) are multiples of 2^-24
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter(ABC):
-    """An attack of another package. What is particular to a package is in the three methods that it has to define.
+    """An attack of another package. What is particular to a package is in the methods that it has to define.
 
     Args:
         name: of the attack's class.
         epsilon: largest change, images in [0, 1], in the norm of the attack; None for the usual one, or for no bound.
+        target: the class to reach; None leaves the label for any other class. An image whose label is the target
+            comes back as it is. `Attacked.success` stays "not the label any more".
         settings: what the attack's class takes.
     """
 
     name: str
     epsilon: float | None = None
+    target: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     package: ClassVar[str]
+    given: ClassVar[tuple[str, ...]] = ()  # arguments of the attack's class that are ours to give
+    batched: ClassVar[frozenset[str]] = frozenset()  # who gives each image in a batch what it gets alone
+    refused: ClassVar[Mapping[str, str]] = {}  # who cannot be used here, and why
+    always_targeted: ClassVar[tuple[str, ...]] = ()
+    never_targeted: ClassVar[tuple[str, ...]] = ()
+    harmless: ClassVar[frozenset[str]] = frozenset()  # generators of which the package draws without effect
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "settings", dict(self.settings))
+        own = {} if self.target is None or "target" not in self._known() else {"target": self.target}
+        object.__setattr__(self, "settings", dict(self.settings) | own)  # some attacks have a `target` of their own
+        object.__setattr__(self, "target", None if own else self.target)
+        if self.target is not None:
+            check_whole("target", self.target, least=0)
         needs = self._needs_epsilon()
+        self._check_target()
         object.__setattr__(self, "epsilon", budget(self.spec, self.epsilon, self._norm(), needs=needs))
 
     @property
@@ -64,13 +83,59 @@ class Adapter(ABC):
         """The norm that epsilon bounds: ``linf`` or ``l2``; None without a bound, or in another norm."""
         return None if self.epsilon is None else self._norm()
 
+    @property
+    def is_batched(self) -> bool:
+        """Whether the attack was shown to give each image in a batch what it gets alone, with settings like these."""
+        known = self._known()
+        quiet = all(
+            self.settings.get(name, known[name].default) == off for name, off in CHANCE.items() if name in known
+        )
+        return self._kind().__name__ in self.batched and quiet and self.settings.keys() <= {*PACES, *CHANCE}
+
     @in_full_precision
     def __call__(
         self, model: Model, images: Float[Tensor, "n channels h w"], labels: Int[Tensor, " n"], *, generator: Generators
     ) -> Float[Tensor, "n channels h w"]:
         """The attacked images."""
-        spec, epsilon, norm = self.spec, self.epsilon, self.norm
-        return run_attack(self._run, model, images, labels, generator, spec=spec, epsilon=epsilon, norm=norm)
+        attacked = run_attack(
+            self._run,
+            model,
+            images,
+            labels if self.target is None else torch.full_like(labels, self.target, dtype=torch.long),
+            generator,
+            spec=self.spec,
+            epsilon=self.epsilon,
+            norm=self.norm,
+            check_classes=self._check_classes,
+            batched=self.is_batched,
+            harmless=self.harmless,
+        )
+        return (
+            attacked if self.target is None else torch.where(_as_pixels(labels == self.target), own(images), attacked)
+        )
+
+    def _kind(self) -> type:
+        """The attack's class."""
+        kind = chosen(self.package, self._offered(), self.name)
+        if kind.__name__ in self.refused:
+            raise SettingsError(f"{self.spec} cannot be used here: {self.refused[kind.__name__]}.")
+        return kind
+
+    def _known(self) -> Mapping[str, Parameter]:
+        """The settings that the package's attack takes."""
+        return parameters_of(self._kind(), *self.given)
+
+    def _check_target(self) -> None:
+        """Refuse a target that the attack cannot be given, and none where it needs one."""
+        name = self._kind().__name__
+        if self.target is None and name in self.always_targeted:
+            raise SettingsError(needs_target(self.spec))
+        if self.target is not None and name in self.never_targeted:
+            raise SettingsError(no_target(self.spec))
+
+    @abstractmethod
+    def _offered(self) -> Mapping[str, type]:
+        """Every attack of the package, by name."""
 
     @abstractmethod
     def _needs_epsilon(self) -> bool:
@@ -82,7 +147,12 @@ class Adapter(ABC):
 
     @abstractmethod
     def _run(self, seen: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        """What the package makes of images, given what it may see of the model."""
+        """What the package makes of images, given what it may see of the model; labels are the target, if any."""
+
+    def _check_classes(self, classes: int) -> None:
+        """Refuse a model with too few classes."""
+        if self.target is not None and self.target >= classes:
+            raise BoundsError(f"target must be a class of the model, 0 to {classes - 1}, got {self.target}.")
 
 
 def fills(spec: str, epsilon: float | None, *, bounded: bool) -> bool:
@@ -94,6 +164,24 @@ def fills(spec: str, epsilon: float | None, *, bounded: bool) -> bool:
     if epsilon is not None and not bounded:
         raise SettingsError(f"{spec} has no epsilon: it looks for the smallest change. Write {spec},epsilon=none.")
     return bounded
+
+
+def needs_target(spec: str) -> str:
+    """The sentence that refuses an attack towards a class without one."""
+    return f"{spec} attacks towards a class and needs it: {spec},target=3 for class 3, counted from 0."
+
+
+def no_target(spec: str) -> str:
+    """The sentence that refuses a target that an attack has no use for."""
+    return f"{spec} cannot be sent to a class. Leave out target, or take another attack (docs/adapters.md)."
+
+
+def too_few_classes(spec: str, wanted: int, classes: int, instead: str) -> str:
+    """The sentence that refuses a model whose classes the attack's loss cannot rank."""
+    return (
+        f"{spec} has the difference-of-logits-ratio loss, which compares the {wanted} best classes, and this model has "
+        f"{classes}. Take {instead}, which has the cross-entropy."
+    )
 
 
 def budget(spec: str, epsilon: float | None, norm: str | None, *, needs: bool) -> float | None:
@@ -130,6 +218,9 @@ def run_attack(
     spec: str,
     epsilon: float | None,
     norm: str | None,
+    check_classes: Callable[[int], object] = int,
+    batched: bool = False,
+    harmless: frozenset[str] = frozenset(),
 ) -> Float[Tensor, "n channels h w"]:
     """What a package's attack makes of the images, in their own type, clipped to the epsilon ball and to [0, 1].
 
@@ -137,30 +228,42 @@ def run_attack(
         run: the package's attack at work.
         model: whom to fool.
         images: in [0, 1].
-        labels: classes to leave.
+        labels: classes to leave, or to reach.
         generator: one for the batch, or one per image.
         spec: of the attack, for messages.
         epsilon: size of the ball.
         norm: of the ball, ``linf`` or ``l2``; None if there is no ball of ours.
+        check_classes: called with the model's number of classes; may refuse it.
+        batched: without chance, an image gets in a batch what it gets alone.
+        harmless: generators whose use is no chance: ``torch``, ``numpy`` or ``python``.
 
     Raises:
         ModelError: the model gives no gradient where one is asked for, or NaN.
         SettingsError: neither one generator nor one per image, or the package breaks off; says why in its words.
+        MissingPackageError: the package needs another one.
     """
     with torch.inference_mode(mode=False), torch.enable_grad():
         images, labels = own(images), own(labels).long()
         seeds = _seeds(len(images), generator)
-        size = 1 if len(seeds) > 1 else max(1, len(images))
-        made = [torch.empty_like(images[:0])]
-        for at, seed in zip(range(0, len(images), size), seeds, strict=False):
-            part = slice(at, at + size)
-            seen = Seen(model, images, part)
-            with _seeded(seed), _explained(spec, seen):
-                made.append(run(seen, images[part].to(seen.working).contiguous(), labels[part]).detach().to(images))
-        attacked = finite(torch.cat(made))
+
+        def made_of(part: slice, seed: int) -> tuple[Tensor, set[str]]:
+            seen = Seen(model, images, part, check_classes)
+            with _seeded(seed) as chance, _explained(spec, seen):
+                made = run(seen, images[part].to(seen.working).contiguous(), labels[part])
+            return made.detach().to(images), chance.drawn
+
+        together = len(images) > 0 and (batched or len(seeds) == 1)
+        made, drawn = made_of(slice(0, len(images)), seeds[0]) if together else (images[:0], {"not tried"})
+        if len(seeds) > 1 and drawn - harmless:
+            made = torch.cat([made_of(slice(at, at + 1), seed)[0] for at, seed in enumerate(seeds)])
+        attacked = finite(made)
         if epsilon is None or norm is None:
-            return attacked.clamp_(0, 1)
+            return attacked.clamp(0, 1)
         return project(attacked, images, epsilon, norm)
+
+
+def _as_pixels(values: Tensor) -> Tensor:
+    return values[:, None, None, None]
 
 
 def _seeds(n: int, generator: Generators) -> list[int]:
@@ -170,22 +273,42 @@ def _seeds(n: int, generator: Generators) -> list[int]:
     return [int(high) * ONES + int(low) for high, low in draws]
 
 
+@dataclass
+class _Chance:
+    """Which of the global generators were drawn from while they were seeded: ``torch``, ``numpy``, ``python``."""
+
+    drawn: set[str] = field(default_factory=set)
+
+
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def _seeded(seed: int) -> Iterator[_Chance]:
     """Seed everything global that a package may draw from, and put it back."""
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
-    numpy_state, python_state = np.random.get_state(), random.getstate()
+    numpy_state, python_state, chance = np.random.get_state(), random.getstate(), _Chance()
     with torch.random.fork_rng(devices=gpus):
         torch.default_generator.manual_seed(seed)
         if gpus:
             torch.cuda.manual_seed_all(seed)
         np.random.seed(seed % 2**32)
         random.seed(seed)
+        before = _states(gpus)
         try:
-            yield
+            yield chance
         finally:
+            chance.drawn = {name for name, state in _states(gpus).items() if state != before[name]}
             np.random.set_state(numpy_state)
             random.setstate(python_state)
+
+
+def _states(gpus: Sequence[int]) -> dict[str, object]:
+    """The global random state, so that two can be compared."""
+    states = [torch.get_rng_state(), *(torch.cuda.get_rng_state(gpu) for gpu in gpus)]
+    of_numpy = np.random.get_state(legacy=False)["state"]
+    return {
+        "torch": [state.tolist() for state in states],
+        "numpy": (of_numpy["key"].tolist(), of_numpy["pos"]),
+        "python": random.getstate(),
+    }
 
 
 @contextmanager
@@ -198,5 +321,7 @@ def _explained(spec: str, seen: Seen) -> Iterator[None]:
     except Exception as cause:
         if cause is seen.failure:
             raise
+        if isinstance(cause, ModuleNotFoundError):
+            raise missing(spec, cause) from cause
         why = str(cause).rstrip(".") or repr(cause)
         raise SettingsError(f"{spec} broke off with these settings or this model: {why}.") from cause

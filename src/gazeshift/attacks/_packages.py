@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from gazeshift.errors import MissingPackageError, SettingsError, UnknownNameError, did_you_mean
+from gazeshift.registry import INSTALLED_AS
 
 
 def opened(module: str, install: str) -> ModuleType:
@@ -77,6 +78,12 @@ def settled(spec: str, kind: Callable[..., Any], *first: Any, **settings: Any) -
     try:
         return kind(*first, **settings)
     except ModuleNotFoundError as cause:
-        raise MissingPackageError(f"{spec} needs the package '{cause.name}': pip install {cause.name}") from cause
+        raise missing(spec, cause) from cause
     except (TypeError, ValueError, AssertionError) as cause:
         raise SettingsError(f"{spec} does not take these settings: {cause or 'it does not say why'}.") from cause
+
+
+def missing(spec: str, cause: ModuleNotFoundError) -> MissingPackageError:
+    """What to install for an attack that imports a package which is not there."""
+    package = INSTALLED_AS.get(str(cause.name), cause.name)
+    return MissingPackageError(f"{spec} needs the package '{package}': pip install {package}")

@@ -1,5 +1,6 @@
 """How another package's attack sees the user's model."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,14 +18,16 @@ class Seen(nn.Module):
         model: the user's.
         images: the whole batch, for its device and type, and to name an image in messages.
         part: which of them the package is given.
+        check_classes: called with the number of classes; may refuse it.
     """
 
-    def __init__(self, model: Model, images: Tensor, part: slice) -> None:
+    def __init__(self, model: Model, images: Tensor, part: slice, check_classes: Callable[[int], object] = int) -> None:
         super().__init__()
         self.working = torch.promote_types(images.dtype, torch.float32)
         # torchattacks takes the device of the first parameter.
         self.place = nn.Parameter(torch.zeros(0, device=images.device), requires_grad=False)
         self.failure: Exception | None = None
+        self.check_classes = check_classes
         self._hidden: tuple[Model, Tensor, slice] = (
             model,
             images,
@@ -44,6 +47,7 @@ class Seen(nn.Module):
         except Exception as failure:
             self.failure = failure
             raise
+        self.check_classes(logits.shape[1])
         return logits
 
     def check(self, found: Tensor) -> None:

@@ -1,61 +1,120 @@
-"""Any evasion attack of the Adversarial Robustness Toolbox."""
+"""Evasion attacks of the Adversarial Robustness Toolbox that change images."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from inspect import Parameter
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from gazeshift.attacks._adapter import Adapter, fills
-from gazeshift.attacks._packages import check_settings, chosen, kinds_in, opened, parameters_of, settled
+from gazeshift.attacks._adapter import Adapter, fills, needs_target, no_target, too_few_classes
+from gazeshift.attacks._packages import check_settings, kinds_in, opened, settled
+from gazeshift.errors import SettingsError
 
 __all__ = ["Art"]
 
 INSTALL = "adversarial-robustness-toolbox"
-OURS = {"targeted": False, "verbose": False, "summary_writer": False}  # unless the user says otherwise
+OURS = {"verbose": False, "summary_writer": False}  # unless the user says otherwise
+TRIES_EVERY_CLASS = ("AutoAttack",)  # its `targeted` adds attacks towards every other class
 OVERSHOOT = 0.02  # of DeepFool, as its paper has it: with ART's 1e-6 images stay on the boundary
+
+PATCH = "it learns a patch to be printed and photographed, and changes no image that it is given"
+DETECTORS = "it attacks object detectors"
+SPEECH, VIDEO = "it attacks speech recognition", "it attacks video"
+TENSORFLOW = "it attacks TensorFlow models"
+GUIDES = "it needs images to imitate, which a spec cannot hold"
+REFUSED = {
+    "AdversarialPatch": PATCH,
+    "AdversarialPatchNumpy": PATCH,
+    "AdversarialPatchPyTorch": PATCH,
+    "AdversarialPatchTensorFlowV2": PATCH,
+    "AdversarialTexturePyTorch": "it attacks object trackers in video",
+    "CarliniWagnerASR": SPEECH,
+    "DPatch": DETECTORS,
+    "DecisionTreeAttack": "it attacks decision trees",
+    "FeatureAdversariesNumpy": GUIDES,
+    "FeatureAdversariesPyTorch": GUIDES,
+    "FeatureAdversariesTensorFlowV2": GUIDES,
+    "FrameSaliencyAttack": VIDEO,
+    "GRAPHITEBlackbox": "it makes stickers for objects that are photographed from several sides",
+    "GRAPHITEWhiteboxPyTorch": "it makes stickers for objects that are photographed from several sides",
+    "HighConfidenceLowUncertainty": "it attacks Gaussian processes",
+    "ImperceptibleASR": SPEECH,
+    "ImperceptibleASRPyTorch": SPEECH,
+    "LaserAttack": "it needs a generator of laser beams, which a spec cannot hold",
+    "LowProFool": "it attacks models of tables",
+    "MalwareGDTensorFlow": "it attacks models of programs' bytes",
+    "OverTheAirFlickeringPyTorch": VIDEO,
+    "OverloadPyTorch": DETECTORS,
+    "ProjectedGradientDescentTensorFlowV2": f"{TENSORFLOW}; take ProjectedGradientDescent",
+    "RobustDPatch": DETECTORS,
+    "SNAL": DETECTORS,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Art(Adapter):
-    """Any evasion attack of ART (Nicolae et al. 2018, arXiv:1807.01069): ``art:SquareAttack,max_iter=500``.
+    """Attacks of ART on images (Nicolae et al. 2018, arXiv:1807.01069): ``art:SquareAttack,max_iter=500``.
 
-    Attacks are untargeted, without progress bars, `eps_step` is a quarter of epsilon, and DeepFool oversteps by 0.02,
-    unless the settings say otherwise. ART computes in NumPy's float32 and draws from the global random state: see
-    `gazeshift.attacks._adapter` for what is made of that.
+    Attacks are untargeted without a `target`, without progress bars, `eps_step` is a quarter of epsilon, and DeepFool
+    oversteps by 0.02, unless the settings say otherwise. ART computes in NumPy's float32 and draws from the global
+    random state: see `gazeshift.attacks._adapter` for what is made of that. Which attacks work is told in
+    docs/adapters.md.
 
     Args:
         name: of the attack's class in ``art.attacks.evasion``.
         epsilon: largest change, images in [0, 1], in the norm of the attack; ART's `eps`. None takes 8/255 for attacks
             in L-inf; attacks without `eps` (``CarliniL2Method``, ``DeepFool``, ``HopSkipJump``) take none.
+        target: the class to reach, from 0; None leaves the label for any other. An image whose label is the target
+            comes back as it is.
         settings: what the attack's class takes: ``max_iter``, ``norm=2``...; its own ``epsilon``, where it has one
             beside `eps`, can be given here alone.
 
     Raises:
         MissingPackageError: ART is not installed.
         UnknownNameError: it has no such attack.
-        SettingsError: the attack has no such setting, needs an epsilon, or takes none.
+        SettingsError: the attack has no such setting, needs an epsilon or a target, takes none, cannot be used here, or
+            ranks more classes than the model has.
         BoundsError: epsilon out of range.
     """
 
     name: str = "BasicIterativeMethod"
 
     package: ClassVar[str] = "art"
+    given: ClassVar[tuple[str, ...]] = ("estimator", "classifier")
+    refused: ClassVar[Mapping[str, str]] = REFUSED
+    always_targeted: ClassVar[tuple[str, ...]] = ("SaliencyMapMethod", "TargetedUniversalPerturbation")
+    harmless: ClassVar[frozenset[str]] = frozenset({"torch"})  # DataLoaders draw a seed for workers they do not have
+
+    def _check_target(self) -> None:
+        super()._check_target()
+        written = None if self.name in TRIES_EVERY_CLASS else self.settings.get("targeted")
+        if written is True and self.target is None:
+            raise SettingsError(needs_target(self.spec))
+        if self.target is not None and not self._takes_target():
+            raise SettingsError(no_target(self.spec))
+        if self.target is not None and written is False:
+            raise SettingsError(f"{self.spec} is given both targeted=false and target={self.target}. Leave one out.")
+
+    def _takes_target(self) -> bool:
+        return self.name in self.always_targeted or (self.name not in TRIES_EVERY_CLASS and "targeted" in self._known())
+
+    def _check_classes(self, classes: int) -> None:
+        super()._check_classes(classes)
+        ranks = self.name == "AutoAttack" or self.settings.get("loss_type") == "difference_logits_ratio"
+        if ranks and classes < 3:
+            instead = "art:AutoProjectedGradientDescent,loss_type=cross_entropy"
+            raise SettingsError(too_few_classes(self.spec, 3, classes, instead))
 
     def _needs_epsilon(self) -> bool:
         known = self._known()
         check_settings(self.spec, self.settings, known)
         return fills(self.spec, self.epsilon, bounded="eps" in known)
 
-    def _kind(self) -> type:
+    def _offered(self) -> Mapping[str, type]:
         evasion = opened("art.attacks.evasion", INSTALL)
-        return chosen("art", kinds_in(evasion, opened("art.attacks", INSTALL).EvasionAttack), self.name)
-
-    def _known(self) -> dict[str, Parameter]:
-        """Its settings and ART's `eps`."""
-        return parameters_of(self._kind(), "estimator", "classifier")
+        return kinds_in(evasion, opened("art.attacks", INSTALL).EvasionAttack)
 
     def _norm(self) -> str | None:
         known = self._known()
@@ -65,7 +124,7 @@ class Art(Adapter):
 
     def _run(self, seen: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         known = self._known()
-        usual: dict[str, Any] = OURS | {"batch_size": len(images)}
+        usual: dict[str, Any] = OURS | {"batch_size": len(images), "targeted": self.target is not None}
         if self.epsilon is not None:
             usual |= {"eps": self.epsilon, "eps_step": self.epsilon / 4}
         if self.name == "DeepFool":

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from gazeshift import registry
 from gazeshift.detectors import SaysWhy, calibrate
@@ -16,7 +17,8 @@ from gazeshift.records import Sighting
 from gazeshift.seeds import generator_for
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "parts"))
-from _networks import Plain, classifier_of, images_of, seeded
+from _mps import fake_mps
+from _networks import CLASSES, Plain, classifier_of, images_of, seeded
 
 TINY = f"module:{Path(__file__).parent.parent / 'parts' / '_networks.py'}:Plain"
 SUPERVISED = ("Binary",)  # cannot learn without adversarial images
@@ -170,6 +172,71 @@ def test_what_is_measured_of_an_image_is_its_own(detector: Any, classifier: Any)
     together = detector.measure(whole)
     assert together.dtype == torch.float64
     torch.testing.assert_close(torch.cat([detector.measure(part) for part in parts]), together, atol=1e-6, rtol=1e-6)
+
+
+def test_a_device_without_float64_gives_the_same_scores(detector: Any, classifier: Any) -> None:
+    learned, images = fitted(classifier, detector), images_of(5)
+    wanted = scored(classifier, learned, images)
+    with fake_mps():
+        moved = classifier_of(seeded(Plain)).to("mps")
+        measured = learned.measure(seen(moved, learned, images.to("mps")))
+        assert measured.device.type == "cpu"
+        torch.testing.assert_close(learned.score(measured), wanted, atol=1e-4, rtol=1e-4)
+
+
+class AnyChannels(nn.Module):
+    """A small network for images of so many channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(channels, 6, 3, padding=1), nn.Conv2d(6, 8, 3, padding=1)
+        self.norm, self.head = nn.BatchNorm2d(8), nn.Linear(8, CLASSES)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        maps = self.norm(self.second(self.first(images).relu())).relu()
+        return self.head(maps.mean((2, 3)))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+def test_images_have_any_number_of_channels_and_are_rectangles(detector: Any, channels: int) -> None:
+    classifier = classifier_of(seeded(lambda: AnyChannels(channels)))
+
+    def drawn(seed: int, n: int) -> torch.Tensor:
+        coarse = torch.rand((n, channels, 4, 5), generator=generator_for(seed, "channels"))
+        return nn.functional.interpolate(coarse, (10, 14), mode="bicubic").clamp(0, 1)
+
+    clean = detector.measure(seen(classifier, detector, drawn(5, 20)))
+    learned = detector.fit(clean, clean.flip(0) if type(detector).__name__ in SUPERVISED else None)
+    scores = scored(classifier, learned, drawn(7, 5))
+    assert scores.shape == (5,)
+    assert scores.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_images_have_half_views_and_are_scored_as_they_are_in_float32(
+    detector: Any, classifier: Any, dtype: torch.dtype
+) -> None:
+    learned, images = fitted(classifier, detector), images_of(5).to(dtype)
+    halves, wholes = (learned.views(one, generator=generators(5)) for one in (images, images.float()))
+    for half, whole in zip(halves, wholes, strict=True):
+        assert half.dtype == dtype
+        torch.testing.assert_close(half.float(), whole, atol=torch.finfo(dtype).eps, rtol=0)
+    found = seen(classifier, learned, images)
+    assert learned.measure(found).dtype == torch.float64
+    assert learned.score(learned.measure(found)).isfinite().all()
+
+
+def test_an_attacker_has_a_gradient_through_the_views(detector: Any) -> None:
+    """A black border, as of a picture that was padded, has components and differences of nothing."""
+    images = images_of(2)
+    images[..., :5, :] = 0
+    images.requires_grad_()
+    views = detector.views(images, generator=generators(2))
+    if not views:
+        pytest.skip("looks at the image alone")
+    (found,) = torch.autograd.grad(sum(view.square().sum() for view in views), images)
+    assert found.isfinite().all()
+    assert (found[..., 5:, :] != 0).double().mean() > 0.3
 
 
 def test_false_alarms_on_fresh_clean_images_stay_under_the_rate(detector: Any, classifier: Any) -> None:

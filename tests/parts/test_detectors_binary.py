@@ -10,7 +10,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from gazeshift.detectors._two_classes import fresh_detector
-from gazeshift.detectors.binary import Binary
+from gazeshift.detectors.binary import Binary, _images
 from gazeshift.errors import BoundsError, ModelError, SettingsError
 from gazeshift.pipeline import sight
 from gazeshift.seeds import generator_for
@@ -33,9 +33,36 @@ def patterned(images):
 
 def test_sees_the_middle_unchanged():
     images = images_of(2)
-    found = measured(images, Binary(side=4)).reshape(2, 3, 4, 4)
-    assert torch.equal(found.float(), images[:, :, 6:10, 6:10])
-    assert measured(images, Binary(side=99)).shape == (2, 3 * 16 * 16)
+    found = measured(images, Binary(side=4))
+    assert found[:, 0].tolist() == [3, 3]  # channels
+    assert torch.equal(found[:, 1:].reshape(2, 3, 4, 4).float(), images[:, :, 6:10, 6:10])
+    assert measured(images, Binary(side=99)).shape == (2, 1 + 3 * 16 * 16)
+
+
+def test_a_network_of_colour_takes_images_of_other_channels():
+    """The same but for a first convolution and a normalisation of other width, and all the rest drawn as before."""
+    colour, grey = (fresh_detector(TINY, 3, "cpu", channels) for channels in (3, 4))
+    assert grey(torch.rand(2, 4, 8, 8)).shape == (2, 2)
+    assert grey.mean.shape == grey.std.shape == (4, 1, 1)
+    other = grey.state_dict()
+    assert {name for name, one in colour.state_dict().items() if not torch.equal(one, other[name])} == {
+        "mean",
+        "std",
+        "network.convs.0.weight",
+        "network.convs.0.bias",
+    }
+    again = fresh_detector(TINY, 3, "cpu", 4)
+    assert all(torch.equal(one, again.state_dict()[name]) for name, one in grey.state_dict().items())
+
+
+def test_channels_and_sides_are_told_apart():
+    """Four channels of 4 x 4 pixels are as many numbers as one of 8 x 8."""
+    four, one = torch.rand(2, 4, 4, 4), torch.rand(2, 1, 8, 8)
+    for images in (four, one):
+        rows = torch.cat([torch.full((2, 1), float(images.shape[1])), images.flatten(1)], 1)
+        assert torch.equal(_images(rows), images)
+    with pytest.raises(SettingsError, match="got 48 numbers that begin with 0"):
+        _images(torch.zeros(2, 48))
 
 
 def test_two_steps_by_hand():
@@ -46,12 +73,12 @@ def test_two_steps_by_hand():
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     for _ in range(2):
         optimizer.zero_grad()
-        rows = network(torch.cat([clean, attacked]).float().reshape(9, 3, 8, 8)).log_softmax(1)
+        rows = network(torch.cat([clean, attacked])[:, 1:].float().reshape(9, 3, 8, 8)).log_softmax(1)
         (-(rows[:6, 0].mean() + rows[6:, 1].mean()) / 2).backward()
         optimizer.step()
     network.eval()
     others = measured(images_of(5, seed=4), detector)
-    logits = network(others.float().reshape(5, 3, 8, 8)).detach()
+    logits = network(others[:, 1:].float().reshape(5, 3, 8, 8)).detach()
     found = detector.fit(clean, attacked).score(others)
     torch.testing.assert_close(found, (logits[:, 1] - logits[:, 0]).double(), atol=1e-4, rtol=1e-4)
 

@@ -104,6 +104,11 @@ def test_the_promise_is_kept_over_200_random_splits():
     assert sum(rates) / 200 >= 0.03, "a threshold that never alarms keeps every promise"
 
 
+def test_the_classifiers_own_card_is_its_card(deployed, classifier):
+    """As Python has it, with tuples where a file has lists."""
+    replace(deployed, model=classifier.card()).check(classifier, images_of(1))
+
+
 def test_another_model_is_refused(deployed):
     with pytest.raises(SettingsError, match=r"was fitted for .* with weights_sha256 .* Fit one for it"):
         deployed.check(classifier_of(seeded(Plain, seed=1)))

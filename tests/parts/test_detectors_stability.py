@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from gazeshift.detectors.stability import FLOOR, Stability
+from gazeshift.detectors.stability import FLOOR, Stability, _moved
 from gazeshift.errors import BoundsError, SettingsError, UnknownNameError
 from gazeshift.pipeline import look, sight
 from gazeshift.records import Sighting
@@ -67,6 +67,18 @@ def test_an_image_that_is_its_own_view_has_not_moved():
     own = look(classifier_of(seeded(Plain)), images_of(3), layers="trunk")
     measured = Stability(shifts=1, features="activation+gradient").measure(Sighting(own=own, views=(own,)))
     torch.testing.assert_close(measured, torch.full_like(measured, float(np.log(FLOOR))))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-12, 1e-20, 1e-35])
+def test_how_far_a_gaze_moved_does_not_depend_on_its_size(scale):
+    """Gradients of a sure network are tiny, and the product of four of them must not vanish."""
+    first, second = torch.rand((2, 4, 9), generator=generator_for(0, "moved"))
+    one, two = (values.double().numpy() for values in (first, second))
+    cosine = (one * two).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(two, axis=1)
+    np.testing.assert_allclose(_moved(first * scale, second * scale), np.log(1 - cosine), atol=1e-5)
+    none = torch.zeros_like(first)
+    assert _moved(none, none).tolist() == pytest.approx([np.log(FLOOR)] * 4)
+    assert _moved(none, second * scale).tolist() == [0.0] * 4
 
 
 def test_each_feature_counts_the_same_whatever_its_numbers_spread_and_number():

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gazeshift.errors import BoundsError
+from gazeshift.precision import exact
 
 
 def calibrate(scores: Float[Tensor, " n"], false_alarm_rate: float) -> float:
@@ -48,6 +49,6 @@ def p_values(scores: Float[Tensor, " n"], clean: Float[Tensor, " m"]) -> Float[T
     >>> p_values(torch.tensor([19.5, 19.0, 0.0]), torch.arange(1.0, 20.0)).tolist()
     [0.05, 0.1, 1.0]
     """
-    ordered = torch.sort(clean.double()).values
-    below = torch.searchsorted(ordered, scores.double().nan_to_num(nan=math.inf).contiguous())
-    return (1 + len(ordered) - below).double() / (len(ordered) + 1)
+    ordered = torch.sort(exact(clean)).values
+    below = torch.searchsorted(ordered, exact(scores).to(ordered.device).nan_to_num(nan=math.inf).contiguous())
+    return exact(1 + len(ordered) - below) / (len(ordered) + 1)

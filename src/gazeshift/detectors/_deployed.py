@@ -102,11 +102,11 @@ class Deployed(Summary):
         Raises:
             SettingsError: says what differs.
         """
-        card = json.loads(json.dumps(classifier.card(), default=str))
+        card, known = (json.loads(json.dumps(dict(one), default=str)) for one in (classifier.card(), self.model))
         for key in MODEL:
-            if card[key] != self.model[key]:
+            if card[key] != known[key]:
                 raise SettingsError(
-                    f"the detector was fitted for {self.model['name']} with {key} {_short(self.model[key])}, and this "
+                    f"the detector was fitted for {known['name']} with {key} {_short(known[key])}, and this "
                     f"is {card['name']} with {_short(card[key])}. Fit one for it: gazeshift detect fit."
                 )
         if images is not None:

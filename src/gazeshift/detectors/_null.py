@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gazeshift.precision import exact
 from gazeshift.summaries import Summary, listed, plural
 
 RULES = ("quantile", "median", "mean_minus_k_std", "absolute")
@@ -45,7 +46,7 @@ class Reading(Summary):
     @property
     def p_value(self) -> Float[Tensor, " n"]:
         """(1 + null similarities not above the image's) / (v + 1); never 0."""
-        return (1 + (self.null <= self.similarity[:, None]).sum(1).double()) / (self.null.shape[1] + 1)
+        return (1 + exact((self.null <= self.similarity[:, None]).sum(1))) / (self.null.shape[1] + 1)
 
     @property
     def z(self) -> Float[Tensor, " n"]:

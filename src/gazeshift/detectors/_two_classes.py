@@ -34,11 +34,13 @@ class Normalised(nn.Module):
         return logits
 
 
-def fresh_detector(spec: str, seed: int, place: str) -> Normalised:
+def fresh_detector(spec: str, seed: int, place: str, channels: int = 3) -> Normalised:
     """A network of two classes, clean and attacked, with random weights.
 
+    One for images of other channels gets another first convolution, and normalises all channels alike.
+
     Raises:
-        ModelError: its architecture does not end in a linear layer.
+        ModelError: its architecture does not end in a linear layer, or does not begin with a convolution.
     """
     with torch.random.fork_rng(devices=[]):  # a network of one's own may draw its weights from the global state
         torch.manual_seed(generator_for(seed, "body").initial_seed() % 2**63)
@@ -52,7 +54,24 @@ def fresh_detector(spec: str, seed: int, place: str) -> Normalised:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator_for(seed, "detector").initial_seed() % 2**63)
         setattr(network.network.get_submodule(parent), own, nn.Linear(old.in_features, 2))
+        if channels != body.channels:
+            _take_channels(network, body.channels, channels, spec)
     return network.to(body.device)
+
+
+def _take_channels(network: Normalised, before: int, channels: int, spec: str) -> None:
+    convs = [(name, one) for name, one in network.network.named_modules() if isinstance(one, nn.Conv2d)]
+    if not convs or convs[0][1].in_channels != before:
+        raise ModelError(
+            f"{spec} takes images of {before} channels, and these have {channels}. Name a network that takes those."
+        )
+    name, old = convs[0]
+    parent, _, own = name.rpartition(".")
+    kept = ("out_channels", "kernel_size", "stride", "padding", "dilation", "padding_mode")
+    settings: Any = {key: getattr(old, key) for key in kept}
+    made = nn.Conv2d(channels, bias=old.bias is not None, **settings)
+    setattr(network.network.get_submodule(parent), own, made)
+    network.mean, network.std = (one.mean().repeat(channels)[:, None, None] for one in (network.mean, network.std))
 
 
 def cropped(images: Float[Tensor, "n channels h w"], side: int) -> Float[Tensor, "n channels s s"]:

@@ -14,6 +14,7 @@ from gazeshift.errors import BoundsError, SettingsError, UnknownNameError, did_y
 from gazeshift.interventions.matched_noise import MatchedNoise
 from gazeshift.interventions.pca import Pca
 from gazeshift.measures.cosine import Cosine
+from gazeshift.precision import exact, wide
 from gazeshift.records import Evidence, Layer, Sighting
 from gazeshift.seeds import Generators
 
@@ -91,17 +92,18 @@ class BehaviourDeviation:
 
     def views(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> tuple[Tensor, ...]:
         """The cleaned images, then the noisy versions of them, all clipped to [0, 1]; one image's noise is its own."""
-        cleaned = Pca(mode=self.cleaning, variance=self.variance)(images)
-        residual = images - cleaned
-        draws = (MatchedNoise()(residual, generator=generator) for _ in range(self.noise_images))
-        return (cleaned.clamp(0, 1), *((cleaned + noise).clamp(0, 1) for noise in draws))
+        own = wide(images)
+        cleaned = Pca(mode=self.cleaning, variance=self.variance)(own)
+        draws = (MatchedNoise()(own - cleaned, generator=generator) for _ in range(self.noise_images))
+        views = (cleaned, *(cleaned + noise for noise in draws))
+        return tuple(view.clamp(0, 1).to(images.dtype) for view in views)
 
     def measure(self, seen: Sighting) -> Float[Tensor, "n 3"]:
         """The three scores of `by`, each larger for a more suspicious image."""
         if not len(seen.own.images):  # there are no quantiles of nothing
             return torch.zeros((0, 3), dtype=torch.float64)
         reading = self.read(seen)
-        return torch.stack([reading.margin, reading.z, 1 - reading.p_value], 1)
+        return torch.stack([reading.margin, reading.z, 1 - reading.p_value], 1).cpu()
 
     def fit(self, benign: Float[Tensor, "n 3"], attacked: Float[Tensor, "m 3"] | None = None) -> Self:  # noqa: ARG002
         """Itself: each image brings its own noise."""
@@ -135,7 +137,7 @@ class BehaviourDeviation:
     def _alike(self, first: Evidence, second: Evidence) -> Float[Tensor, " n"]:
         """Cosine of the two maps as at the images' size, in float64."""
         name, size = shown(first, self.layer), (first.images.shape[2], first.images.shape[3])
-        one, two = (evidence.maps(name, CAM).double().clamp_min(0) for evidence in (first, second))
+        one, two = (exact(evidence.maps(name, CAM)).clamp_min(0) for evidence in (first, second))
         return Cosine().enlarged(one, two, size)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gazeshift.detectors._places import last
 from gazeshift.detectors._two_classes import cropped, fresh_detector
 from gazeshift.errors import BoundsError, ModelError, SettingsError
+from gazeshift.precision import exact
 from gazeshift.records import Layer, Sighting
 from gazeshift.seeds import Generators, generator_for
 
@@ -73,26 +74,29 @@ class Binary:
         return ()
 
     def measure(self, seen: Sighting) -> Float[Tensor, "n f"]:
-        """The pixels of the centre crop, all red ones first; a smaller image's largest square."""
+        """The number of channels, then the pixels of the centre crop, channel by channel; a smaller image's square."""
         images = seen.own.images
-        return cropped(images, min(self.side, *images.shape[2:])).flatten(1).cpu().double()
+        pixels = exact(cropped(images, min(self.side, *images.shape[2:])).flatten(1)).cpu()
+        return torch.cat([torch.full((len(images), 1), images.shape[1], dtype=pixels.dtype), pixels], 1)
 
     def fit(self, benign: Float[Tensor, "n f"], attacked: Float[Tensor, "m f"] | None = None) -> Self:
         """With a trained network.
 
         Raises:
             SettingsError: no adversarial images, or no clean ones.
-            ModelError: the network cannot be built, does not end in a linear layer, or its loss is not finite.
+            ModelError: the network cannot be built, does not end in a linear layer, does not take the images'
+                channels, or its loss is not finite.
         """
         if attacked is None or not len(attacked) or not len(benign):
             raise SettingsError(
                 "binary learns to tell clean from adversarial images and needs both: give it adversarial sets too."
             )
         with torch.inference_mode(mode=False), torch.enable_grad():  # whatever holds where `fit` is called
-            network = fresh_detector(self.network, self.seed, self.device)
+            images = _images(torch.cat([benign, attacked]))
+            network = fresh_detector(self.network, self.seed, self.device, images.shape[1])
             share = torch.tensor([1 / len(benign), 1 / len(attacked)])
             labels = torch.tensor([0] * len(benign) + [1] * len(attacked))
-            self._train(network, _images(torch.cat([benign, attacked])), labels, nn.CrossEntropyLoss(share))
+            self._train(network, images, labels, nn.CrossEntropyLoss(share))
         weights = {name: one.detach().cpu().clone() for name, one in network.state_dict().items()}
         return replace(self, weights=weights)
 
@@ -105,7 +109,7 @@ class Binary:
         place, pieces = next(self.trained.parameters()).device, [torch.empty(0, 2)]
         with torch.no_grad():
             pieces += [self.trained(_images(one).to(place)).cpu() for one in torch.split(measured, PIECE) if len(one)]
-        logits = torch.cat(pieces).double()
+        logits = exact(torch.cat(pieces))
         return logits[:, 1] - logits[:, 0]
 
     @cached_property
@@ -117,7 +121,7 @@ class Binary:
         """
         if self.weights is None:
             raise SettingsError("binary has not learned yet: fit it to clean and adversarial images first.")
-        network = fresh_detector(self.network, self.seed, self.device)
+        network = fresh_detector(self.network, self.seed, self.device, len(self.weights["mean"]))
         network.load_state_dict(dict(self.weights))
         return network.eval()
 
@@ -144,6 +148,16 @@ class Binary:
 
 
 def _images(measured: Float[Tensor, "n f"]) -> Float[Tensor, "n channels s s"]:
-    """Pixels as they were before they were laid in a row."""
-    side = math.isqrt(measured.shape[1] // 3)
-    return measured.reshape(-1, 3, side, side).float()
+    """Pixels as they were before they were laid in a row.
+
+    Raises:
+        SettingsError: these are no pixels.
+    """
+    channels = int(measured[0, 0])
+    side = math.isqrt((measured.shape[1] - 1) // max(1, channels))
+    if channels < 1 or channels * side**2 != measured.shape[1] - 1:
+        raise SettingsError(
+            f"binary measures a number of channels and the pixels of a square, got {measured.shape[1]} numbers that "
+            f"begin with {float(measured[0, 0]):g}. Did an older gazeshift measure them? Begin in an empty folder."
+        )
+    return measured[:, 1:].reshape(-1, channels, side, side).float()

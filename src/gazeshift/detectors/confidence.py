@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gazeshift.detectors._places import last
 from gazeshift.errors import UnknownNameError, did_you_mean
+from gazeshift.precision import exact
 from gazeshift.records import Layer, Sighting
 from gazeshift.seeds import Generators
 
@@ -55,7 +56,7 @@ class Confidence:
 
     def measure(self, seen: Sighting) -> Float[Tensor, "n 4"]:
         """The suspicion by each of the four ways."""
-        logits = seen.own.logits.cpu().double()
+        logits = exact(seen.own.logits).cpu()
         top, total = logits.amax(1), logits.logsumexp(1)
         others = logits.scatter(1, logits.argmax(1, keepdim=True), -torch.inf)
         # The rest of the probabilities, and not one minus the largest: that is exactly 0 for many a sure answer.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gazeshift.detectors._places import last
 from gazeshift.errors import BoundsError, SettingsError
+from gazeshift.precision import exact
 from gazeshift.records import Layer, Sighting
 from gazeshift.registry import build
 from gazeshift.seeds import Generators
@@ -70,7 +71,7 @@ class FeatureSqueezing:
                 f"feature_squeezing compares with {len(self.squeezers)} squeezed versions, got {len(seen.views)}. Let "
                 "pipeline.sight look with the same detector."
             )
-        own, *squeezed = (one.logits.cpu().double().softmax(1) for one in (seen.own, *seen.views))
+        own, *squeezed = (exact(one.logits).cpu().softmax(1) for one in (seen.own, *seen.views))
         return torch.stack([(own - other).abs().sum(1) for other in squeezed], 1)
 
     def fit(self, benign: Float[Tensor, "n f"], attacked: Float[Tensor, "m f"] | None = None) -> Self:  # noqa: ARG002

@@ -16,6 +16,7 @@ from gazeshift.detectors._clusters import count_clusters
 from gazeshift.detectors._marking import MARKS
 from gazeshift.detectors._places import named, shown
 from gazeshift.errors import BoundsError, SettingsError, UnknownNameError, did_you_mean
+from gazeshift.precision import exact
 from gazeshift.records import Evidence, Layer, Sighting
 from gazeshift.registry import build
 from gazeshift.seeds import Generators
@@ -117,12 +118,12 @@ class NoisecamDbscan:
     def raw(self, evidence: Evidence) -> Float[np.ndarray, "n hl wl"]:
         """The map at the layer's own resolution, rectified, in float64; NaN where it is undefined."""
         layer = shown(evidence, self.layer)
-        first = evidence.maps(layer, self.cams[0]).double()
+        first = exact(evidence.maps(layer, self.cams[0]))
         if self.factor != "none":
-            logits = evidence.logits.double()
+            logits = exact(evidence.logits)
             power = logits if self.factor == "logit" else logits.softmax(1)
-            weight = power.gather(1, evidence.explained[:, None]).exp()[:, 0, None, None]
-            first = weight * first - evidence.maps(layer, "layer_cam").double()
+            weight = power.gather(1, evidence.explained[:, None].to(power.device)).exp()[:, 0, None, None]
+            first = weight * first - exact(evidence.maps(layer, "layer_cam"))
         return np.asarray(first.clamp_min(0).cpu().numpy())
 
     def measure(self, seen: Sighting) -> Float[Tensor, "n f"]:

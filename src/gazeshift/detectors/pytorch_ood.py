@@ -15,6 +15,7 @@ from gazeshift.attacks._packages import check_settings, parameters_of, settled
 from gazeshift.detectors._places import last
 from gazeshift.errors import MissingPackageError, SettingsError, UnknownNameError, did_you_mean
 from gazeshift.models import select
+from gazeshift.precision import exact
 from gazeshift.records import Layer, Sighting
 from gazeshift.seeds import Generators
 
@@ -81,7 +82,7 @@ class PytorchOod:
         """The class predicted, then the logits or all channels' mean activations."""
         found = [trace.activation for trace in seen.own.traces.values()]
         columns = [seen.own.predicted[:, None], *([seen.own.logits] if self._is_on_logits else found)]
-        return torch.cat([one.double().cpu() for one in columns], 1)
+        return torch.cat([exact(one).cpu() for one in columns], 1)
 
     def fit(self, benign: Float[Tensor, "n f"], attacked: Float[Tensor, "m f"] | None = None) -> Self:  # noqa: ARG002
         """With what was measured of clean images; itself if the package's detector learns nothing.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gazeshift.detectors._two_classes import Normalised, cropped, fresh_detector
 from gazeshift.models import Classifier, Preprocessing, select
 from gazeshift.pipeline import look
+from gazeshift.precision import exact
 from gazeshift.studies._cells import Cell, CellResult
 from gazeshift.studies._ding_pictures import GALLERY, add, answer, map_picture
 from gazeshift.studies._ding_train import (
@@ -104,7 +105,9 @@ class Trainings:
     def detector(self, cell: Cell, halves: tuple[Sequence[str], Sequence[str]], shown: Sequence[str]) -> CellResult:
         """A network that learned to tell clean images from attacked ones, or from noisy ones; what it says of each."""
         started, settings, kind = time.monotonic(), self.settings, cell.inputs["trained_on"]
-        network = fresh_detector(settings.detector, settings.seed, str(self.classifier.device))
+        network = fresh_detector(
+            settings.detector, settings.seed, str(self.classifier.device), self.classifier.channels
+        )
         learn, judge = halves
 
         def read(places: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -176,7 +179,7 @@ class Trainings:
         """The network's probability of "not clean" for each image of one kind."""
         with torch.no_grad():
             pieces = [
-                network(self._kind(kind, ids[at : at + PIECE]).to(self.classifier.device)).double().softmax(1)[:, 1]
+                exact(network(self._kind(kind, ids[at : at + PIECE]).to(self.classifier.device))).softmax(1)[:, 1]
                 for at in range(0, len(ids), PIECE)
             ]
         return torch.cat(pieces).cpu()

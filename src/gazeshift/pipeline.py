@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gazeshift.attacks._precision import returned, working
+from gazeshift.attacks._precision import returned
 from gazeshift.cams import draw
 from gazeshift.detectors import Detector, SaysWhy
 from gazeshift.detectors._deployed import Deployed
@@ -22,6 +22,7 @@ from gazeshift.models._classifier import prepared
 from gazeshift.models._differentiable import trace_live
 from gazeshift.models._edge import as_classes, check_finite
 from gazeshift.models._paths import modules_reached, warn_of
+from gazeshift.precision import wide
 from gazeshift.records import ANSWER, Attacked, Comparison, Evidence, Sighting, Verdict
 from gazeshift.registry import build
 from gazeshift.seeds import Generators
@@ -60,7 +61,7 @@ def attack(
     check_finite(clean_logits, classifier.name)
     labels = clean_logits.argmax(1) if labels is None else as_classes(labels, clean_logits, "labels")
     with classifier.counting() as passes:
-        made = chosen(classifier, working(images), labels, generator=generator or torch.Generator().manual_seed(0))
+        made = chosen(classifier, wide(images), labels, generator=generator or torch.Generator().manual_seed(0))
     bounds = {name: getattr(chosen, name, None) for name in ("epsilon", "norm")}
     made = returned(made.detach().clamp(0, 1), images, **bounds)
     with torch.no_grad():

@@ -283,6 +283,8 @@ RANDOM = {
     "foolbox": "foolbox:LinfPGD,steps=2",
     "torchattacks": "torchattacks:PGD,steps=2",
     "art": "art:ProjectedGradientDescent,num_random_init=1,max_iter=2",
+    "art with a generator of its own": "art:HopSkipJump,max_iter=1,max_eval=50,init_eval=10",
+    "art with another": "art:BoundaryAttack,max_iter=1,num_trial=5,sample_size=5,init_size=20",
 }
 
 
@@ -290,11 +292,12 @@ def states() -> tuple[bytes, str, str]:
     return torch.get_rng_state().numpy().tobytes(), repr(np.random.get_state()), repr(random.getstate())
 
 
-@pytest.mark.parametrize("name", INSTALLED)
+@pytest.mark.parametrize("name", RANDOM)
 def test_chance_comes_from_the_generator_alone(
     classifier: models.Classifier, images: Tensor, labels: Tensor, name: str
 ) -> None:
-    package(name)
+    package(name.partition(" ")[0])
+    kinds = np.random.RandomState, np.random.default_rng
     before = states()
     first, again, other = (
         gs.attack(classifier, images, labels, by=RANDOM[name], generator=generator_for(seed)).images
@@ -307,6 +310,7 @@ def test_chance_comes_from_the_generator_alone(
     together = gs.attack(classifier, images, labels, by=RANDOM[name], generator=draws)
     alone = gs.attack(classifier, images[2:3], labels[2:3], by=RANDOM[name], generator=[generator_for(0, "2")])
     assert torch.equal(together.images[2:3], alone.images)
+    assert (np.random.RandomState, np.random.default_rng) == kinds
 
 
 def test_the_global_state_is_restored_after_an_error_too(images: Tensor) -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from gazeshift.attacks._gradient import lift, loss_gradient
-from gazeshift.attacks._precision import inward, returned, working
+from gazeshift.attacks._precision import inward, returned
 from gazeshift.attacks.fgsm import Fgsm
 from gazeshift.attacks.foolbox import Foolbox
 from gazeshift.attacks.gaussian import Gaussian
@@ -37,11 +37,6 @@ def sure() -> Classifier:
 @pytest.fixture
 def images() -> Tensor:
     return torch.rand((4, 3, 32, 32), generator=generator_for(0, "half"))
-
-
-def test_half_images_are_worked_on_in_float32() -> None:
-    kinds = [*HALF, torch.float32, torch.float64]
-    assert [working(pixel(0.5, dtype=kind)).dtype for kind in kinds] == [torch.float32] * 3 + [torch.float64]
 
 
 def test_by_hand_in_bfloat16() -> None:

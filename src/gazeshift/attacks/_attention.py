@@ -6,10 +6,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gazeshift.attacks._gradient import Model, gradient_of, precise
+from gazeshift.attacks._gradient import Model, gradient_of
 from gazeshift.errors import ModelError, UnknownNameError, did_you_mean
 from gazeshift.models import Classifier
 from gazeshift.models._differentiable import live_pass
+from gazeshift.precision import wide
 from gazeshift.records import Layer
 
 Gradients = Callable[[Tensor], Tensor]
@@ -77,14 +78,14 @@ def attention_loss(
 def _seen(model: Model, images: Tensor, layer: Layer | None) -> tuple[Tensor, Tensor, Gradients]:
     """Activations, logits, and a function from classes to the gradients of their logits by those activations."""
     if layer is None:
-        logits = precise(model(images))
+        logits = wide(model(images))
 
         def at_the_images(classes: Tensor) -> Tensor:
             return gradient_of(logits.gather(1, classes[:, None]).sum(), images, create_graph=True)
 
         return images, logits, at_the_images
     live = live_pass(_classifier(model), images, [layer])
-    return live.activations[layer.name], precise(live.logits), lambda classes: live.gradients(classes)[layer.name]
+    return live.activations[layer.name], wide(live.logits), lambda classes: live.gradients(classes)[layer.name]
 
 
 def _classifier(model: Model) -> Classifier:

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from gazeshift.errors import ModelError
 from gazeshift.models._edge import NO_GRADIENT, backward_explained
+from gazeshift.precision import wide
 
 Model = Callable[[Tensor], Tensor]
 
@@ -38,7 +39,7 @@ def loss_gradient(
     """
     with torch.enable_grad():
         seen = images.detach().requires_grad_()
-        logits = precise(model(seen))
+        logits = wide(model(seen))
         losses = cross_entropy(logits, labels.long(), reduction="none")
         scale = lift(logits.detach().softmax(1).scatter(1, labels.long()[:, None], 0).amax(1))
         # Not clamp(), whose gradient for NaN is 0.
@@ -79,11 +80,6 @@ def gradient_of(
             f"an attack follows the gradient from the logits to the images, and this model gives none. {NO_GRADIENT}"
         )
     return gradient
-
-
-def precise(logits: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
-    """The logits in float32 at least."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def finite(images: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n channels h w"]:

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gazeshift.attacks._gradient import Model, precise
+from gazeshift.attacks._gradient import Model
+from gazeshift.precision import wide
 from gazeshift.seeds import Generators
 from gazeshift.summaries import Summary, listed, plural
 
@@ -61,7 +62,7 @@ class Nobody:
     def glimpse(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> Glimpse:  # noqa: ARG002
         """The logits alone."""
         logits = self.model(images)
-        return Glimpse(suspicion=precise(logits).sum(1) * 0, logits=logits[None])
+        return Glimpse(suspicion=wide(logits).sum(1) * 0, logits=logits[None])
 
     def views(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> Sequence[Tensor]:  # noqa: ARG002
         """The images alone."""
@@ -70,6 +71,6 @@ class Nobody:
 
 def margins(logits: Float[Tensor, "v n c"], labels: Int[Tensor, " n"]) -> Float[Tensor, "v n"]:
     """Logit of the label minus the best other one; below 0 is misclassified. Float32 at least."""
-    exact = precise(logits)
+    exact = wide(logits)
     at = labels.expand(exact.shape[:-1])[..., None]
     return exact.gather(-1, at)[..., 0] - exact.scatter(-1, at, -torch.inf).amax(-1)

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gazeshift.attacks._gradient import Model, finite, gradient_of, lift, precise
+from gazeshift.attacks._gradient import Model, finite, gradient_of, lift
+from gazeshift.precision import wide
 
 
 class Seen(nn.Module):
@@ -43,7 +44,7 @@ class Seen(nn.Module):
         """The user's model."""
         model, whole, _ = self._hidden
         try:
-            logits: Tensor = precise(model(images.to(whole.dtype))).to(self.working)
+            logits: Tensor = wide(model(images.to(whole.dtype))).to(self.working)
         except Exception as failure:
             self.failure = failure
             raise

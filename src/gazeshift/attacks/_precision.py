@@ -14,13 +14,9 @@ from torch import Tensor, nn
 
 from gazeshift.attacks._balls import length_of
 from gazeshift.models import Classifier
+from gazeshift.precision import wide
 
 Model = Callable[[Tensor], Tensor]
-
-
-def working(images: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n channels h w"]:
-    """The images in float32; float64 stays."""
-    return images.to(torch.promote_types(images.dtype, torch.float32))
 
 
 def returned(
@@ -30,7 +26,7 @@ def returned(
     epsilon: float | None,
     norm: str | None,
 ) -> Float[Tensor, "n channels h w"]:
-    """What an attack made of `working(images)`, in the type of the images and still in the epsilon ball around them.
+    """What an attack made of `wide(images)`, in the type of the images and still in the epsilon ball around them.
 
     Every value is rounded to the nearest one. Where that would leave the ball (a value in L-inf, an image in L2), it is
     rounded towards the clean image, so that no value changes by more than the attack changed it.
@@ -67,10 +63,9 @@ def in_full_precision(call: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     @wraps(call)
     def attacked(self: Any, model: Model, images: Tensor, labels: Tensor, *, generator: Any) -> Tensor:
-        wide = working(images)
-        if wide.dtype == images.dtype:
+        if wide(images).dtype == images.dtype:
             return call(self, model, images, labels, generator=generator)
-        made = call(self, shown(model, images.dtype), wide, labels, generator=generator)
+        made = call(self, shown(model, images.dtype), wide(images), labels, generator=generator)
         return returned(made, images, epsilon=getattr(self, "epsilon", None), norm=self.norm)
 
     return attacked

@@ -1,10 +1,12 @@
 """Evasion attacks of the Adversarial Robustness Toolbox that change images."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +18,7 @@ __all__ = ["Art"]
 
 INSTALL = "adversarial-robustness-toolbox"
 OURS = {"verbose": False, "summary_writer": False}  # unless the user says otherwise
+PROBABILITIES = ("SimBA",)  # it climbs down probabilities, and refuses logits
 TRIES_EVERY_CLASS = ("AutoAttack",)  # its `targeted` adds attacks towards every other class
 OVERSHOOT = 0.02  # of DeepFool, as its paper has it: with ART's 1e-6 images stay on the boundary
 
@@ -130,9 +133,30 @@ class Art(Adapter):
         if self.name == "DeepFool":
             usual |= {"epsilon": OVERSHOOT}
         settings = {name: value for name, value in usual.items() if name in known} | dict(self.settings)
-        attack = settled(self.spec, self._kind(), _estimator(seen, images), **settings)
-        made = attack.generate(x=images.float().cpu().numpy(), y=labels.cpu().numpy())
+        estimator = _estimator(nn.Sequential(seen, nn.Softmax(1)) if self.name in PROBABILITIES else seen, images)
+        attack = settled(self.spec, self._kind(), estimator, **settings)
+        wanted = np.eye(estimator.nb_classes, dtype=np.float32)[labels.cpu().numpy()]  # some take no indices
+        with _seeded_generators():
+            made = attack.generate(x=images.float().cpu().numpy(), y=wanted)
         return torch.from_numpy(made).to(images.device)
+
+
+class _Seeded(np.random.RandomState):
+    """Without a seed, seeded from NumPy's global generator."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        super().__init__(np.random.randint(2**31) if seed is None else seed)
+
+
+@contextmanager
+def _seeded_generators() -> Iterator[None]:
+    """Seed the generators that HopSkipJump and BoundaryAttack make for themselves."""
+    kind = np.random.RandomState
+    np.random.RandomState = _Seeded  # type: ignore[assignment,misc]
+    try:
+        yield
+    finally:
+        np.random.RandomState = kind  # type: ignore[misc]
 
 
 def _estimator(seen: nn.Module, images: Tensor) -> Any:

@@ -16,10 +16,11 @@ from gazeshift.attacks._dlfuzz_result import FuzzResult, Tables, check_pick, no_
 from gazeshift.attacks._dlfuzz_seed import Harvest, Progress
 from gazeshift.attacks._dlfuzz_step import BALANCES, CLASS_SCORES, MUTATIONS, Mutation
 from gazeshift.attacks._gradient import Model, own
-from gazeshift.attacks._precision import inward, shown, working
+from gazeshift.attacks._precision import inward, shown
 from gazeshift.attacks._settings import check_number, check_size, check_whole
 from gazeshift.errors import BoundsError, SettingsError, UnknownNameError, did_you_mean
 from gazeshift.models import Neurons, find_neurons
+from gazeshift.precision import wide
 from gazeshift.seeds import Generators, each
 
 __all__ = ["DLFuzz"]
@@ -182,7 +183,7 @@ class DLFuzz:
         """
         began = time.perf_counter()
         with torch.inference_mode(mode=False):
-            model, images = shown(model, images.dtype), working(own(images))
+            model, images = shown(model, images.dtype), wide(own(images))
             neurons = find_neurons(model, images.new_full((1, *images.shape[1:]), 0.5), scope=self.scope)
             start = no_tables(len(neurons)) if before is None else before + no_tables(len(neurons))
             seeds = self._seeds(images, labels, each(generator, len(images)), start)

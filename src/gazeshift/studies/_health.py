@@ -19,6 +19,7 @@ from gazeshift.attacks._gradient import loss_gradient
 from gazeshift.errors import GazeshiftError, ModelError
 from gazeshift.models import Classifier
 from gazeshift.pipeline import attack
+from gazeshift.precision import wide
 from gazeshift.records import Attacked, Finding
 from gazeshift.registry import accepted
 from gazeshift.seeds import generator_for, normal, uniform
@@ -134,7 +135,7 @@ def judge_rows(counts: Mapping[str, int], *, norm: str | None, epsilon: float | 
 
 
 def _gradient(chosen: Probe) -> Finding:
-    gradient = loss_gradient(chosen.classifier, chosen.images, chosen.labels).flatten(1)
+    gradient = loss_gradient(chosen.classifier, wide(chosen.images), chosen.labels).flatten(1)
     n, zero, broken = len(gradient), int((gradient == 0).all(1).sum()), int((~gradient.isfinite()).any(1).sum())
     seen = f"{zero} of {n} gradients are zero throughout, {broken} hold NaN or infinity"
     return _finding("gradient", not broken and not zero, seen, bad="error" if broken or zero > n / 10 else "note")

@@ -54,6 +54,7 @@ check: .venv/.dev  ## formatting, lint, types, import contracts, lists in the do
 	$(BIN)/lint-imports
 	$(BIN)/python tools/list_parts.py --check
 	$(BIN)/python tools/list_kinds.py --check
+	$(BIN)/python tools/attack_table.py --check
 	$(BIN)/python tools/lock.py --check
 
 format: .venv/.dev  ## put the code in its form

@@ -227,6 +227,15 @@ def test_what_is_misclassified_already_needs_no_change(
     assert found.success[[0, 2, 3]].all()
 
 
+@pytest.mark.parametrize("name", ["EADAttack", "L2CarliniWagnerAttack"])
+def test_an_attack_that_finds_nothing_gives_no_black_picture(
+    classifier: models.Classifier, images: Tensor, labels: Tensor, name: str
+) -> None:
+    """Foolbox gives zeros there, which may well have another class."""
+    found = gs.attack(classifier, images, labels, by=f"foolbox:{name},steps=1,binary_search_steps=1")
+    assert torch.equal(found.images, images)
+
+
 def test_torchattacks_is_what_torchattacks_gives(classifier: models.Classifier, images: Tensor, labels: Tensor) -> None:
     torchattacks = package("torchattacks")
     found = gs.attack(classifier, images, labels, by="torchattacks:NIFGSM,steps=4,alpha=1/255,epsilon=3/255")
@@ -311,6 +320,21 @@ def test_chance_comes_from_the_generator_alone(
     alone = gs.attack(classifier, images[2:3], labels[2:3], by=RANDOM[name], generator=[generator_for(0, "2")])
     assert torch.equal(together.images[2:3], alone.images)
     assert (np.random.RandomState, np.random.default_rng) == kinds
+
+
+def test_no_attack_is_seeded_by_the_clock(
+    classifier: models.Classifier, images: Tensor, labels: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torchattacks' AutoAttack takes the time for its seed, and ART's CMA-ES seeds itself so."""
+    attack = package("torchattacks").AutoAttack
+    seeds, get_seed = list[float](), attack.get_seed
+    monkeypatch.setattr(attack, "get_seed", lambda self: seeds.append(get_seed(self)) or seeds[-1])
+    for _ in range(2):
+        gs.attack(classifier, images[:1], labels[:1], by="torchattacks:AutoAttack", generator=generator_for(0))
+    assert seeds[: len(seeds) // 2] == seeds[len(seeds) // 2 :]
+    package("art")
+    with pytest.raises(SettingsError, match=r"art:ThresholdAttack with es=0, CMA-ES, is seeded by the clock"):
+        Art(name="ThresholdAttack", settings={"es": 0})
 
 
 def test_the_global_state_is_restored_after_an_error_too(images: Tensor) -> None:

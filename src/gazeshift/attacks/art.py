@@ -18,10 +18,25 @@ __all__ = ["Art"]
 
 INSTALL = "adversarial-robustness-toolbox"
 OURS = {"verbose": False, "summary_writer": False}  # unless the user says otherwise
-PROBABILITIES = ("SimBA",)  # it climbs down probabilities, and refuses logits
+PROBABILITIES = ("SimBA", "VirtualAdversarialMethod")  # they go by probabilities, and refuse logits
 TRIES_EVERY_CLASS = ("AutoAttack",)  # its `targeted` adds attacks towards every other class
-OVERSHOOT = 0.02  # of DeepFool, as its paper has it: with ART's 1e-6 images stay on the boundary
+USUAL: Mapping[str, Mapping[str, Any]] = {
+    "DeepFool": {"epsilon": 0.02},  # as its paper has it: with ART's 1e-6 images stay on the boundary
+    "ThresholdAttack": {"es": 1},  # differential evolution; CMA-ES (0) is seeded by the clock
+}
 
+BATCHED = frozenset(
+    {
+        "BasicIterativeMethod",
+        "DeepFool",
+        "FastGradientMethod",
+        "MomentumIterativeMethod",
+        "NewtonFool",
+        "ProjectedGradientDescent",
+        "ProjectedGradientDescentNumpy",
+        "ProjectedGradientDescentPyTorch",
+    }
+)  # shown by a real run: see docs/adapters.md
 PATCH = "it learns a patch to be printed and photographed, and changes no image that it is given"
 DETECTORS = "it attacks object detectors"
 SPEECH, VIDEO = "it attacks speech recognition", "it attacks video"
@@ -40,6 +55,7 @@ REFUSED = {
     "FeatureAdversariesPyTorch": GUIDES,
     "FeatureAdversariesTensorFlowV2": GUIDES,
     "FrameSaliencyAttack": VIDEO,
+    "GeoDA": "it writes a file into the current folder, and reads what lies there under that name",
     "GRAPHITEBlackbox": "it makes stickers for objects that are photographed from several sides",
     "GRAPHITEWhiteboxPyTorch": "it makes stickers for objects that are photographed from several sides",
     "HighConfidenceLowUncertainty": "it attacks Gaussian processes",
@@ -60,10 +76,10 @@ REFUSED = {
 class Art(Adapter):
     """Attacks of ART on images (Nicolae et al. 2018, arXiv:1807.01069): ``art:SquareAttack,max_iter=500``.
 
-    Attacks are untargeted without a `target`, without progress bars, `eps_step` is a quarter of epsilon, and DeepFool
-    oversteps by 0.02, unless the settings say otherwise. ART computes in NumPy's float32 and draws from the global
-    random state: see `gazeshift.attacks._adapter` for what is made of that. Which attacks work is told in
-    docs/adapters.md.
+    Attacks are untargeted without a `target`, without progress bars, `eps_step` is a quarter of epsilon, DeepFool
+    oversteps by 0.02 and ThresholdAttack has es=1, unless the settings say otherwise. ART computes in NumPy's float32
+    and draws from the global random state: see `gazeshift.attacks._adapter` for what is made of that. Which attacks
+    work is told in docs/adapters.md.
 
     Args:
         name: of the attack's class in ``art.attacks.evasion``.
@@ -86,6 +102,7 @@ class Art(Adapter):
 
     package: ClassVar[str] = "art"
     given: ClassVar[tuple[str, ...]] = ("estimator", "classifier")
+    batched: ClassVar[frozenset[str]] = BATCHED
     refused: ClassVar[Mapping[str, str]] = REFUSED
     always_targeted: ClassVar[tuple[str, ...]] = ("SaliencyMapMethod", "TargetedUniversalPerturbation")
     harmless: ClassVar[frozenset[str]] = frozenset({"torch"})  # DataLoaders draw a seed for workers they do not have
@@ -113,6 +130,8 @@ class Art(Adapter):
     def _needs_epsilon(self) -> bool:
         known = self._known()
         check_settings(self.spec, self.settings, known)
+        if self.settings.get("es") == 0:
+            raise SettingsError(f"{self.spec} with es=0, CMA-ES, is seeded by the clock. Take es=1.")
         return fills(self.spec, self.epsilon, bounded="eps" in known)
 
     def _offered(self) -> Mapping[str, type]:
@@ -130,8 +149,7 @@ class Art(Adapter):
         usual: dict[str, Any] = OURS | {"batch_size": len(images), "targeted": self.target is not None}
         if self.epsilon is not None:
             usual |= {"eps": self.epsilon, "eps_step": self.epsilon / 4}
-        if self.name == "DeepFool":
-            usual |= {"epsilon": OVERSHOOT}
+        usual.update(USUAL.get(self.name, {}))
         settings = {name: value for name, value in usual.items() if name in known} | dict(self.settings)
         estimator = _estimator(nn.Sequential(seen, nn.Softmax(1)) if self.name in PROBABILITIES else seen, images)
         attack = settled(self.spec, self._kind(), estimator, **settings)

@@ -16,6 +16,22 @@ __all__ = ["TorchAttacks"]
 BUDGETS = ("eps", "max_epsilon")  # what torchattacks calls epsilon
 NORMS = {"Linf": "linf", "L2": "l2"}
 
+BATCHED = frozenset(
+    {
+        "BIM",
+        "DeepFool",
+        "EOTPGD",
+        "FGSM",
+        "MIFGSM",
+        "NIFGSM",
+        "PGD",
+        "PIFGSM",
+        "PIFGSMPP",
+        "SINIFGSM",
+        "SparseFool",
+        "UPGD",
+    }
+)  # shown by a real run: see docs/adapters.md
 REFUSED = {
     "LGV": "it trains networks on a data loader, which a spec cannot hold",
     "MultiAttack": "it runs other attack objects, which a spec cannot hold; torchattacks:AutoAttack runs four",
@@ -50,6 +66,7 @@ class TorchAttacks(Adapter):
 
     package: ClassVar[str] = "torchattacks"
     given: ClassVar[tuple[str, ...]] = ("model",)
+    batched: ClassVar[frozenset[str]] = BATCHED
     refused: ClassVar[Mapping[str, str]] = REFUSED
     always_targeted: ClassVar[tuple[str, ...]] = ("JSMA",)  # else it takes (label + 1) % 10, whatever the classes
     never_targeted: ClassVar[tuple[str, ...]] = (
@@ -89,6 +106,8 @@ class TorchAttacks(Adapter):
     def _run(self, seen: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         known, settings = self._known(), dict(self.settings)
         settings |= {name: self.epsilon for name in BUDGETS if name in known}
+        if self.name == "AutoAttack":  # else the clock is its seed
+            settings.setdefault("seed", int(torch.randint(2**31, ())))
         if "n_classes" in known and "n_classes" not in settings:
             with torch.no_grad():
                 settings["n_classes"] = seen(images[:1]).shape[1]

@@ -3,7 +3,8 @@
 ``python tools/attack_table.py`` runs all (about half an hour on one core), ``... torchattacks art:DeepFool`` those
 alone and keeps the other rows, ``--check`` says without a run whether the page fits the code's lists. Each attack is
 run in a process of its own, under a time limit, on a small network that computes in float64, so that what differs
-between an image alone and the same image in a batch is the attack's doing and no rounding.
+between an image alone and the same image in a batch is the attack's doing and no rounding. A run needs all three
+packages, ``pip install -e '.[dev,apart]'``; ``--check`` looks at those that are there.
 """
 
 import json
@@ -13,6 +14,7 @@ import resource
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from multiprocessing.queues import SimpleQueue
@@ -142,6 +144,14 @@ def offered(package: str) -> dict[str, type]:
     """Every attack of a package; of two names for one, that of its class."""
     kinds = find("attacks", package)()._offered()  # noqa: SLF001
     return {kind.__name__: kind for _, kind in sorted(kinds.items())}
+
+
+def installed() -> Iterator[str]:
+    """The packages that are there."""
+    for package in PACKAGES:
+        with suppress(MissingPackageError):
+            offered(package)
+            yield package
 
 
 def images_and_labels() -> tuple[Tensor, Tensor]:
@@ -289,8 +299,13 @@ def found_out(spec: str) -> Row:
 
 def page(rows: Mapping[str, list[Row]]) -> str:
     """The whole page."""
-    versions = ", ".join(f"{name} {version(installed)}" for name, installed in PACKAGES.items())
-    lines = [INTRO.format(versions=versions)]
+    versions = ", ".join(f"{name} {version(pip_name)}" for name, pip_name in PACKAGES.items())
+    return INTRO.format(versions=versions) + sections(rows)
+
+
+def sections(rows: Mapping[str, list[Row]]) -> str:
+    """What the page says of each package."""
+    lines = [""]
     for package, its in rows.items():
         counts = {how: sum(row.how == how for row in its) for how in HOW}
         told = ", ".join(f"{count} {HOW[how]}" for how, count in counts.items() if count)
@@ -326,7 +341,7 @@ def rows_of(text: str) -> dict[str, list[Row]]:
 
 def misfits(rows: Mapping[str, list[Row]]) -> Iterator[str]:
     """Where a page and the code's lists differ."""
-    for package in PACKAGES:
+    for package in installed():
         kind, its = find("attacks", package), rows.get(package, [])
         named, known = {row.name for row in its}, set(offered(package))
         yield from (f"{package}:{name} is on one side alone" for name in sorted(named ^ known))

@@ -186,11 +186,7 @@ def tried(spec: str) -> Row:
         target = {"target": TARGET}
         attack = built(spec, settings=settings, **target)
     images, labels = images_and_labels()
-    try:
-        alone = each_alone(attack, images, labels)
-    except SettingsError:  # some take float32 alone
-        images = images.float()
-        alone = each_alone(attack, images, labels)
+    alone = each_alone(attack, images, labels)
     repeats = torch.equal(alone, each_alone(attack, images, labels))
     usual = {key: one.default for key, one in attack._known().items()}  # noqa: SLF001
     quiet = {key: off for key, off in CHANCE.items() if usual.get(key, off) != off}
@@ -223,7 +219,7 @@ def others(labels: Tensor) -> Tensor:
 
 def same_in_any_batch(attack: Adapter, images: Tensor, labels: Tensor) -> bool:
     """Whether neither an image's batch nor its seed makes a difference, for sure networks either."""
-    sizes = list[int]()
+    images, sizes = images.float() if attack.name in attack.single else images, list[int]()
 
     def run(seen: nn.Module, some: Tensor, its: Tensor) -> Tensor:
         sizes.append(len(some))

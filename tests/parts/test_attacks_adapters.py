@@ -227,6 +227,17 @@ def test_what_is_misclassified_already_needs_no_change(
     assert found.success[[0, 2, 3]].all()
 
 
+@pytest.mark.parametrize("spec", ["foolbox:SpatialAttack", "torchattacks:FAB,epsilon=0.05"])
+@pytest.mark.filterwarnings("ignore:torch.meshgrid")
+def test_attacks_that_compute_in_float32_alone_take_float64(
+    classifier: models.Classifier, images: Tensor, labels: Tensor, spec: str
+) -> None:
+    package(spec.partition(":")[0])
+    found = gs.attack(classifier, images.double(), labels, by=spec)
+    assert found.images.dtype == torch.float64
+    assert torch.equal(found.images.float(), gs.attack(classifier, images, labels, by=spec).images)
+
+
 @pytest.mark.parametrize("name", ["EADAttack", "L2CarliniWagnerAttack"])
 def test_an_attack_that_finds_nothing_gives_no_black_picture(
     classifier: models.Classifier, images: Tensor, labels: Tensor, name: str

@@ -87,9 +87,9 @@ def test_look_writes_overlays_arrays_and_a_page(run, images, model, tmp_path):
     assert "000.png: " in printed
     assert "skipped bad.png" in printed
     (folder,) = [path for path in out.iterdir() if path.is_dir()]
-    maps = np.load(folder / "maps.npz")
-    assert set(maps.files) == {"first/grad_cam", "second/grad_cam"}
-    assert maps["second/grad_cam"].shape == (16, 16)
+    with np.load(folder / "maps.npz") as maps:
+        assert set(maps.files) == {"first/grad_cam", "second/grad_cam"}
+        assert maps["second/grad_cam"].shape == (16, 16)
     with Image.open(folder / "second.grad_cam.png") as picture:
         assert picture.size == (32, 32)
     page = (out / "index.html").read_text()
@@ -144,7 +144,7 @@ def test_a_line_for_each_image_whatever_its_name(run, images, model, tmp_path):
     (images / "001.png").unlink()
     (images / "c\nd.png").write_bytes(b"no image")
     lines = run("look", images, "--model", model, "--out", tmp_path / "looked")[1].splitlines()
-    assert len(lines) == 7  # five pictures, one skipped, the page
+    assert len(lines) == 8  # five pictures, that they were resized, one skipped, the page
     assert any(line.startswith("a\\nb.png: ") for line in lines)
     assert any(line.startswith("skipped c\\nd.png: ") for line in lines)
 

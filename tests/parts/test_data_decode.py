@@ -14,7 +14,7 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resiz
 
 from gazeshift.data import _classes, _decode, demo_images, read_image
 from gazeshift.errors import ImageError, UnknownNameError
-from gazeshift.models import Preprocessing
+from gazeshift.models import Preprocessing, _preprocessing
 
 NATIVE = Preprocessing(resize=None, crop=None)
 ORIENTATION = 0x0112
@@ -47,7 +47,7 @@ def png(width: int, height: int, pixels: bytes = b"", depth: int = 8, colour: in
 
 
 def test_doctests() -> None:
-    for module in (_decode, _classes):
+    for module in (_preprocessing, _classes):
         result = doctest.testmod(module)
         assert result.attempted
         assert not result.failed

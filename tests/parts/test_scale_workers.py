@@ -204,7 +204,8 @@ def test_an_error_of_the_models_code_names_the_images(settings, tmp_path, capsys
     with pytest.raises(SystemExit):
         cli.main(["study", "deviation", *flags, *workers, "--device", "cpu", "--out", str(tmp_path / "out")])
     said = capsys.readouterr().err.splitlines()[-1]
-    assert "in cell 11 (images 022.png, 023.png): ValueError: white is too much. What is finished is kept" in said
+    assert "in cell 11 (images 022.png, 023.png): module:" in said
+    assert "cannot be run on 2 images of 3 x 32 x 32: ValueError: white is too much. What is finished is kept" in said
 
 
 def test_workers_that_die_before_they_begin_are_not_replaced_for_ever(settings, tmp_path):

@@ -92,6 +92,7 @@ def test_every_combination_has_its_row(settings, tmp_path):
         "used": 10,
         "labels": "given",
         "skipped": [],
+        "notes": [],
     }
     (undefined,) = [entry for entry in manifest["undefined"] if entry["kind"] == "all"]
     assert (undefined["layer"], undefined["count"]) == ("first", 10)

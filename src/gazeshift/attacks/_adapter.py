@@ -61,6 +61,7 @@ class Adapter(ABC):
     refused: ClassVar[Mapping[str, str]] = {}  # who cannot be used here, and why
     always_targeted: ClassVar[tuple[str, ...]] = ()
     never_targeted: ClassVar[tuple[str, ...]] = ()
+    single: ClassVar[tuple[str, ...]] = ()  # who mixes float64 images with float32 of its own, and breaks off
     harmless: ClassVar[frozenset[str]] = frozenset()  # generators of which the package draws without effect
 
     def __post_init__(self) -> None:
@@ -100,7 +101,7 @@ class Adapter(ABC):
         attacked = run_attack(
             self._run,
             model,
-            images,
+            images.float() if self._kind().__name__ in self.single else images,
             labels if self.target is None else torch.full_like(labels, self.target, dtype=torch.long),
             generator,
             spec=self.spec,
@@ -109,10 +110,9 @@ class Adapter(ABC):
             check_classes=self._check_classes,
             batched=self.is_batched,
             harmless=self.harmless,
-        )
-        return (
-            attacked if self.target is None else torch.where(_as_pixels(labels == self.target), own(images), attacked)
-        )
+        ).to(images.dtype)
+        there = torch.zeros_like(labels, dtype=torch.bool) if self.target is None else labels == self.target
+        return torch.where(there[:, None, None, None], own(images), attacked)
 
     def _kind(self) -> type:
         """The attack's class."""
@@ -260,10 +260,6 @@ def run_attack(
         if epsilon is None or norm is None:
             return attacked.clamp(0, 1)
         return project(attacked, images, epsilon, norm)
-
-
-def _as_pixels(values: Tensor) -> Tensor:
-    return values[:, None, None, None]
 
 
 def _seeds(n: int, generator: Generators) -> list[int]:

@@ -107,6 +107,7 @@ class Foolbox(Adapter):
     package: ClassVar[str] = "foolbox"
     always_targeted: ClassVar[tuple[str, ...]] = ("GenAttack",)
     batched: ClassVar[frozenset[str]] = BATCHED
+    single: ClassVar[tuple[str, ...]] = ("SpatialAttack",)
     never_targeted: ClassVar[tuple[str, ...]] = NEVER_TARGETED
     refused: ClassVar[Mapping[str, str]] = REFUSED
 

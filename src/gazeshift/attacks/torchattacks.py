@@ -67,6 +67,7 @@ class TorchAttacks(Adapter):
     package: ClassVar[str] = "torchattacks"
     given: ClassVar[tuple[str, ...]] = ("model",)
     batched: ClassVar[frozenset[str]] = BATCHED
+    single: ClassVar[tuple[str, ...]] = ("FAB", "AutoAttack")
     refused: ClassVar[Mapping[str, str]] = REFUSED
     always_targeted: ClassVar[tuple[str, ...]] = ("JSMA",)  # else it takes (label + 1) % 10, whatever the classes
     never_targeted: ClassVar[tuple[str, ...]] = (

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from gazeshift import __version__
 from gazeshift.cli import attack, demo, detect, explore, listing, look, report, serve, sets, study
-from gazeshift.errors import GazeshiftError
+from gazeshift.errors import GazeshiftError, ModelError
 from gazeshift.scale._memory import keep_freed_memory
 
 EPILOGUE = """Examples:
@@ -100,10 +100,15 @@ def _run(arguments: list[str], *, debug: bool) -> int:
 def _fault(error: Exception) -> str:
     """What went wrong, and in which piece of a long run; the code of a model may be to blame there."""
     what = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-    where = next((note for note in getattr(error, "__notes__", ()) if note.startswith("in cell ")), None)
+    where = _place(error)
     if where is None:
         return f"a fault of ours: {what} (--debug shows where)"
     return f"a fault of ours or of the model, {where}: {what}. What is finished is kept (--debug shows where)"
+
+
+def _place(error: BaseException) -> str | None:
+    """The piece of a long run that an error came from."""
+    return next((note for note in getattr(error, "__notes__", ()) if note.startswith("in cell ")), None)
 
 
 def _sentence(error: BaseException) -> str:
@@ -112,7 +117,10 @@ def _sentence(error: BaseException) -> str:
     while inner is not None and not isinstance(inner, ValidationError):
         inner = inner.__cause__ or inner.__context__
     if inner is None:
-        return " ".join(str(error).split())
+        sentence, where = " ".join(str(error).split()), _place(error)
+        if where is None or not isinstance(error, ModelError):
+            return sentence
+        return f"{where}: {sentence.rstrip('.')}. What is finished is kept."
     first = inner.errors()[0]
     wanted = (first["msg"][:1].lower() + first["msg"][1:]).removeprefix("value error, ")
     if not first["loc"]:  # flags that do not go together

@@ -227,7 +227,7 @@ def test_what_is_misclassified_already_needs_no_change(
     assert found.success[[0, 2, 3]].all()
 
 
-@pytest.mark.parametrize("spec", ["foolbox:SpatialAttack", "torchattacks:FAB,epsilon=0.05"])
+@pytest.mark.parametrize("spec", ["foolbox:SpatialAttack", "torchattacks:FAB,epsilon=0.05", "torchattacks:TIFGSM"])
 @pytest.mark.filterwarnings("ignore:torch.meshgrid")
 def test_attacks_that_compute_in_float32_alone_take_float64(
     classifier: models.Classifier, images: Tensor, labels: Tensor, spec: str

@@ -67,7 +67,7 @@ class TorchAttacks(Adapter):
     package: ClassVar[str] = "torchattacks"
     given: ClassVar[tuple[str, ...]] = ("model",)
     batched: ClassVar[frozenset[str]] = BATCHED
-    single: ClassVar[tuple[str, ...]] = ("FAB", "AutoAttack")
+    single: ClassVar[tuple[str, ...]] = ("AutoAttack", "EADEN", "EADL1", "FAB", "PIFGSM", "PIFGSMPP", "TIFGSM")
     refused: ClassVar[Mapping[str, str]] = REFUSED
     always_targeted: ClassVar[tuple[str, ...]] = ("JSMA",)  # else it takes (label + 1) % 10, whatever the classes
     never_targeted: ClassVar[tuple[str, ...]] = (

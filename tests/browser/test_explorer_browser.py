@@ -313,6 +313,7 @@ def test_everything_can_be_done_with_the_keyboard(opened: Visit) -> None:
     walk("file")
     outline = "getComputedStyle(document.getElementById('drop')).outlineStyle"
     assert opened.page.evaluate(outline) == "solid"
+    walk("as-is")
     press("Tab")
     first = focused()
     press("ArrowRight")

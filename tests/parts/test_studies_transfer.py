@@ -164,15 +164,15 @@ def test_intervals_are_those_of_the_literature() -> None:
 def test_images_are_brought_to_another_size() -> None:
     images = torch.rand((2, 3, 20, 20), generator=gs.generator_for(0))
     assert fitted(images, None, "resize") is images
-    assert fitted(images, 20, "pad") is images
+    assert fitted(images, (20, 20), "pad") is images
     torch.testing.assert_close(
-        fitted(images, 30, "resize"), functional.interpolate(images, (30, 30), mode="bilinear", antialias=True)
+        fitted(images, (30, 30), "resize"), functional.interpolate(images, (30, 30), mode="bilinear", antialias=True)
     )
-    padded = fitted(images, 27, "pad")
+    padded = fitted(images, (27, 27), "pad")
     assert torch.equal(padded[:, :, 3:23, 3:23], images)
     assert padded.sum() == pytest.approx(float(images.sum()), rel=1e-5)
-    assert torch.equal(fitted(images, 14, "pad"), images[:, :, 3:17, 3:17])
-    assert fitted(images[:, :, :16], 19, "pad").shape == (2, 3, 19, 19)
+    assert torch.equal(fitted(images, (14, 14), "pad"), images[:, :, 3:17, 3:17])
+    assert fitted(images[:, :, :16], (19, 19), "pad").shape == (2, 3, 19, 19)
 
 
 def test_scaling_reaches_the_size_where_clipping_lets_it() -> None:

@@ -128,7 +128,8 @@ class _Watch:
             raise not_reached(missed[0])
         if self.leaves and not score.requires_grad:
             raise ModelError(
-                f"a map follows the gradient from the class score to a layer, and this model gives none. {NO_GRADIENT}"
+                f"a map follows the gradient from the class score to layer {next(iter(self.waiting))}, and this model "
+                f"gives none. {NO_GRADIENT} A layer without influence on the score has no map: leave it out."
             )
         if self.leaves:
             with backward_explained():

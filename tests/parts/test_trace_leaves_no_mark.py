@@ -16,7 +16,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gazeshift.cams import draw
 from gazeshift.errors import ModelError
-from gazeshift.errors import ModelError
 from gazeshift.models import Classifier, select, trace
 from gazeshift.pipeline import look
 from gazeshift.records import Layer

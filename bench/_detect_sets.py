@@ -68,8 +68,8 @@ def made(folders: dict[str, Path], out: Path, part: str, model: str) -> dict[str
 
     Costly attacks are made on EfficientNet-Lite0 alone.
     """
-    from gazeshift.studies._attack_run import AttackRun
-    from gazeshift.studies._set_settings import SetSettings
+    from gazeshift.runs.adversarial_set.run import AttackRun
+    from gazeshift.runs.adversarial_set.settings import SetSettings
 
     found = {}
     for name, spec in {**CHEAP, **(COSTLY if model == "efficientnet_lite0" else {})}.items():

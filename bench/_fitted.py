@@ -6,8 +6,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from gazeshift.calibrated import Deployed
 from gazeshift.detectors import Detector
-from gazeshift.detectors._deployed import Deployed
 from gazeshift.models import Classifier
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from bench._fitted import deployed
-from gazeshift.detectors._deployed import Deployed
+from gazeshift.calibrated import Deployed
 from gazeshift.detectors.stability import Stability
 from gazeshift.models import load
 from gazeshift.pipeline import sight

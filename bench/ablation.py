@@ -17,9 +17,9 @@ from torch import Tensor
 
 from bench._table import show
 from bench.detection import gazeshift, image_flags, set_flags, split_and_sets
-from gazeshift.detectors._deployed import Deployed
+from gazeshift.calibrated import Deployed
 from gazeshift.detectors.stability import Stability, _balanced
-from gazeshift.studies._detector_run import read_learned
+from gazeshift.runs.detector.run import read_learned
 
 FEATURES = ("activation", "gradient", "grad_cam", "layer_cam", "logits")
 OTHERS = ("shift:most=8", "jpeg:quality=60", "median", "blur:sigma=1.0")

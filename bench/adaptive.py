@@ -19,15 +19,15 @@ from torch import Tensor
 
 from bench._detect_sets import imagenet700, split
 from bench._fitted import deployed
+from gazeshift.calibrated import Deployed, fingerprints
 from gazeshift.data import open_source
-from gazeshift.detectors._deployed import Deployed, fingerprints
 from gazeshift.evasion import Opponent, evade, evaded
 from gazeshift.models import Classifier, load
 from gazeshift.pipeline import attack, sight
 from gazeshift.registry import build
-from gazeshift.report._scorecard_adaptive import half
-from gazeshift.report._statistics import wilson
+from gazeshift.report.statistics import wilson
 from gazeshift.seeds import generator_for
+from gazeshift.studies.scorecard.report.adaptive import half
 
 SIZES = {8: (1, 2, 4), None: (0.0625, 0.125, 0.25, 0.5)}  # x 1/255, for files of 8 bits and for images as they are
 FIRST = {8: 1, None: 0.5}

@@ -8,7 +8,7 @@ from bench._table import show
 
 CODE = """
 import resource, sys, time, torch
-from gazeshift.scale._memory import keep_freed_memory
+from gazeshift.runs.executors.memory import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 import gazeshift as gs

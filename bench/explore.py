@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench._table import show
+from gazeshift.runs.tables import IMAGES, ROWS
 from gazeshift.serve._study_deviation import DeviationTables
 from gazeshift.serve._study_tables import Page
-from gazeshift.studies._tables import IMAGES, ROWS
 
 IMAGE_COUNT, LAYER_COUNT, CELL = 50_000, 18, 8
 CONDITIONS = [("pgd", strength, kind) for strength in (0.5, 1.0) for kind in ("attacked", "noise")]

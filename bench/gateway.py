@@ -20,11 +20,11 @@ import torch
 from bench._gateways import Served, serving
 from bench._table import show
 from bench.hostile import megabytes
+from gazeshift.calibrated import Deployed
 from gazeshift.data import demo_images, read_image
-from gazeshift.detectors._deployed import Deployed
 from gazeshift.models import Classifier, load
 from gazeshift.pipeline import judge
-from gazeshift.scale._memory import keep_freed_memory
+from gazeshift.runs.executors.memory import keep_freed_memory
 
 CLIENTS, SIZES, TURNS = (1, 8, 32), (1, 2, 4, 8), 3
 LEAST = 0.85

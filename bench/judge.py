@@ -6,7 +6,7 @@ import torch
 
 from bench._table import show
 from bench._timing import clock
-from gazeshift.detectors._deployed import Deployed
+from gazeshift.calibrated import Deployed
 from gazeshift.detectors.stability import Stability
 from gazeshift.models import Classifier, load
 from gazeshift.pipeline import judge, sight

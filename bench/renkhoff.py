@@ -52,8 +52,8 @@ def main(count: int) -> None:
 
 
 def _make_set(images: Path, count: int, out: Path) -> Path:
-    from gazeshift.studies._attack_run import AttackRun
-    from gazeshift.studies._set_settings import SetSettings
+    from gazeshift.runs.adversarial_set.run import AttackRun
+    from gazeshift.runs.adversarial_set.settings import SetSettings
 
     settings = SetSettings(
         images=images / "images", labels=images / "labels.csv", limit=count, device="cpu", health_images=0
@@ -64,7 +64,7 @@ def _make_set(images: Path, count: int, out: Path) -> Path:
 def _ours(made: Path, out: Path, count: int) -> tuple[dict[Key, float], float]:
     import pyarrow.parquet as pq
 
-    from gazeshift.studies.renkhoff2022 import Renkhoff2022
+    from gazeshift.studies.renkhoff2022.settings import Renkhoff2022
 
     settings = Renkhoff2022(
         set=made, attack=ATTACK, limit=count, coverage_seeds=0, gallery=0, batch_size=BATCH, device="cpu"

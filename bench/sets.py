@@ -56,7 +56,7 @@ def write(folder: Path) -> Path:
     import torch
 
     from gazeshift.data import SET, describe_shard, set_options, set_rows
-    from gazeshift.studies._cells import Cell, CellResult, Store
+    from gazeshift.runs.store import Cell, CellResult, Store
 
     store, shards = Store(folder, **SET), []
     store.open({})

@@ -64,7 +64,7 @@ def measure(images: Path, count: int, threads: int) -> dict[str, float]:
     """Run one study in this process."""
     import torch
 
-    from gazeshift.studies.deviation import Deviation
+    from gazeshift.studies.deviation.settings import Deviation
 
     torch.set_num_threads(threads)
     clock = time.process_time if threads == 1 else time.perf_counter

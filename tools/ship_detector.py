@@ -65,8 +65,8 @@ def measured(classifier, detector, folder: Path):
     """What the detector measures of the images in a folder, as 8-bit files hold them, and their fingerprints."""
     import torch
 
+    from gazeshift.calibrated import fingerprints
     from gazeshift.data import open_source
-    from gazeshift.detectors._deployed import fingerprints
     from gazeshift.interventions.bit_depth import BitDepth
     from gazeshift.pipeline import sight
     from gazeshift.seeds import generator_for

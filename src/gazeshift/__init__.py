@@ -11,8 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gazeshift.calibrated import Deployed
     from gazeshift.data import demo_images, open_set, open_source, read_image
-    from gazeshift.detectors._deployed import Deployed
     from gazeshift.errors import GazeshiftError
     from gazeshift.models import Classifier, Preprocessing, load, preflight
     from gazeshift.pipeline import attack, compare, gaze, judge, look, sight

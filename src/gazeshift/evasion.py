@@ -8,12 +8,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gazeshift.attacks._opponent import Glimpse
-from gazeshift.detectors._deployed import Deployed
+from gazeshift.attacks import Glimpse
+from gazeshift.calibrated import Deployed
 from gazeshift.interventions.bit_depth import BitDepth
-from gazeshift.models import Classifier
-from gazeshift.models._classifier import prepared
-from gazeshift.models._twice import Twice
+from gazeshift.models import Classifier, Twice, prepared
 from gazeshift.pipeline import attack, sight
 from gazeshift.precision import placed
 from gazeshift.records import Attacked

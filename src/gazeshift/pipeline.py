@@ -9,19 +9,26 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gazeshift.attacks._precision import returned
+from gazeshift.attacks import returned
+from gazeshift.calibrated import Deployed
 from gazeshift.cams import draw
 from gazeshift.detectors import Detector, SaysWhy
-from gazeshift.detectors._deployed import Deployed
+from gazeshift.enlarged import enlarge
 from gazeshift.errors import BoundsError, SettingsError
 from gazeshift.interventions.bit_depth import BitDepth
-from gazeshift.measures._enlarged import enlarge
 from gazeshift.measures.cosine import Cosine
-from gazeshift.models import SCORES, Classifier, select, trace
-from gazeshift.models._classifier import prepared
-from gazeshift.models._differentiable import trace_live
-from gazeshift.models._edge import as_classes, check_finite
-from gazeshift.models._paths import modules_reached, warn_of
+from gazeshift.models import (
+    SCORES,
+    Classifier,
+    as_classes,
+    check_finite,
+    modules_reached,
+    prepared,
+    select,
+    trace,
+    trace_live,
+    warn_of,
+)
 from gazeshift.precision import wide
 from gazeshift.records import ANSWER, Attacked, Comparison, Evidence, Sighting, Verdict
 from gazeshift.registry import build

@@ -17,7 +17,7 @@ from typing import Any
 from gazeshift.errors import GazeshiftError, MissingPackageError, SettingsError, UnknownNameError, did_you_mean
 
 BARE, HANDED_ON = "name", "settings"
-FAMILIES = ("attacks", "cams", "measures", "interventions", "detectors", "models", "studies", "report")
+FAMILIES = ("attacks", "cams", "measures", "interventions", "detectors", "models", "studies")
 INSTALLED_AS = {"PIL": "pillow", "cv2": "opencv-python", "skimage": "scikit-image", "sklearn": "scikit-learn"}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gazeshift import report
-from gazeshift.studies.chakraborty2022 import Chakraborty2022
+from gazeshift.studies.chakraborty2022.settings import Chakraborty2022
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "parts"))

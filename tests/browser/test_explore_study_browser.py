@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from gazeshift.serve._server import bound, config_of
-from gazeshift.serve._settings import ServeSettings
 from gazeshift.serve._study_explorer import create_study_app
-from gazeshift.studies.deviation import Deviation
+from gazeshift.serve.server import bound, config_of
+from gazeshift.serve.settings import ServeSettings
+from gazeshift.studies.deviation.settings import Deviation
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "parts"))

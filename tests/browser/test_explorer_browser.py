@@ -20,7 +20,7 @@ from _visit import Visit, visit
 from gazeshift.data import read_image
 from gazeshift.pipeline import attack, compare, look
 from gazeshift.serve._seeing import CAMS, Attempt
-from gazeshift.serve._settings import ServeSettings
+from gazeshift.serve.settings import ServeSettings
 
 pytestmark = pytest.mark.browser
 TOKEN = "a-token-long-enough"  # noqa: S105

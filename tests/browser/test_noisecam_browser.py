@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gazeshift import report
-from gazeshift.studies.noisecam2023 import Noisecam2023
+from gazeshift.studies.noisecam2023.settings import Noisecam2023
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "parts"))

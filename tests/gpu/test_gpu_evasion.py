@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gazeshift.detectors._deployed import Deployed
+from gazeshift.calibrated import Deployed
 from gazeshift.detectors.stability import Stability
 from gazeshift.evasion import Opponent, evade, evaded
 from gazeshift.models import preflight

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from gazeshift import registry
+from gazeshift.calibrated import Deployed
 from gazeshift.detectors import SaysWhy, calibrate
-from gazeshift.detectors._deployed import Deployed
 from gazeshift.pipeline import rows_of, sight
 from gazeshift.records import Sighting
 from gazeshift.seeds import generator_for

@@ -6,8 +6,8 @@ from typing import Any
 from _small_study import make_images, make_network
 
 import gazeshift as gs
-from gazeshift.studies._attack_run import AttackRun
-from gazeshift.studies._set_settings import SetSettings
+from gazeshift.runs.adversarial_set.run import AttackRun
+from gazeshift.runs.adversarial_set.settings import SetSettings
 
 SMALL = {
     "examples": 2,

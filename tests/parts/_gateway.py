@@ -24,10 +24,10 @@ from bench._gateways import random_detector
 from PIL import Image
 
 from gazeshift.serve._opening import open_state
-from gazeshift.serve._server import bound, config_of
-from gazeshift.serve._settings import ServeSettings
 from gazeshift.serve._state import State
 from gazeshift.serve.app import create_app
+from gazeshift.serve.server import bound, config_of
+from gazeshift.serve.settings import ServeSettings
 
 SIDE = 32
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from _quadrants import make_quadrant_images, make_quadrant_network
 
-from gazeshift.studies._set_settings import SetSettings
+from gazeshift.runs.adversarial_set.settings import SetSettings
 
 
 def settings_for(folder: Path, **changed: object) -> SetSettings:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from gazeshift.scale import Job, Scale, run
+from gazeshift.runs.executors import Job, Scale, run
 
 
 def tables(folder: Path) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ import torch
 
 from gazeshift.attacks._adaptive_steps import State, unit, without
 from gazeshift.attacks.adaptive import Adaptive
-from gazeshift.detectors._deployed import Deployed
+from gazeshift.calibrated import Deployed
 from gazeshift.detectors.stability import Stability
 from gazeshift.errors import BoundsError, ModelError, SettingsError, UnknownNameError
 from gazeshift.evasion import Opponent, evade, evaded

@@ -15,7 +15,7 @@ from gazeshift.attacks._adaptive_steps import COMBINED, Slopes, without
 from gazeshift.attacks._opponent import Glimpse, margins
 from gazeshift.attacks.adaptive import Adaptive
 from gazeshift.attacks.pgd import Pgd
-from gazeshift.detectors._deployed import Deployed, fingerprints
+from gazeshift.calibrated import Deployed, fingerprints
 from gazeshift.errors import BoundsError, ModelError, SettingsError
 from gazeshift.evasion import Opponent, evade, evaded
 from gazeshift.pipeline import judge, sight

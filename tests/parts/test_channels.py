@@ -23,13 +23,13 @@ from gazeshift.data._set_layout import FACTS, SCHEMA, put_together, taken_apart
 from gazeshift.data._shards import Shard, describe_shard
 from gazeshift.errors import DataError, OutputError
 from gazeshift.records import Batch, Sample
+from gazeshift.runs.adversarial_set import run as _attack_run
+from gazeshift.runs.adversarial_set.run import AttackRun
+from gazeshift.runs.adversarial_set.settings import SetSettings
 from gazeshift.serve._study_pictures import Again
-from gazeshift.studies import _attack_run
-from gazeshift.studies._attack_run import AttackRun
-from gazeshift.studies._chakraborty_gallery import GAP, aspect, montage, tile
-from gazeshift.studies._ding_cell import histograms
-from gazeshift.studies._set_settings import SetSettings
-from gazeshift.studies.deviation import Deviation
+from gazeshift.studies.chakraborty2022.pictures import GAP, aspect, montage, tile
+from gazeshift.studies.deviation.settings import Deviation
+from gazeshift.studies.ding2022.rows import histograms
 
 NETWORK = '''
 import torch

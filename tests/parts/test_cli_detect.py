@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from gazeshift import cli
-from gazeshift.detectors._deployed import Deployed
+from gazeshift.calibrated import Deployed
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _small_study import make_images, make_network

@@ -14,8 +14,8 @@ from PIL import Image
 from gazeshift import cli
 from gazeshift.data import open_set
 from gazeshift.records import Skipped
-from gazeshift.studies._examples import open_pairs
-from gazeshift.studies._settings import StudySettings
+from gazeshift.runs.examples import open_pairs
+from gazeshift.runs.settings import StudySettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _quadrants import make_quadrant_images, make_quadrant_network

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from gazeshift.data._collection import draw_classes, members, open_collection, shuffled
 from gazeshift.errors import DataError
 from gazeshift.models import Preprocessing
+from gazeshift.studies.chakraborty2022.collection import draw_classes, members, open_collection, shuffled
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _faces import make_classes

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize, ToTensor
 
-from gazeshift.data import _classes, _decode, demo_images, read_image
+from gazeshift.data import _classes, decode, demo_images, read_image
 from gazeshift.errors import ImageError, UnknownNameError
 from gazeshift.models import Preprocessing, _preprocessing
 
@@ -284,7 +284,7 @@ def test_multi_picture_jpeg_gives_its_first_picture() -> None:
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "AVIF", "JPEG2000"])
 def test_every_listed_format_opens(form: str) -> None:
-    assert form in _decode.FORMATS
+    assert form in decode.FORMATS
     Image.init()
     if form not in Image.SAVE:
         pytest.skip(f"this build of Pillow has no {form}")

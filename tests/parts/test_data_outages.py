@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gazeshift.data import _remote, open_source
-from gazeshift.data._remote import Remote
+from gazeshift.data import open_source, remote
+from gazeshift.data.remote import Remote
 from gazeshift.errors import DataError, UnreachableError
 from gazeshift.models import Preprocessing
 
@@ -61,8 +61,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def web(tmp_path, monkeypatch):
     """A folder ``/flat/`` with its page, pictures and labels."""
-    monkeypatch.setattr(_remote, "PAUSES", (0.01, 0.01))
-    _remote._files.cache_clear()
+    monkeypatch.setattr(remote, "PAUSES", (0.01, 0.01))
+    remote._files.cache_clear()
     server = Server()
     files = sorted(make_images(tmp_path / "flat", COUNT).iterdir())
     server.content = {f"/flat/{file.name}": file.read_bytes() for file in files}
@@ -73,7 +73,7 @@ def web(tmp_path, monkeypatch):
     server.shutdown()
     server.server_close()
     thread.join()
-    _remote._files.cache_clear()
+    remote._files.cache_clear()
 
 
 def page(*links: str) -> bytes:
@@ -132,7 +132,7 @@ def test_hidden_folders_in_buckets_are_left_alone(tmp_path):
 def test_a_file_too_large_for_memory_is_not_asked_for(monkeypatch):
     files = fsspec.filesystem("memory")
     files.pipe_file("/large/one.png", b"x" * 11)
-    monkeypatch.setattr(_remote, "MAX_BYTES", 10)
+    monkeypatch.setattr(remote, "MAX_BYTES", 10)
     monkeypatch.setattr(type(files), "cat_file", lambda *_, **__: pytest.fail("asked for"))
     ((_, one),) = Remote("memory://large").below()
     with pytest.raises(DataError, match=r"large/one.png is larger than"):

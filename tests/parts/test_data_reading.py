@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gazeshift.data import _source, open_source, read_image
+from gazeshift.data import image_source, open_source, read_image
 from gazeshift.errors import DataError, SettingsError
 from gazeshift.models import Preprocessing
 from gazeshift.records import Sample
@@ -88,21 +88,21 @@ def test_samples_carry_the_hash_of_the_file(tmp_path: Path) -> None:
 
 def test_decodes_only_a_few_images_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[str] = []
-    decode = _source.decode
+    decode = image_source.decode
 
     def spy(encoded: bytes, preprocessing: Preprocessing | None, *, name: str, note: object) -> torch.Tensor:
         decoded.append(name)
         return decode(encoded, preprocessing, name=name, note=note)
 
-    monkeypatch.setattr(_source, "decode", spy)
+    monkeypatch.setattr(image_source, "decode", spy)
     source = open_source(mixed(tmp_path))
     assert decoded == []
     batches = source.batches(4, SMALL)
     assert decoded == []
     next(batches)
-    assert len(decoded) <= 4 + _source.AHEAD
+    assert len(decoded) <= 4 + image_source.AHEAD
     batches.close()  # type: ignore[attr-defined]
-    assert len(decoded) <= 4 + _source.AHEAD
+    assert len(decoded) <= 4 + image_source.AHEAD
 
 
 def test_mixed_sizes_say_which_and_what_to_do(tmp_path: Path) -> None:

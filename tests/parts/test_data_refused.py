@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from gazeshift.data import _decode, _quiet, read_image
+from gazeshift.data import decode, pillow_warnings, read_image
 from gazeshift.errors import DataError, ImageError
 from gazeshift.models import Preprocessing
 
@@ -82,7 +82,7 @@ def test_decompression_bomb_is_refused_before_decoding(size: tuple[int, int], mo
 
 
 def test_the_limit_itself_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_decode, "MAX_PIXELS", 600)
+    monkeypatch.setattr(decode, "MAX_PIXELS", 600)
     assert read_image(encoded(noise(20, 30))).shape == (3, 20, 30)
     assert "claims 31 x 20, more than" in refusal(encoded(noise(20, 31)))
 
@@ -141,7 +141,7 @@ def test_a_folder_or_a_pipe_is_no_image(tmp_path: Path) -> None:
 
 def test_huge_file_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "huge.png").open("wb") as file:
-        file.truncate(_decode.MAX_BYTES + 1)
+        file.truncate(decode.MAX_BYTES + 1)
     with pytest.raises(ImageError, match="larger than 512 MiB"):
         read_image(tmp_path / "huge.png")
 
@@ -183,9 +183,9 @@ def test_damaged_bytes_give_an_image_or_an_image_error(form: str) -> None:
 
 def test_pillows_warnings_are_silenced_and_only_while_reading() -> None:
     before = list(warnings.filters)
-    with pytest.raises(UserWarning, match="somebody else"), _quiet.quiet_pillow():
+    with pytest.raises(UserWarning, match="somebody else"), pillow_warnings.quiet_pillow():
         warnings.warn("somebody else's", UserWarning, stacklevel=1)
-    with _quiet.quiet_pillow():
+    with pillow_warnings.quiet_pillow():
         warnings.warn_explicit("odd tag", UserWarning, "TiffImagePlugin.py", 1, module="PIL.TiffImagePlugin")
     with pytest.raises(UserWarning, match="odd tag"):
         warnings.warn_explicit("odd tag", UserWarning, "TiffImagePlugin.py", 1, module="PIL.TiffImagePlugin")
@@ -196,7 +196,7 @@ def test_silence_lasts_until_the_last_thread_leaves() -> None:
     before, inside, leave = list(warnings.filters), threading.Event(), threading.Event()
 
     def slow_reader() -> None:
-        with _quiet.quiet_pillow():
+        with pillow_warnings.quiet_pillow():
             inside.set()
             leave.wait(10)
 

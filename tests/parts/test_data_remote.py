@@ -17,12 +17,12 @@ import pytest
 import torch
 
 from gazeshift import cli
-from gazeshift.data import _remote, open_source
-from gazeshift.data._collection import open_collection
+from gazeshift.data import open_source, remote
 from gazeshift.errors import DataError, MissingPackageError, UnreachableError
 from gazeshift.models import Preprocessing
 from gazeshift.records import Batch
-from gazeshift.studies.deviation import Deviation
+from gazeshift.studies.chakraborty2022.collection import open_collection
+from gazeshift.studies.deviation.settings import Deviation
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _small_study import make_images, make_network
@@ -35,7 +35,7 @@ COUNT = 6
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch):
-    monkeypatch.setattr(_remote, "PAUSES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(remote, "PAUSES", (0.01, 0.01, 0.01))
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def web(here):
     server.shutdown()
     server.server_close()
     thread.join()
-    _remote._files.cache_clear()
+    remote._files.cache_clear()
 
 
 @pytest.fixture
@@ -125,13 +125,13 @@ def s3(here):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in given.items():
             patch.setenv(name, value)
-        _remote._files.cache_clear()
+        remote._files.cache_clear()
         client = boto3.client("s3")
         client.create_bucket(Bucket="bucket")
         for file in here.rglob("*.*"):
             client.upload_file(str(file), "bucket", str(file.relative_to(here)))
         yield "s3://bucket"
-    _remote._files.cache_clear()
+    remote._files.cache_clear()
     server.stop()
 
 
@@ -261,8 +261,8 @@ def test_queries_tell_files_apart_and_stay_at_the_end(web):
     places = [f"{web}/flat/000.png?id=1", f"{web}/flat/000.png?id=a/b"]
     assert open_source(places).ids == ("000.png?id=1", "000.png?id=a/b")
     assert open_source(f"{web}/flat/000.png?id=a/b").ids == ("000.png",)
-    assert str(_remote.Remote(f"{web}/flat?key=a/b") / "000.png") == f"{web}/flat/000.png?key=a/b"
-    assert str(_remote.Remote(f"{web}/flat/000.png?key=a/b").parent) == f"{web}/flat?key=a/b"
+    assert str(remote.Remote(f"{web}/flat?key=a/b") / "000.png") == f"{web}/flat/000.png?key=a/b"
+    assert str(remote.Remote(f"{web}/flat/000.png?key=a/b").parent) == f"{web}/flat?key=a/b"
 
 
 def test_names_in_buckets_are_taken_as_they_are(memory, here):
@@ -295,7 +295,7 @@ def test_what_cannot_be_had_is_one_sentence(address, said):
 def test_buckets_that_are_not_there_and_missing_keys(s3, monkeypatch):
     with pytest.raises(DataError, match="nothing is found at s3://no-such-bucket"):
         open_source("s3://no-such-bucket/images")
-    _remote._files.cache_clear()
+    remote._files.cache_clear()
     fsspec.get_filesystem_class("s3").clear_instance_cache()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
@@ -303,13 +303,13 @@ def test_buckets_that_are_not_there_and_missing_keys(s3, monkeypatch):
     monkeypatch.setenv("HOME", "/nowhere")
     with pytest.raises(DataError, match=r"may not be read .*Set AWS_ACCESS_KEY_ID"):
         open_source(f"{s3}/flat")
-    _remote._files.cache_clear()
+    remote._files.cache_clear()
     fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 @pytest.mark.parametrize(("scheme", "package"), [("s3", "s3fs"), ("gs", "gcsfs"), ("hf", "huggingface_hub")])
 def test_a_missing_package_is_named(scheme, package, monkeypatch):
-    _remote._files.cache_clear()
+    remote._files.cache_clear()
     for name in [name for name in sys.modules if name.partition(".")[0] == package]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, package, None)
@@ -317,7 +317,7 @@ def test_a_missing_package_is_named(scheme, package, monkeypatch):
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, scheme, raising=False)
     with pytest.raises(MissingPackageError, match=r"pip install 'gazeshift\[remote\]'"):
         open_source(f"{scheme}://bucket/images")
-    _remote._files.cache_clear()
+    remote._files.cache_clear()
 
 
 def test_classes_to_train_on_may_be_elsewhere(memory, here):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from gazeshift.data import _source, demo_images, open_source, read_image
+from gazeshift.data import demo_images, image_source, open_source, read_image
 from gazeshift.errors import DataError, ImageError, MissingPackageError
 from gazeshift.models import Preprocessing
 from gazeshift.records import Skipped
@@ -21,7 +21,7 @@ def write(path: Path, level: int = 0, size: tuple[int, int] = (12, 10)) -> Path:
     return path
 
 
-def pairs(source: _source.ImageSource) -> dict[str, int | None]:
+def pairs(source: image_source.ImageSource) -> dict[str, int | None]:
     return dict(zip(source.ids, source.labels, strict=True))
 
 
@@ -251,7 +251,7 @@ def test_demo_images_are_found_without_importing_foolbox(monkeypatch: pytest.Mon
 
 
 def test_demo_without_foolbox_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gazeshift.data._open.find_spec", lambda _: None)
+    monkeypatch.setattr("gazeshift.data.open_images.find_spec", lambda _: None)
     with pytest.raises(MissingPackageError, match="pip install foolbox"):
         demo_images()
 

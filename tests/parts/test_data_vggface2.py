@@ -9,9 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from gazeshift.data._collection import draw_classes, open_collection
-from gazeshift.data._vggface2 import MARGIN, TEMPLATE, Face, aligned, is_vggface2, read_faces, similarity, tight
 from gazeshift.errors import DataError, ImageError
+from gazeshift.studies.chakraborty2022.collection import draw_classes, open_collection
+from gazeshift.studies.chakraborty2022.vggface2 import (
+    MARGIN,
+    TEMPLATE,
+    Face,
+    aligned,
+    is_vggface2,
+    read_faces,
+    similarity,
+    tight,
+)
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _faces import make_vggface2

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from gazeshift.calibrated import Deployed, fingerprints
 from gazeshift.detectors import calibrate, p_values
-from gazeshift.detectors._deployed import Deployed, fingerprints
 from gazeshift.detectors.stability import Stability
 from gazeshift.errors import BoundsError, DataError, OutputError, SettingsError
 from gazeshift.pipeline import judge, moved_most, sight

@@ -9,7 +9,7 @@ import torch
 
 import gazeshift as gs
 from gazeshift import cli
-from gazeshift.detectors._shipped import shipped
+from gazeshift.calibrated import shipped_folder as shipped
 from gazeshift.errors import SettingsError
 
 IMAGES = 4

@@ -20,14 +20,14 @@ import uvicorn
 
 from gazeshift import cli
 from gazeshift.errors import DataError, UnknownNameError
-from gazeshift.serve._server import bound, config_of
-from gazeshift.serve._settings import ServeSettings
 from gazeshift.serve._study_deviation import DeviationTables
 from gazeshift.serve._study_explorer import create_study_app
 from gazeshift.serve._study_pictures import Again
 from gazeshift.serve._study_scorecard import ScorecardTables
 from gazeshift.serve._study_tables import Page
-from gazeshift.studies.deviation import Deviation
+from gazeshift.serve.server import bound, config_of
+from gazeshift.serve.settings import ServeSettings
+from gazeshift.studies.deviation.settings import Deviation
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _gateway import Running

@@ -23,8 +23,8 @@ from gazeshift.pipeline import attack, compare, judge, look
 from gazeshift.seeds import generator_for
 from gazeshift.serve import explorer
 from gazeshift.serve._seeing import CAMS, Attempt, see
-from gazeshift.serve._settings import ServeSettings
 from gazeshift.serve._telling import told, told_map
+from gazeshift.serve.settings import ServeSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _gateway import Running, make_detector, png, refused, running, until

@@ -17,12 +17,12 @@ from gazeshift.attacks.gaussian import Gaussian
 from gazeshift.attacks.pgd import Pgd
 from gazeshift.data import open_set
 from gazeshift.records import Finding
-from gazeshift.studies._attack_cell import Attacker
-from gazeshift.studies._attack_run import AttackRun
-from gazeshift.studies._health import judge_rows, probe
-from gazeshift.studies._running import Run
-from gazeshift.studies._set_settings import SetSettings
-from gazeshift.studies._settings import PaperSettings
+from gazeshift.runs.adversarial_set.health import judge_rows, probe
+from gazeshift.runs.adversarial_set.rows import Attacker
+from gazeshift.runs.adversarial_set.run import AttackRun
+from gazeshift.runs.adversarial_set.settings import SetSettings
+from gazeshift.runs.run import Run
+from gazeshift.runs.settings import PaperSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _quadrants import make_quadrant_images, make_quadrant_network
@@ -320,7 +320,7 @@ def run(tmp_path, monkeypatch):
 
     def run(made: object, **changed: object) -> dict:
         images = make_quadrant_images(tmp_path / "images", 14)
-        monkeypatch.setattr("gazeshift.studies._attack_run.open_attack", lambda *_: made)
+        monkeypatch.setattr("gazeshift.runs.adversarial_set.run.open_attack", lambda *_: made)
         usual = {"images": images, "model": make_quadrant_network(tmp_path), "device": "cpu", "batch_size": 4}
         folder = AttackRun("made", SetSettings(**usual | changed), tmp_path / type(made).__name__).run()
         return json.loads((folder / "manifest.json").read_text()) | {"folder": folder}

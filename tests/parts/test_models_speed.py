@@ -12,8 +12,8 @@ from pydantic import ValidationError
 import gazeshift as gs
 from gazeshift.errors import ModelError
 from gazeshift.models import sped_up
-from gazeshift.studies.chakraborty2022 import Chakraborty2022
-from gazeshift.studies.deviation import Deviation
+from gazeshift.studies.chakraborty2022.settings import Chakraborty2022
+from gazeshift.studies.deviation.settings import Deviation
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _small_study import make_images, make_network

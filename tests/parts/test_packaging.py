@@ -309,8 +309,8 @@ def test_the_hash_of_packaged_weights_is_the_printed_one():
 
 def test_the_limits_that_the_threat_model_names_are_those_in_force():
     pytest.importorskip("fastapi")
-    from gazeshift.serve import _guard, _intake, _scans, _server
-    from gazeshift.serve._settings import FORMATS, ServeSettings
+    from gazeshift.serve import _guard, _intake, _scans, server
+    from gazeshift.serve.settings import FORMATS, ServeSettings
 
     text, usual = re.sub(r"\s+", " ", (ROOT / "SECURITY.md").read_text("utf-8")), ServeSettings()
     for said in (
@@ -318,8 +318,8 @@ def test_the_limits_that_the_threat_model_names_are_those_in_force():
         f"`--max-pixels` {usual.max_pixels} million",
         f"at most {_scans.MOST_SCANS}, and {_scans.MOST_PASSES} times `--max-pixels` in all",
         f"{', '.join(FORMATS[:-1]).replace('WEBP', 'WebP')} and {FORMATS[-1]} alone",
-        f"{_server.HEAD_SECONDS} s for a head, `--timeout` {usual.timeout} s, {_server.STALLED} s without reading",
-        f"`--queue` {usual.queue}, {_server.CONNECTIONS:,} connections",
+        f"{server.HEAD_SECONDS} s for a head, `--timeout` {usual.timeout} s, {server.STALLED} s without reading",
+        f"`--queue` {usual.queue}, {server.CONNECTIONS:,} connections",
         f"400, in JSON | {_guard.HEAD_BYTES >> 10} KiB",
     ):
         assert said in text

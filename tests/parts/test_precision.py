@@ -9,7 +9,7 @@ import torch
 
 import gazeshift
 from gazeshift import registry
-from gazeshift.detectors._deployed import Deployed
+from gazeshift.calibrated import Deployed
 from gazeshift.evasion import Opponent
 from gazeshift.interventions.mask_maps import MaskMaps
 from gazeshift.interventions.scale_filters import ScaleFilters

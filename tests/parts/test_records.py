@@ -19,9 +19,9 @@ from gazeshift import records
 from gazeshift.attacks._dlfuzz_result import Adversarial, FuzzedSeed, FuzzResult, Tables
 from gazeshift.attacks._opponent import Glimpse
 from gazeshift.attacks.aoa import AoaRun
+from gazeshift.calibrated import Deployed
 from gazeshift.data import AdversarialSet, ImageSource, Pairs, Verified
 from gazeshift.detectors import _null
-from gazeshift.detectors._deployed import Deployed
 from gazeshift.detectors.confidence import Confidence
 from gazeshift.evasion import Evasion
 from gazeshift.measures.coverage import CoverageTable

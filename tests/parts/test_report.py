@@ -20,10 +20,10 @@ import pytest
 
 from gazeshift import report
 from gazeshift.errors import DataError, GazeshiftError, OutputError
-from gazeshift.report._cube import cube
-from gazeshift.report._gallery import gallery, quantised
-from gazeshift.report._outcomes import health, outcomes
-from gazeshift.report._series import key, series
+from gazeshift.report.cube import cube
+from gazeshift.studies.deviation.report.gallery import gallery, quantised
+from gazeshift.studies.deviation.report.outcomes import health, outcomes
+from gazeshift.studies.deviation.report.series import key, series
 
 PLOTLY = Path(report.__file__).parent / "page" / "plotly"
 SYNTHETIC = runpy.run_path(str(Path(__file__).with_name("_synthetic_study.py")))

@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from gazeshift import report
-from gazeshift.report._chakraborty_claims import claims, findings
-from gazeshift.report._chakraborty_numbers import ALIGNED, MOD, RAW, mean_row, read_numbers
-from gazeshift.report._chakraborty_pictures import called
-from gazeshift.report._document import Gallery
-from gazeshift.report._study import open_study
-from gazeshift.report.chakraborty2022 import chakraborty2022
-from gazeshift.studies.chakraborty2022 import Chakraborty2022
+from gazeshift.report.document import Gallery
+from gazeshift.report.study import open_study
+from gazeshift.report.words import called
+from gazeshift.studies.chakraborty2022.report.claims import claims, findings
+from gazeshift.studies.chakraborty2022.report.numbers import ALIGNED, MOD, RAW, mean_row, read_numbers
+from gazeshift.studies.chakraborty2022.report.page import chakraborty2022
+from gazeshift.studies.chakraborty2022.settings import Chakraborty2022
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _faces import make_classes, make_vggface2, small_settings

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gazeshift.report import _ding_claims as claims
-from gazeshift.report._ding_numbers import OneSet
-from gazeshift.report._ding_tested import answer, balanced, difference
+from gazeshift.studies.ding2022.report import claims
+from gazeshift.studies.ding2022.report.numbers import OneSet
+from gazeshift.studies.ding2022.report.power import answer, balanced, difference
 
 GUESSING = math.log(2)
 

@@ -9,10 +9,10 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from gazeshift import report
-from gazeshift.report._noisecam_numbers import Scores, auroc, chance, read_found, roc
-from gazeshift.report._noisecam_words import claims
-from gazeshift.report._study import open_study
-from gazeshift.studies.noisecam2023 import Noisecam2023
+from gazeshift.report.study import open_study
+from gazeshift.studies.noisecam2023.report.claims import claims
+from gazeshift.studies.noisecam2023.report.numbers import Scores, auroc, chance, read_found, roc
+from gazeshift.studies.noisecam2023.settings import Noisecam2023
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _noisecam_study import make_settings

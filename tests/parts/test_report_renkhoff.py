@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from gazeshift import report
-from gazeshift.report._document import Chart, Document, Gallery
-from gazeshift.report._study import open_study
-from gazeshift.report.renkhoff2022 import renkhoff2022
-from gazeshift.studies.renkhoff2022 import Renkhoff2022
+from gazeshift.report.document import Chart, Document, Gallery
+from gazeshift.report.study import open_study
+from gazeshift.studies.renkhoff2022.report.page import renkhoff2022
+from gazeshift.studies.renkhoff2022.settings import Renkhoff2022
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _renkhoff_study import make_settings

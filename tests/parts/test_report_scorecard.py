@@ -13,11 +13,11 @@ from sklearn.metrics import roc_auc_score
 
 from gazeshift import report
 from gazeshift.errors import DataError
-from gazeshift.report._document import Chart, Choice, Document, Table
-from gazeshift.report._scorecard_numbers import ALL, FAILED, FOOLED, Key, read_found
-from gazeshift.report._study import open_study
-from gazeshift.report.scorecard import scorecard
-from gazeshift.studies._scorecard_run import ROWS
+from gazeshift.report.document import Chart, Choice, Document, Table
+from gazeshift.report.study import open_study
+from gazeshift.studies.scorecard.report.numbers import ALL, FAILED, FOOLED, Key, read_found
+from gazeshift.studies.scorecard.report.page import scorecard
+from gazeshift.studies.scorecard.run import ROWS
 
 SMALL = runpy.run_path(str(Path(__file__).parent / "_scorecard_study.py"))
 write, SETS, plain_detected = SMALL["write"], SMALL["SETS"], SMALL["plain_detected"]

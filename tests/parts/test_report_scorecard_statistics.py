@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from gazeshift.report._scorecard_statistics import Negatives, Sample, estimate, leaders, mean, resampled
+from gazeshift.studies.scorecard.report.bootstrap import Negatives, Sample, estimate, leaders, mean, resampled
 
 plain_detected = runpy.run_path(str(Path(__file__).parent / "_scorecard_study.py"))["plain_detected"]
 

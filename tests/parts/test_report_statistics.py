@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gazeshift.report._statistics import chance_band, compromise, mod, share, spread, vid, wilson
-from gazeshift.report._tables import percent, three, two
+from gazeshift.report.statistics import chance_band, compromise, mod, share, spread, vid, wilson
+from gazeshift.studies.deviation.report.tables import percent, three, two
 
 NAN = float("nan")
 

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from gazeshift import report
-from gazeshift.report._document import Chart, Document, Table
-from gazeshift.report._study import open_study
-from gazeshift.report.transfer import transfer
-from gazeshift.studies._transfer_table import paired, wilson
+from gazeshift.report.document import Chart, Document, Table
+from gazeshift.report.study import open_study
+from gazeshift.studies.transfer.report.page import transfer
+from gazeshift.studies.transfer.summary import paired, wilson
 
 MODELS = ["lite0", "module:/home/somebody/nets.py:other", "lite2"]
 ERRORS = {"aoa": [10, 8, 3], "pgd": [10, 4, 3]}  # of 10 images, per model

@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from gazeshift.errors import WorkerError
-from gazeshift.scale import Job, _follow, _lead
-from gazeshift.scale._follow import Line, follow
-from gazeshift.scale._lead import Leader
-from gazeshift.scale._words import Died, Done, Failed, Ready
-from gazeshift.studies._cells import Cell, CellResult, Store
-from gazeshift.studies._crew import Stage
-from gazeshift.studies.deviation import Deviation
+from gazeshift.runs.executors import Job, _follow, _lead
+from gazeshift.runs.executors.crew import Stage
+from gazeshift.runs.executors.messages import Died, Done, Failed, Ready
+from gazeshift.runs.executors.scheduler import Leader
+from gazeshift.runs.executors.worker import Line, follow
+from gazeshift.runs.store import Cell, CellResult, Store
+from gazeshift.studies.deviation.settings import Deviation
 
 STILLBORN, IDLE = -1, -2  # dies before it is ready; dies after its first order, when it has no other
 EVER = 1000

@@ -9,8 +9,8 @@ import pytest
 
 from gazeshift import cli
 from gazeshift.errors import MissingPackageError, SettingsError, WorkerError
-from gazeshift.scale import Job, Scale, run
-from gazeshift.studies.deviation import Deviation
+from gazeshift.runs.executors import Job, Scale, run
+from gazeshift.studies.deviation.settings import Deviation
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _scale import alone, tables

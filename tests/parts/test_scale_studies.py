@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from gazeshift.scale import Job
-from gazeshift.studies._attack_run import make_set
-from gazeshift.studies._detector_run import fit, recalibrate
-from gazeshift.studies._detector_settings import CalibrateSettings, FitSettings
-from gazeshift.studies._set_settings import SetSettings
-from gazeshift.studies.chakraborty2022 import Chakraborty2022
-from gazeshift.studies.deviation import Deviation
-from gazeshift.studies.ding2022 import Ding2022
-from gazeshift.studies.noisecam2023 import Noisecam2023
-from gazeshift.studies.renkhoff2022 import Renkhoff2022
-from gazeshift.studies.scorecard import Scorecard
-from gazeshift.studies.transfer import Transfer
+from gazeshift.runs.adversarial_set.run import make_set
+from gazeshift.runs.adversarial_set.settings import SetSettings
+from gazeshift.runs.detector.run import fit, recalibrate
+from gazeshift.runs.detector.settings import CalibrateSettings, FitSettings
+from gazeshift.runs.executors import Job
+from gazeshift.studies.chakraborty2022.settings import Chakraborty2022
+from gazeshift.studies.deviation.settings import Deviation
+from gazeshift.studies.ding2022.settings import Ding2022
+from gazeshift.studies.noisecam2023.settings import Noisecam2023
+from gazeshift.studies.renkhoff2022.settings import Renkhoff2022
+from gazeshift.studies.scorecard.settings import Scorecard
+from gazeshift.studies.transfer.settings import Transfer
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _faces import make_classes, small_settings

@@ -19,13 +19,13 @@ from PIL import Image
 
 from gazeshift import cli
 from gazeshift.errors import DataError, OutputError, WorkerError
-from gazeshift.scale import Job, Scale, processes, run
-from gazeshift.scale._lead import Leader
-from gazeshift.scale._words import Died, Failed, Ready
-from gazeshift.scale.ray import Actor
-from gazeshift.studies._cells import Cell, Store
-from gazeshift.studies._crew import Stage, working
-from gazeshift.studies.deviation import Deviation
+from gazeshift.runs.executors import Job, Scale, processes, run
+from gazeshift.runs.executors.crew import Stage, working
+from gazeshift.runs.executors.messages import Died, Failed, Ready
+from gazeshift.runs.executors.ray import Actor
+from gazeshift.runs.executors.scheduler import Leader
+from gazeshift.runs.store import Cell, Store
+from gazeshift.studies.deviation.settings import Deviation
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _scale import Killer, alone, tables, with_workers
@@ -137,7 +137,7 @@ def test_the_leading_process_has_one_thread_as_well_meanwhile(settings, tmp_path
 def test_what_is_finished_is_not_done_again_and_needs_no_worker(settings, tmp_path, monkeypatch):
     wanted = job(settings, tmp_path / "out", limit=8)
     first = tables(with_workers(wanted, count=3))
-    monkeypatch.setattr("gazeshift.scale.processes.Processes.hire", lambda _: pytest.fail("hired for nothing"))
+    monkeypatch.setattr("gazeshift.runs.executors.processes.Processes.hire", lambda _: pytest.fail("hired for nothing"))
     assert tables(with_workers(wanted, count=2)) == first
     assert tables(run(wanted)) == first
 
@@ -222,7 +222,7 @@ def test_an_error_of_a_worker_is_raised_here_with_its_place_as_a_note(settings, 
 
 
 def test_bad_settings_are_one_error_here_and_start_nobody(settings, tmp_path, monkeypatch):
-    monkeypatch.setattr("gazeshift.scale.processes.Processes.hire", lambda _: pytest.fail("hired for nothing"))
+    monkeypatch.setattr("gazeshift.runs.executors.processes.Processes.hire", lambda _: pytest.fail("hired for nothing"))
     with pytest.raises(DataError, match="no images at"):
         with_workers(job({**settings, "images": tmp_path / "nowhere"}, tmp_path / "out"))
     (tmp_path / "full").mkdir()

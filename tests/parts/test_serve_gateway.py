@@ -19,7 +19,7 @@ from gazeshift.models import Preprocessing
 from gazeshift.pipeline import look
 from gazeshift.serve._intake import Intake
 from gazeshift.serve._metrics import Metrics, chance_of
-from gazeshift.serve._settings import ServeSettings
+from gazeshift.serve.settings import ServeSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _gateway import SIDE, Running, form, make_detector, png, running

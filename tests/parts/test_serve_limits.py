@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 
 from gazeshift.errors import SettingsError
-from gazeshift.serve import _server
+from gazeshift.serve import server
 from gazeshift.serve._errors import GatewayError
 from gazeshift.serve._opening import read_token
 from gazeshift.serve._origin import check_host, hosts_of
 from gazeshift.serve._scans import count_scans
-from gazeshift.serve._settings import ServeSettings
+from gazeshift.serve.settings import ServeSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _gateway import Running, form, head, jpeg, make_detector, parsed, png, raw, refused, running, until
@@ -198,7 +198,7 @@ def test_a_broken_chunk_ends_the_request(gateway: Running, caplog: pytest.LogCap
 
 
 def test_a_head_that_does_not_end_is_closed(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_server, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.3)
     start = time.monotonic()
     assert raw(gateway.port, b"POST /v1/judge HTTP/1.1\r\n", b"X: y\r\n", pause=0.1) == b""
     assert time.monotonic() - start < 10
@@ -214,18 +214,18 @@ def unread(port: int, count: int) -> socket.socket:
 
 
 @pytest.fixture
-def lost(monkeypatch: pytest.MonkeyPatch) -> list[_server.Protocol]:
+def lost(monkeypatch: pytest.MonkeyPatch) -> list[server.Protocol]:
     """Connections that ended."""
-    ended: list[_server.Protocol] = []
-    told = _server.Protocol.connection_lost
-    monkeypatch.setattr(_server.Protocol, "connection_lost", lambda self, why: (told(self, why), ended.append(self)))
+    ended: list[server.Protocol] = []
+    told = server.Protocol.connection_lost
+    monkeypatch.setattr(server.Protocol, "connection_lost", lambda self, why: (told(self, why), ended.append(self)))
     return ended
 
 
 def test_who_asks_and_never_reads_is_let_go(
-    gateway: Running, monkeypatch: pytest.MonkeyPatch, lost: list[_server.Protocol]
+    gateway: Running, monkeypatch: pytest.MonkeyPatch, lost: list[server.Protocol]
 ) -> None:
-    monkeypatch.setattr(_server, "STALLED", 0.3)
+    monkeypatch.setattr(server, "STALLED", 0.3)
     with unread(gateway.port, 300) as line:
         until(lambda: line.getsockname() in [one.client for one in lost])
         until(lambda: not lost[0].tasks)
@@ -233,17 +233,17 @@ def test_who_asks_and_never_reads_is_let_go(
 
 
 def test_an_answer_that_is_never_read_ends_with_its_connection(
-    gateway: Running, monkeypatch: pytest.MonkeyPatch, lost: list[_server.Protocol]
+    gateway: Running, monkeypatch: pytest.MonkeyPatch, lost: list[server.Protocol]
 ) -> None:
-    monkeypatch.setattr(_server, "STALLED", 0.3)
-    monkeypatch.setattr(_server, "HEAD_SECONDS", 0.3)
-    monkeypatch.setattr(_server.Protocol, "pause_writing", lambda _: None)  # as if it were too little to pause for
+    monkeypatch.setattr(server, "STALLED", 0.3)
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(server.Protocol, "pause_writing", lambda _: None)  # as if it were too little to pause for
     with unread(gateway.port, 300) as line:
         until(lambda: line.getsockname() in [one.client for one in lost])
 
 
 def test_who_reads_slowly_gets_all(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_server, "STALLED", 0.8)
+    monkeypatch.setattr(server, "STALLED", 0.8)
     monkeypatch.setattr("gazeshift.serve.explorer._opening", lambda _: {"about": "x" * 20_000_000})
     got, start = 0, time.monotonic()
     with unread(gateway.port, 1) as line:
@@ -257,7 +257,7 @@ def test_who_reads_slowly_gets_all(gateway: Running, monkeypatch: pytest.MonkeyP
 
 
 def test_too_many_connections_are_told(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_server, "CONNECTIONS", 0)
+    monkeypatch.setattr(server, "CONNECTIONS", 0)
     answer = parsed(raw(gateway.port))
     assert refused(answer, 503, "busy")
     assert answer.headers["retry-after"] == "1"

@@ -16,8 +16,8 @@ from uvicorn.server import ServerState
 
 import gazeshift as gs
 from gazeshift import cli
-from gazeshift.serve._server import Protocol, bound, config_of
-from gazeshift.serve._settings import ServeSettings
+from gazeshift.serve.server import Protocol, bound, config_of
+from gazeshift.serve.settings import ServeSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _gateway import make_detector, png, started, until

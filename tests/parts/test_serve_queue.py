@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gazeshift.serve._settings import ServeSettings
+from gazeshift.serve.settings import ServeSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _gateway import Running, head, make_detector, parsed, png, raw, refused, running, until

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from gazeshift.errors import ModelError, SettingsError
-from gazeshift.serve import _models, _server
+from gazeshift.serve import _models, server
 from gazeshift.serve._opening import open_model, read_token
-from gazeshift.serve._settings import ServeSettings
+from gazeshift.serve.settings import ServeSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _gateway import Running, form, head, make_detector, parsed, png, raw, refused, running, until
@@ -145,7 +145,7 @@ def test_while_the_queue_is_full_no_body_is_waited_for(detector: Path) -> None:
 def test_half_a_head_behind_an_answer_that_took_long_is_not_waited_for(
     gateway: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_server, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.3)
     go = threading.Event()
     gateway.state.desk.run(go.wait, 30)
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as line:

@@ -18,7 +18,7 @@ from gazeshift.serve import _answers, _models
 from gazeshift.serve._errors import GatewayError
 from gazeshift.serve._metrics import SHARED, Metrics, _forget_dead
 from gazeshift.serve._models import Asked
-from gazeshift.serve._settings import ServeSettings
+from gazeshift.serve.settings import ServeSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _gateway import Running, make_detector, png, running

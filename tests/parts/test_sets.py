@@ -26,8 +26,8 @@ from gazeshift.data import open_set, verify_set
 from gazeshift.data._set_layout import put_together, taken_apart
 from gazeshift.data._shards import Shard
 from gazeshift.errors import DataError, ModelError, OutputError, SettingsError
-from gazeshift.studies._attack_run import AttackRun
-from gazeshift.studies._set_settings import SetSettings
+from gazeshift.runs.adversarial_set.run import AttackRun
+from gazeshift.runs.adversarial_set.settings import SetSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _quadrant_sets import manifest_of, settings_for, shards_of
@@ -182,8 +182,8 @@ KILLED = """
 import json, pathlib, sys
 import torch
 torch.set_num_threads(1)
-from gazeshift.studies._attack_run import AttackRun
-from gazeshift.studies._set_settings import SetSettings
+from gazeshift.runs.adversarial_set.run import AttackRun
+from gazeshift.runs.adversarial_set.settings import SetSettings
 settings, shown = SetSettings(**json.loads(sys.argv[1])), lambda *_: print("image", flush=True)
 AttackRun(sys.argv[3], settings, pathlib.Path(sys.argv[2]), progress=shown).run()
 """
@@ -514,7 +514,7 @@ def test_a_full_disk_loses_nothing_that_was_done(tmp_path, monkeypatch):
         written.append(path)
         real(table, path, **options)
 
-    monkeypatch.setattr("gazeshift.studies._cells.pq.write_table", full)
+    monkeypatch.setattr("gazeshift.runs.store.pq.write_table", full)
     with pytest.raises(OutputError, match="the disk is full"):
         AttackRun(SPEC, chosen, tmp_path / "set").run()
     monkeypatch.undo()

@@ -16,8 +16,8 @@ import gazeshift as gs
 from gazeshift.data import attacked_levels, export_set, open_set, verify_set
 from gazeshift.data._set_export import png_names
 from gazeshift.errors import DataError, OutputError
-from gazeshift.studies._attack_run import AttackRun
-from gazeshift.studies._set_settings import SetSettings
+from gazeshift.runs.adversarial_set.run import AttackRun
+from gazeshift.runs.adversarial_set.settings import SetSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _quadrants import make_quadrant_images, make_quadrant_network

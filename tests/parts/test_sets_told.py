@@ -17,9 +17,9 @@ from PIL import Image
 import gazeshift as gs
 from gazeshift.data import open_set, open_source, verify_set
 from gazeshift.errors import DataError, OutputError
-from gazeshift.studies._attack_run import AttackRun
-from gazeshift.studies._examples import SetSource, open_pairs
-from gazeshift.studies._settings import StudySettings
+from gazeshift.runs.adversarial_set.run import AttackRun
+from gazeshift.runs.examples import SetSource, open_pairs
+from gazeshift.runs.settings import StudySettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _quadrant_sets import manifest_of, settings_for, shards_of

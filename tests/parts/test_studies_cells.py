@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from gazeshift.errors import OutputError
-from gazeshift.studies._cells import Cell, CellResult, Store
-from gazeshift.studies._running import Run
-from gazeshift.studies.deviation import Deviation
+from gazeshift.runs.run import Run
+from gazeshift.runs.store import Cell, CellResult, Store
+from gazeshift.studies.deviation.settings import Deviation
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _small_study import NETWORK, make_images, make_network

@@ -15,12 +15,12 @@ from skimage.metrics import structural_similarity
 
 import gazeshift as gs
 from gazeshift.attacks.fgsm import Fgsm
-from gazeshift.data._collection import open_collection
 from gazeshift.errors import DataError, OutputError
-from gazeshift.studies._cells import Store
-from gazeshift.studies._chakraborty_cell import direction, moved
-from gazeshift.studies._chakraborty_gallery import GAP, TILE, montage
-from gazeshift.studies.chakraborty2022 import Chakraborty2022
+from gazeshift.runs.store import Store
+from gazeshift.studies.chakraborty2022.collection import open_collection
+from gazeshift.studies.chakraborty2022.pictures import GAP, TILE, montage
+from gazeshift.studies.chakraborty2022.rows import direction, moved
+from gazeshift.studies.chakraborty2022.settings import Chakraborty2022
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _faces import make_classes, make_vggface2, small_settings
@@ -312,5 +312,5 @@ def test_models_are_those_named_or_the_packaged_ones():
 
 
 def test_describing_the_study_needs_no_torch():
-    code = "import sys; import gazeshift.studies.chakraborty2022; sys.exit('torch' in sys.modules)"
+    code = "import sys; import gazeshift.studies.chakraborty2022.settings; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

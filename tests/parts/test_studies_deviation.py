@@ -15,8 +15,8 @@ import torch
 import gazeshift as gs
 from gazeshift import report
 from gazeshift.errors import DataError, OutputError, SettingsError
-from gazeshift.studies._cells import Store
-from gazeshift.studies.deviation import Deviation
+from gazeshift.runs.store import Store
+from gazeshift.studies.deviation.settings import Deviation
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _kill import check_same, run_killed
@@ -161,7 +161,7 @@ def test_a_full_disk_loses_nothing_that_was_done(settings, tmp_path, monkeypatch
         written.append(path)
         real(table, path, **options)
 
-    monkeypatch.setattr("gazeshift.studies._cells.pq.write_table", full)
+    monkeypatch.setattr("gazeshift.runs.store.pq.write_table", full)
     with pytest.raises(OutputError, match="the disk is full"):
         Deviation(**settings).run(tmp_path / "out")
     monkeypatch.undo()
@@ -194,7 +194,7 @@ def test_a_part_beside_the_main_one_that_is_lost_is_made_again(settings, tmp_pat
 def test_two_commands_do_not_work_in_one_folder(settings, tmp_path):
     out = tmp_path / "out"
     code = (
-        "import sys; from pathlib import Path; from gazeshift.studies._cells import Store;"
+        "import sys; from pathlib import Path; from gazeshift.runs.store import Store;"
         "store = Store(Path(sys.argv[1])); store.open({}); print('open', flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(

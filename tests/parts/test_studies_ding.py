@@ -15,11 +15,11 @@ import gazeshift as gs
 from gazeshift import report
 from gazeshift.errors import DataError, ModelError, SettingsError
 from gazeshift.interventions.scale_filters import ScaleFilters
-from gazeshift.report._ding_numbers import area, change_statistic, roc
-from gazeshift.studies._ding_maps import PADDED, averaged, map_rmse, padded, ranked_layers, ranking, summed
-from gazeshift.studies._ding_train import noisy, split
-from gazeshift.studies._examples import open_pairs
-from gazeshift.studies.ding2022 import Ding2022
+from gazeshift.runs.examples import open_pairs
+from gazeshift.studies.ding2022.feature_maps import PADDED, averaged, map_rmse, padded, ranked_layers, ranking, summed
+from gazeshift.studies.ding2022.report.numbers import area, change_statistic, roc
+from gazeshift.studies.ding2022.settings import Ding2022
+from gazeshift.studies.ding2022.training_data import noisy, split
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _ding_study import HIDDEN, SMALL, make_parts, make_settings

@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 import gazeshift as gs
-from gazeshift.data._collection import open_collection
 from gazeshift.errors import DataError
 from gazeshift.models import Classifier, Preprocessing, load, select
-from gazeshift.models._headed import Headed
 from gazeshift.records import Batch
-from gazeshift.studies._heads import (
+from gazeshift.runs.training import Schedule
+from gazeshift.studies.chakraborty2022.collection import open_collection
+from gazeshift.studies.chakraborty2022.headed import Headed
+from gazeshift.studies.chakraborty2022.heads import (
     FEATURES,
     Examples,
     epoch_rows,
@@ -27,7 +28,6 @@ from gazeshift.studies._heads import (
     split,
     train_head,
 )
-from gazeshift.studies._training import Schedule
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _faces import make_classes

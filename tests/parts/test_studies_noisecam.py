@@ -16,8 +16,8 @@ from gazeshift import cli, report
 from gazeshift.detectors.behaviour_deviation import BehaviourDeviation
 from gazeshift.errors import UnknownNameError
 from gazeshift.pipeline import sight
-from gazeshift.studies._noisecam_verdicts import parts
-from gazeshift.studies.noisecam2023 import Noisecam2023
+from gazeshift.studies.noisecam2023.settings import Noisecam2023
+from gazeshift.studies.noisecam2023.verdicts import parts
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _kill import check_same, run_killed

@@ -9,10 +9,10 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 
 import gazeshift as gs
-from gazeshift.studies._opening import open_attack, open_classifier, open_images
-from gazeshift.studies._running import Run
-from gazeshift.studies.deviation import Deviation
-from gazeshift.studies.renkhoff2022 import Renkhoff2022
+from gazeshift.runs.open import open_attack, open_classifier, open_images
+from gazeshift.runs.run import Run
+from gazeshift.studies.deviation.settings import Deviation
+from gazeshift.studies.renkhoff2022.settings import Renkhoff2022
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _small_study import make_images, make_network

@@ -16,9 +16,9 @@ from gazeshift import cli
 from gazeshift.attacks.dlfuzz import DLFuzz
 from gazeshift.errors import OutputError
 from gazeshift.interventions.matched_noise import MatchedNoise
-from gazeshift.studies._attack_run import AttackRun
-from gazeshift.studies._set_settings import SetSettings
-from gazeshift.studies.renkhoff2022 import Renkhoff2022
+from gazeshift.runs.adversarial_set.run import AttackRun
+from gazeshift.runs.adversarial_set.settings import SetSettings
+from gazeshift.studies.renkhoff2022.settings import Renkhoff2022
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _kill import check_same, run_killed
@@ -108,9 +108,9 @@ def test_every_seed_is_recorded_and_those_that_were_wrong_are_told_apart(setting
 
 
 def test_cost_is_what_the_cells_took_to_the_passes_timed_between_them(settings, tmp_path, monkeypatch):
-    monkeypatch.setattr("gazeshift.studies._running.TIMING_SHARE", 1e9)  # after every cell
+    monkeypatch.setattr("gazeshift.runs.run.TIMING_SHARE", 1e9)  # after every cell
     timed = iter([(1.0, 2.0), (3.0, 4.0), (5.0, 6.0)])
-    monkeypatch.setattr("gazeshift.studies._running.pass_seconds", lambda *_: next(timed))
+    monkeypatch.setattr("gazeshift.runs.run.pass_seconds", lambda *_: next(timed))
     settings |= {"batch_size": 3, "coverage_seeds": 0}
     first = json.loads((Renkhoff2022(**settings).run(tmp_path / "out") / "manifest.json").read_text())
     cost, passes = first["cost"], first["passes"]

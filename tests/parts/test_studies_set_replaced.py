@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import gazeshift as gs
-from gazeshift.studies._attack_run import AttackRun
-from gazeshift.studies._set_settings import SetSettings
-from gazeshift.studies.ding2022 import Ding2022
-from gazeshift.studies.renkhoff2022 import Renkhoff2022
+from gazeshift.runs.adversarial_set.run import AttackRun
+from gazeshift.runs.adversarial_set.settings import SetSettings
+from gazeshift.studies.ding2022.settings import Ding2022
+from gazeshift.studies.renkhoff2022.settings import Renkhoff2022
 
 sys.path.insert(0, str(Path(__file__).parent))
 import _ding_study

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from gazeshift.errors import BoundsError, ModelError
+from gazeshift.runs.training import Schedule, Shuffled, train
 from gazeshift.seeds import generator_for
-from gazeshift.studies._training import Schedule, Shuffled, train
 
 COUNT, SIZE = 50, 8
 

@@ -14,10 +14,11 @@ from torch.nn import functional
 import gazeshift as gs
 from gazeshift import cli
 from gazeshift.errors import GazeshiftError, OutputError
-from gazeshift.studies._cells import Store
-from gazeshift.studies._transfer_cell import fitted, scaled
-from gazeshift.studies._transfer_table import paired, wilson
-from gazeshift.studies.transfer import Transfer
+from gazeshift.runs.examples import fitted
+from gazeshift.runs.store import Store
+from gazeshift.studies.transfer.rows import scaled
+from gazeshift.studies.transfer.settings import Transfer
+from gazeshift.studies.transfer.summary import paired, wilson
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _kill import check_same, run_killed

@@ -2,3 +2,9 @@
 
 Every attack says in which norm it stays within `epsilon`: ``norm`` is ``linf``, ``l2`` or None (no bound).
 """
+
+from gazeshift.attacks._gradient import loss_gradient
+from gazeshift.attacks._opponent import Glimpse
+from gazeshift.attacks._precision import returned
+
+__all__ = ["Glimpse", "loss_gradient", "returned"]

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from gazeshift.attacks._balls import project
 from gazeshift.attacks._gradient import Model, finite, own
-from gazeshift.attacks._packages import chosen, missing, parameters_of
 from gazeshift.attacks._passage import Seen
 from gazeshift.attacks._precision import in_full_precision
 from gazeshift.attacks._settings import check_size, check_whole
 from gazeshift.errors import BoundsError, GazeshiftError, SettingsError
+from gazeshift.packages import chosen, missing, parameters_of
 from gazeshift.seeds import Generators, uniform
 
 # A package's attack at work: what it sees of the model, images, labels, and gives attacked images.

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from gazeshift.attacks._gradient import Model, gradient_of
 from gazeshift.errors import ModelError, UnknownNameError, did_you_mean
-from gazeshift.models import Classifier
-from gazeshift.models._differentiable import live_pass
+from gazeshift.models import Classifier, live_pass
 from gazeshift.precision import wide
 from gazeshift.records import Layer
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from gazeshift.errors import ModelError
-from gazeshift.models._edge import NO_GRADIENT, backward_explained
+from gazeshift.models import NO_GRADIENT, backward_explained
 from gazeshift.precision import wide
 
 Model = Callable[[Tensor], Tensor]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from gazeshift.attacks._adapter import Adapter, no_target
-from gazeshift.attacks._packages import check_settings, kinds_in, opened, settled
 from gazeshift.errors import SettingsError, UnknownNameError, did_you_mean
+from gazeshift.packages import check_settings, kinds_in, opened, settled
 
 __all__ = ["Foolbox"]
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from gazeshift.attacks._adapter import Adapter, fills, no_target, too_few_classes
-from gazeshift.attacks._packages import check_settings, kinds_in, opened, settled
 from gazeshift.errors import SettingsError
+from gazeshift.packages import check_settings, kinds_in, opened, settled
 
 __all__ = ["TorchAttacks"]
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from gazeshift import __version__
 from gazeshift.cli import attack, demo, detect, explore, listing, look, report, serve, sets, study
 from gazeshift.errors import GazeshiftError, ModelError
-from gazeshift.scale._memory import keep_freed_memory
+from gazeshift.runs.executors.memory import keep_freed_memory
 
 EPILOGUE = """Examples:
 

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from scipy.stats import binomtest, ks_2samp
 
-from gazeshift.cli._progress import Progress
+from gazeshift.calibrated import Deployed
 from gazeshift.cli._reasons import draw_reasons
 from gazeshift.cli._study import left_out
 from gazeshift.data import ImageSource, PictureReader, open_source, printable
-from gazeshift.detectors._deployed import Deployed
 from gazeshift.errors import DataError
 from gazeshift.models import DEFAULT, Classifier, load
 from gazeshift.pipeline import judge, moved_most
 from gazeshift.records import Batch, Skipped, Verdict
+from gazeshift.runs.settings import Progress
 from gazeshift.seeds import generator_for
 
 MOST = 3  # reasons told of each image

@@ -10,12 +10,12 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 
 from gazeshift import pictures
-from gazeshift.cli._progress import Progress
 from gazeshift.data import FIT, Handling, PictureReader, open_source, printable
 from gazeshift.errors import DataError, OutputError
 from gazeshift.models import load, preflight
 from gazeshift.pipeline import look
 from gazeshift.records import Evidence, Finding, Skipped
+from gazeshift.runs.settings import Progress
 
 PAGE, MARK = "index.html", ".gazeshift-look"
 

@@ -2,10 +2,10 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-Progress = Callable[[int, int, str], None]
+from gazeshift.runs.settings import Progress
 
 QUIET_SECONDS = 15.0
 FOUND_SECONDS = 0.05  # reading a finished piece takes less, and making one more

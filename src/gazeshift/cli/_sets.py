@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gazeshift.cli._progress import Progress
 from gazeshift.data import AdversarialSet, export_set, printable, read_class_names, verify_set
 from gazeshift.errors import DataError
 from gazeshift.models import Classifier, load
+from gazeshift.runs.settings import Progress
 
 SHOWN = 3
 

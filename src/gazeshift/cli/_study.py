@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gazeshift.cli._progress import progress_shown
-from gazeshift.scale import Job, Scale, run
+from gazeshift.runs.executors import Job, Scale, run
 
 
 def run_study(settings: Any, out: Path, scale: Scale | None = None) -> None:

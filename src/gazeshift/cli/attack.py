@@ -6,8 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from gazeshift.scale import Scale
-from gazeshift.studies._set_settings import SetSettings
+from gazeshift.runs.adversarial_set.settings import SetSettings
+from gazeshift.runs.executors import Scale
 
 
 def attack(
@@ -31,7 +31,7 @@ def attack(
     from gazeshift.cli._sets import described  # torch is not needed for --help
     from gazeshift.cli._study import run_job
     from gazeshift.data import open_set
-    from gazeshift.studies._attack_run import make_set
+    from gazeshift.runs.adversarial_set.run import make_set
 
     folder = run_job(partial(make_set, name), settings or SetSettings(), out, scale)
     for line in described(open_set(folder)):

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from gazeshift.cli._progress import progress_shown
-from gazeshift.scale import Scale
-from gazeshift.studies._detector_settings import CalibrateSettings, FitSettings
-from gazeshift.studies.scorecard import Scorecard
+from gazeshift.runs.detector.settings import CalibrateSettings, FitSettings
+from gazeshift.runs.executors import Scale
+from gazeshift.studies.scorecard.settings import Scorecard
 
 EPILOGUE = """Examples:
 
@@ -48,7 +48,7 @@ def fit(
     """
     from gazeshift.cli._detecting import told  # torch is not needed for --help
     from gazeshift.cli._study import run_job
-    from gazeshift.studies._detector_run import fit as start
+    from gazeshift.runs.detector.run import fit as start
 
     folder = run_job(start, settings or FitSettings(), out, scale)
     for line in told(folder):
@@ -71,7 +71,7 @@ def calibrate(
     """
     from gazeshift.cli._detecting import told  # torch is not needed for --help
     from gazeshift.cli._study import run_job
-    from gazeshift.studies._detector_run import recalibrate
+    from gazeshift.runs.detector.run import recalibrate
 
     folder = run_job(recalibrate, settings, out, scale)
     for line in told(folder):

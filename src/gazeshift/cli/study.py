@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 
 from gazeshift.cli._study import run_study
 from gazeshift.registry import find, names
-from gazeshift.scale import Scale
+from gazeshift.runs.executors import Scale
 
 EPILOGUE = """Examples:
 

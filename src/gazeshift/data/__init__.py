@@ -4,18 +4,18 @@ An adversarial set is what an attack made of such images: `open_set`, `verify_se
 """
 
 from gazeshift.data._class_names import read_class_names
-from gazeshift.data._decode import read_image
 from gazeshift.data._eight_bit import attacked_levels
-from gazeshift.data._open import demo_images, open_source
 from gazeshift.data._open_set import open_set
-from gazeshift.data._pixels import FIT, Handling, PictureReader
 from gazeshift.data._set_export import Exported, export_set
 from gazeshift.data._set_layout import SET, join_rows, set_options, set_rows
 from gazeshift.data._set_verify import Verified, counted, verify_set
 from gazeshift.data._sets import AdversarialSet, Pairs
 from gazeshift.data._shards import describe_shard
-from gazeshift.data._source import ImageSource
 from gazeshift.data._write import replace_file, write_error
+from gazeshift.data.decode import read_image
+from gazeshift.data.image_source import ImageSource
+from gazeshift.data.open_images import demo_images, open_source
+from gazeshift.data.pixels import FIT, Handling, PictureReader
 from gazeshift.summaries import printable
 
 __all__ = [

@@ -16,11 +16,11 @@ from PIL import Image
 from torch import Tensor
 
 from gazeshift.data._classes import Classes, folder_classes
-from gazeshift.data._decode import read_image
-from gazeshift.data._files import Listing, ignored, list_folder
 from gazeshift.data._folder_pairs import TABLES, assembled, labels_of, without_suffix
 from gazeshift.data._labels import read_labels
 from gazeshift.data._sets import AdversarialSet
+from gazeshift.data.decode import read_image
+from gazeshift.data.files import Listing, ignored, list_folder
 from gazeshift.errors import DataError, ImageError
 from gazeshift.summaries import printable
 

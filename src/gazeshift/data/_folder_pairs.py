@@ -12,12 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gazeshift.data._classes import Classes, named
-from gazeshift.data._decode import read_image
-from gazeshift.data._files import ignored, list_folder
 from gazeshift.data._labels import LabelTable, read_labels, spellings
 from gazeshift.data._sets import AdversarialSet, Pairs
+from gazeshift.data.decode import read_image
+from gazeshift.data.files import ignored, list_folder
 from gazeshift.errors import DataError, ImageError
-from gazeshift.models._preprocessing import Preprocessing
+from gazeshift.models import Preprocessing
 from gazeshift.records import Skipped
 from gazeshift.summaries import printable
 

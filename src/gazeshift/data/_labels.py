@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from gazeshift.data._classes import Classes, first_few, named
-from gazeshift.data._decode import SUFFIXES
-from gazeshift.data._remote import AnyFile
+from gazeshift.data.decode import SUFFIXES
+from gazeshift.data.remote import AnyFile
 from gazeshift.errors import DataError
 from gazeshift.records import Skipped
 from gazeshift.summaries import printable

@@ -10,7 +10,7 @@ from gazeshift.data._folder_pairs import pair_folders
 from gazeshift.data._sets import AdversarialSet
 from gazeshift.data._shards import is_saved, open_saved
 from gazeshift.errors import DataError, SettingsError
-from gazeshift.models._preprocessing import Preprocessing
+from gazeshift.models import Preprocessing
 from gazeshift.summaries import printable
 
 AnyPath = str | os.PathLike[str]
@@ -71,7 +71,7 @@ def open_set(
 
 
 def _imagenet() -> Classes:
-    from gazeshift.models._imagenet import imagenet_names
+    from gazeshift.models import imagenet_names
 
     names, wnids = imagenet_names()
     return Classes(names=names, wnids=wnids)

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gazeshift.data._classes import Classes, first_few
-from gazeshift.data._remote import AnyFile, opened
-from gazeshift.data._source import ImageSource, assemble
+from gazeshift.data.image_source import ImageSource, assemble
+from gazeshift.data.remote import AnyFile, opened
 from gazeshift.errors import DataError, ImageError
 from gazeshift.summaries import printable
 

@@ -11,10 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gazeshift.detectors._calibration import calibrate, p_values
+from gazeshift.detectors._two_classes import Normalised, cropped, fresh_detector
 from gazeshift.records import Layer, Sighting
 from gazeshift.seeds import Generators
 
-__all__ = ["Detector", "SaysWhy", "calibrate", "p_values"]
+__all__ = ["Detector", "Normalised", "SaysWhy", "calibrate", "cropped", "fresh_detector", "p_values"]
 
 
 class Detector(Protocol):

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gazeshift.attacks._packages import check_settings, parameters_of, settled
 from gazeshift.detectors._places import last
 from gazeshift.errors import MissingPackageError, SettingsError, UnknownNameError, did_you_mean
 from gazeshift.models import select
+from gazeshift.packages import check_settings, parameters_of, settled
 from gazeshift.precision import exact
 from gazeshift.records import Layer, Sighting
 from gazeshift.seeds import Generators

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from gazeshift.errors import BoundsError
-from gazeshift.models import Classifier
-from gazeshift.models._taps import tapped
+from gazeshift.models import Classifier, tapped
 from gazeshift.records import Layer
 
 __all__ = ["MaskMaps"]

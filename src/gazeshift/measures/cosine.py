@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gazeshift.enlarged import blended, enlarge
 from gazeshift.errors import SettingsError, did_you_mean
-from gazeshift.measures._enlarged import blended, enlarge
 from gazeshift.measures._jet import jet_picture
 from gazeshift.measures._pairs import matched
 from gazeshift.precision import exact

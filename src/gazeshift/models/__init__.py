@@ -6,32 +6,53 @@ from typing import Any
 import torch
 
 from gazeshift.errors import DeviceError, SettingsError, UnknownNameError
-from gazeshift.models._classifier import Classifier, Passes
+from gazeshift.models._classifier import Classifier, Passes, prepared
+from gazeshift.models._differentiable import live_pass, trace_live
 from gazeshift.models._discovery import SELECTORS, select
-from gazeshift.models._edge import checked_names
+from gazeshift.models._edge import NO_GRADIENT, as_classes, backward_explained, check_finite, checked_names
+from gazeshift.models._imagenet import imagenet_names
 from gazeshift.models._neurons import Neurons, Reading, coverage_curve, find_neurons
+from gazeshift.models._paths import modules_reached, warn_of
 from gazeshift.models._preflight import preflight
-from gazeshift.models._preprocessing import Pixels, Preprocessing
+from gazeshift.models._preprocessing import MAX_PIXELS, Pixels, Preprocessing, picture_input, plain_picture
 from gazeshift.models._speed import sped_up
+from gazeshift.models._taps import tapped
 from gazeshift.models._trace import SCORES, trace
+from gazeshift.models._twice import Twice
 from gazeshift.registry import find, read_pixels
 
 __all__ = [
+    "MAX_PIXELS",
+    "NO_GRADIENT",
     "SCORES",
     "SELECTORS",
     "Classifier",
     "Neurons",
     "Passes",
+    "Pixels",
     "Preprocessing",
     "Reading",
+    "Twice",
+    "as_classes",
+    "backward_explained",
+    "check_finite",
     "choose_device",
     "coverage_curve",
     "find_neurons",
+    "imagenet_names",
+    "live_pass",
     "load",
+    "modules_reached",
+    "picture_input",
+    "plain_picture",
     "preflight",
+    "prepared",
     "select",
     "sped_up",
+    "tapped",
     "trace",
+    "trace_live",
+    "warn_of",
 ]
 
 DEFAULT = "efficientnet_lite0"

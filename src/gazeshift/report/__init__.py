@@ -1,7 +1,6 @@
-"""One offline HTML file from a finished study's tables. Imports neither torch nor studies nor models.
+"""What pages are made of: one offline HTML file from a finished study's tables. Imports neither torch nor models.
 
-The page of a study is the file of its name in this folder: one function from a `Study` to a `Document`. The deviation
-study has a page of its own kind, with choices for the reader.
+A study's own page is ``report/page.py`` in the study's folder: one function `page` from a `Study` to a `Document`.
 """
 
 import os
@@ -12,12 +11,11 @@ from pathlib import Path
 
 from gazeshift.errors import DataError, OutputError, UnknownNameError, did_you_mean
 from gazeshift.registry import find, names
-from gazeshift.report._paper import page
-from gazeshift.report._read import ReportData, read
-from gazeshift.report._render import findings, render
-from gazeshift.report._study import open_study
+from gazeshift.report.html import page
+from gazeshift.report.study import open_study
+from gazeshift.report.tables_read import ReportData, read
 
-__all__ = ["Report", "ReportData", "findings", "make", "read", "render", "save", "write"]
+__all__ = ["Report", "ReportData", "make", "read", "save", "write"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,18 +33,15 @@ def make(folder: Path) -> Report:
         DataError: not the folder of a finished study, or a damaged one.
     """
     study = open_study(Path(folder))
-    if study.manifest.get("study") == "deviation" or "study" not in study.manifest:
-        data = read(study.folder)
-        return Report(html=render(data), findings=findings(data))
     try:
-        draw = find("report", study.name)
+        settings = find("studies", study.name)
     except UnknownNameError as cause:
         raise DataError(
             f"{study.folder / 'manifest.json'} says '{study.name}', a study that has no report. "
-            f"{did_you_mean(study.name, ['deviation', *names('report')])}"
+            f"{did_you_mean(study.name, names('studies'))}"
         ) from cause
-    document = draw(study)
-    return Report(html=page(document), findings=tuple(document.findings))
+    made = settings.module("report.page").page(study)
+    return made if isinstance(made, Report) else Report(html=page(made), findings=tuple(made.findings))
 
 
 def save(folder: Path, made: Report) -> Path:

@@ -11,12 +11,12 @@ from PIL import Image
 from torch import Tensor
 
 from gazeshift import pictures
-from gazeshift.detectors._deployed import Deployed
+from gazeshift.calibrated import Deployed
 from gazeshift.models import Classifier
 from gazeshift.precision import exact
 from gazeshift.records import Evidence, Layer, Verdict
 from gazeshift.serve._intake import Picture
-from gazeshift.serve._settings import FORMATS, ServeSettings
+from gazeshift.serve.settings import FORMATS, ServeSettings
 
 TOP = 5
 DIGITS = 6  # of a map's values

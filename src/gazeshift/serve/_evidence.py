@@ -6,9 +6,9 @@ from typing import Any
 
 from gazeshift import __version__, pictures
 from gazeshift.data import FIT
-from gazeshift.report._charts import bars
-from gazeshift.report._document import Document, Gallery, Item, Picture, Section, Table, number, share
-from gazeshift.report._findings import cam_name
+from gazeshift.report.charts import bars
+from gazeshift.report.document import Document, Gallery, Item, Picture, Section, Table, number, share
+from gazeshift.report.words import cam_name
 from gazeshift.serve._answers import card, public
 from gazeshift.serve._intake import Picture as Upload
 from gazeshift.serve._seeing import CAMS, REFERENCE, Seen

@@ -11,14 +11,14 @@ from PIL import Image
 from starlette.requests import Request
 from torch import Tensor
 
-from gazeshift.data._decode import decode
-from gazeshift.data._pixels import AS_IS, FIT, Handling, check_as_is, geometry, upright_size
-from gazeshift.data._quiet import quiet_pillow
-from gazeshift.models._preprocessing import Preprocessing
+from gazeshift.data.decode import decode
+from gazeshift.data.pillow_warnings import quiet_pillow
+from gazeshift.data.pixels import AS_IS, FIT, Handling, check_as_is, geometry, upright_size
+from gazeshift.models import Preprocessing
 from gazeshift.serve._errors import GatewayError
 from gazeshift.serve._parts import only_file
 from gazeshift.serve._scans import check_scans, count_scans
-from gazeshift.serve._settings import FORMATS, ServeSettings
+from gazeshift.serve.settings import FORMATS, ServeSettings
 
 FIELD = "image"
 RAW = "application/octet-stream"

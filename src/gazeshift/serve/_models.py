@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gazeshift.detectors._deployed import Deployed
+from gazeshift.calibrated import Deployed
 from gazeshift.errors import ModelError
 from gazeshift.models import Classifier, select
 from gazeshift.pipeline import judge, look

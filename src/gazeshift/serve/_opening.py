@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from gazeshift.detectors._deployed import Deployed
+from gazeshift.calibrated import Deployed
 from gazeshift.errors import SettingsError
 from gazeshift.models import DEFAULT, Classifier, load
 from gazeshift.serve._desk import Desk
@@ -12,8 +12,8 @@ from gazeshift.serve._intake import Intake
 from gazeshift.serve._journal import Journal
 from gazeshift.serve._metrics import Metrics
 from gazeshift.serve._models import Asked
-from gazeshift.serve._settings import ServeSettings
 from gazeshift.serve._state import State
+from gazeshift.serve.settings import ServeSettings
 
 TOKEN = "GAZESHIFT_TOKEN"  # noqa: S105 - the name of the variable
 SHORTEST = 16

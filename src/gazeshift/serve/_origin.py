@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from gazeshift.serve._errors import GatewayError
-from gazeshift.serve._settings import ServeSettings
+from gazeshift.serve.settings import ServeSettings
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 READING = ("GET", "HEAD", "OPTIONS")

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gazeshift.calibrated import Deployed
 from gazeshift.data import attacked_levels
-from gazeshift.detectors._deployed import Deployed
 from gazeshift.errors import BoundsError, UnknownNameError, did_you_mean
 from gazeshift.interventions.bit_depth import BitDepth
 from gazeshift.models import Classifier

@@ -12,15 +12,15 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
+from gazeshift.calibrated import Deployed
 from gazeshift.data import FIT, Handling
-from gazeshift.detectors._deployed import Deployed
 from gazeshift.models import Classifier
 from gazeshift.serve._desk import Desk
 from gazeshift.serve._errors import busy
 from gazeshift.serve._intake import Intake, Picture, Receive
 from gazeshift.serve._journal import Journal
 from gazeshift.serve._metrics import Metrics
-from gazeshift.serve._settings import ServeSettings
+from gazeshift.serve.settings import ServeSettings
 
 Result = TypeVar("Result")
 STUCK = 4  # times a request's time: what no honest job on a thread for pictures takes

@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from gazeshift.report._findings import cam_name
+from gazeshift.report.words import cam_name
 from gazeshift.serve._study_stored import Kept, kept, pictured
 from gazeshift.serve._study_tables import ALL, Choice, Page, Store, columns_of, contains, rounded
 

@@ -18,10 +18,10 @@ from gazeshift.models import Classifier, Preprocessing
 from gazeshift.pipeline import attack, look
 from gazeshift.records import Evidence
 from gazeshift.registry import build
+from gazeshift.runs.open import open_attack, open_classifier, open_images
 from gazeshift.seeds import generator_for
 from gazeshift.serve._telling import told_side
-from gazeshift.studies._opening import open_attack, open_classifier, open_images
-from gazeshift.studies.deviation import Deviation
+from gazeshift.studies.deviation.settings import Deviation
 
 CODE = ("module:",)  # models that are code from a file: loaded only if named at the command line
 SHARED = ("images", "labels", "limit", "model", "weights", "input_size", "classes", "seed")

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gazeshift.errors import BoundsError, DataError, UnknownNameError, did_you_mean
-from gazeshift.report._study import REPAIR, open_study
+from gazeshift.report.study import REPAIR, open_study
 from gazeshift.serve._answers import number
 
 MOST_ROWS = 200

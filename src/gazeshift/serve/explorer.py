@@ -11,7 +11,7 @@ from fastapi import Depends, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from gazeshift.data import FIT, Handling
-from gazeshift.report._paper import page
+from gazeshift.report.html import page
 from gazeshift.serve._answers import number, public
 from gazeshift.serve._errors import busy
 from gazeshift.serve._evidence import document
@@ -19,9 +19,9 @@ from gazeshift.serve._models import Asked
 from gazeshift.serve._page import LIVE, add_page, opening
 from gazeshift.serve._samples import open_samples
 from gazeshift.serve._seeing import ATTACKS, MOST_LEVELS, MOST_STEPS, Attempt, Seen, see
-from gazeshift.serve._settings import FORMATS
 from gazeshift.serve._state import State
 from gazeshift.serve._telling import told
+from gazeshift.serve.settings import FORMATS
 
 MOST_SEED = 2**31 - 1
 ATTACKERS = 2  # attacks that may wait or run: each takes the model's thread for many passes

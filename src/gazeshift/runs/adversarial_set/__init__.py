@@ -1,0 +1,1 @@
+"""What `gazeshift attack` does: an adversarial set, shard by shard."""

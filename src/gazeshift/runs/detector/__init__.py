@@ -1,0 +1,1 @@
+"""What `gazeshift detect fit` and `calibrate` do."""

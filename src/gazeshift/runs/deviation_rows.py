@@ -1,0 +1,282 @@
+"""The rows of one cell of the deviation study: a batch, its attacks, their strengths, and where the gaze went."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from gazeshift import pictures
+from gazeshift.interventions.matched_noise import MatchedNoise
+from gazeshift.interventions.strength import Strengths
+from gazeshift.measures.cosine import Cosine
+from gazeshift.measures.psnr import Psnr
+from gazeshift.models import Classifier
+from gazeshift.pipeline import attack, compare, look, rows_of
+from gazeshift.records import Attacked, Batch, Comparison, Evidence, Layer
+from gazeshift.runs.tables import GALLERY, IMAGES, ROWS, Rows, add_comparison, add_images, add_maps, add_picture
+from gazeshift.seeds import generator_for
+
+KINDS = ("attacked", "noise")
+TARGETS = ("predicted", "reference")
+NOWHERE = "cam is defined only where average pooling and one linear layer follow"
+
+
+class Settings(Protocol):
+    """What a cell asks of a study's settings."""
+
+    @property
+    def seed(self) -> int:
+        """Everything random follows from it."""
+
+    @property
+    def score(self) -> str:
+        """What the maps explain."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images side by side."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A study's settings with everything that they name, opened.
+
+    Args:
+        alike: how similarity is measured.
+        structure: NISSIM of the first CAM too, which costs more.
+    """
+
+    settings: Settings
+    classifier: Classifier
+    attacks: Mapping[str, Any]
+    cams: Mapping[str, Any]
+    strengths: Strengths
+    layers: tuple[Layer, ...]
+    alike: Cosine = field(default_factory=Cosine)
+    structure: bool = True
+
+    @property
+    def shown_strength(self) -> float:
+        """The strength that the gallery shows: the attack as it was made, or the nearest to it."""
+        return min(self.strengths.values, key=lambda strength: abs(strength - 1))
+
+    @property
+    def order(self) -> dict[str, int]:
+        """Layer name to its place in the forward pass."""
+        return {layer.name: at for at, layer in enumerate(self.layers)}
+
+
+class DeviationCell:
+    """The tables of one cell while they are filled.
+
+    Args:
+        run: the study.
+        batch: the cell's images.
+        shown: places in the batch of images that the gallery may show.
+    """
+
+    def __init__(self, run: Opened, batch: Batch, shown: Sequence[int]) -> None:
+        self.run, self.batch, self.shown = run, batch, list(shown)
+        self.rows, self.images, self.gallery = Rows(ROWS), Rows(IMAGES), Rows(GALLERY)
+        self.undefined: list[dict[str, Any]] = []
+        self.nowhere: set[tuple[str, str]] = set()
+        self.poles = self.right = 0
+
+    def finished(self) -> dict[str, Any]:
+        """The cell's tables."""
+        return {"rows": self.rows.table(), "images": self.images.table(), "gallery": self.gallery.table()}
+
+    def fill(self) -> None:
+        """The clean images, and every attack on them."""
+        self.begin()
+        for name, made in self.run.attacks.items():
+            draws = self._generators(name)
+            self.follow(
+                name, made, attack(self.run.classifier, self.clean.images, self.labels, by=made, generator=draws)
+            )
+
+    def begin(self) -> None:
+        """Look at the clean images."""
+        images = self.batch.images.to(self.run.classifier.device)
+        self.clean = self._look(images)
+        self.labels = self.clean.predicted if self.batch.labels is None else self.batch.labels.to(images.device)
+        self.right = int((self.clean.predicted == self.labels).sum())
+        self._drop_undefined(self.clean)
+        for at in self.shown:
+            self._show(self.clean, at, attack="", kind="clean", target="predicted", fooled=False)
+
+    def follow(self, name: str, made: Any, found: Attacked, origin: Tensor | None = None) -> None:
+        """Rows of one attack and its matched noise at every strength.
+
+        Args:
+            name: of the attack.
+            made: the attack with its settings.
+            found: what it made of the cell's images.
+            origin: the images that its change is taken from and added to; the clean ones if None.
+        """
+        origin = found.clean if origin is None else origin
+        change = found.images - origin
+        noise = MatchedNoise()(change, generator=self._generators("noise", name))
+        conditions, pictures = [], []
+        for strength, *changed in self.run.strengths(origin, change, noise):
+            for kind, picture in zip(KINDS, changed, strict=True):
+                keys = {"attack": name, "epsilon": getattr(made, "epsilon", None), "strength": strength, "kind": kind}
+                conditions.append(keys)
+                pictures.append(picture)
+        seen = self._look(torch.cat(pictures))
+        evidences = [rows_of(seen, place) for place in _pieces(seen.images, len(origin))]
+        predicted = [self._compare(self.clean, evidence) for evidence in evidences]
+        reference = self._references(evidences, predicted)
+        for keys, evidence, *comparisons in zip(conditions, evidences, predicted, reference, strict=True):
+            self._condition(found, evidence, comparisons, keys)
+
+    def _condition(
+        self, found: Attacked, evidence: Evidence, comparisons: Sequence[Comparison], condition: Mapping[str, Any]
+    ) -> None:
+        """Rows of one attack at one strength, or of its noise; and what the gallery shows of it."""
+        changed = evidence.images
+        judged = Attacked(**(vars(found) | {"images": changed, "logits": evidence.logits}))
+        psnr = Psnr()(found.clean, changed)
+        add_images(self.images, self.batch.ids, judged, self.run.classifier.class_name, psnr, **condition)
+        shared = {"label": self.labels, "fooled": found.success, "clean_correct": found.clean_correct}
+        for target, comparison in zip(TARGETS, comparisons, strict=True):
+            self._note_undefined(comparison, condition["kind"], target)
+            keys = {**condition, **shared, "target": target}
+            add_comparison(
+                self.rows, comparison, self.run.order, self.batch.ids, condition=keys, leave_out=self.nowhere
+            )
+        for at in self.shown if condition["strength"] == self.run.shown_strength else ():
+            keys = {"attack": condition["attack"], "target": "predicted", "fooled": bool(found.success[at])}
+            self._show(evidence, at, kind=condition["kind"], **keys)
+            if condition["kind"] == "attacked":
+                picture = pictures.perturbation_picture(judged.perturbation[at])
+                name = self.batch.ids[at]
+                add_picture(self.gallery, pictures.encode_webp(picture), image=name, kind="perturbation", **keys)
+
+    def _references(self, evidences: Sequence[Evidence], predicted: Sequence[Comparison]) -> list[Comparison]:
+        """The same comparisons for the clean image's class: new maps only where the class switched."""
+        switched = [found.switched.nonzero()[:, 0] for found in predicted]
+        at = torch.cat(switched)
+        if not len(at):
+            return list(predicted)
+        images = torch.cat([one.images[part] for one, part in zip(evidences, switched, strict=True)])
+        part = rows_of(self.clean, at)
+        again = self._compare(part, self._look(images, target=part.predicted))
+        ends = torch.tensor([len(one) for one in switched]).cumsum(0).tolist()
+        found = []
+        for before, places, end in zip(predicted, switched, ends, strict=True):
+            new = slice(end - len(places), end)
+            values = {
+                key: {
+                    name: measured.index_copy(0, places, again.values[key][name][new]) for name, measured in of.items()
+                }
+                for key, of in before.values.items()
+            }
+            blank = {key: of.index_copy(0, places, again.blank[key][new]) for key, of in before.blank.items()}
+            found.append(Comparison(values=values, blank=blank, switched=before.switched))
+        return found
+
+    def _compare(self, clean: Evidence, changed: Evidence) -> Comparison:
+        """Similarity of every map; NISSIM, which costs more, of the first CAM's."""
+        alike = compare(clean, changed, measures={"cosine": self.run.alike})
+        if not self.run.structure:
+            return alike
+        first = compare(clean, changed, measures="nissim", cams=clean.cams[:1])
+        values = {key: {**found, **first.values.get(key, {})} for key, found in alike.values.items()}
+        return replace(alike, values=values)
+
+    def _look(self, images: Tensor, target: Tensor | None = None) -> Evidence:
+        """Maps of any number of images, the settings' batch size at a time."""
+        run, names = self.run, [layer.name for layer in self.run.layers]
+        draw = partial(look, run.classifier, layers=names, cams=run.cams, score=run.settings.score)
+        found = [
+            draw(images[piece], target=None if target is None else target[piece])
+            for piece in _pieces(images, run.settings.batch_size)
+        ]
+        self.poles += int(sum(trace.poles.sum() for evidence in found for trace in evidence.traces.values()))
+        return _joined(found)
+
+    def _note_undefined(self, comparison: Comparison, kind: str, target: str) -> None:
+        """Count maps with nothing to compare: blank (no positive value) or not finite."""
+        n = len(self.batch.ids)
+        for (layer, cam), found in comparison.values.items():
+            if (layer, cam) in self.nowhere:
+                continue
+            for reason, bad in (
+                ("blank: no positive value", comparison.blank[layer, cam] > 0),
+                ("not finite", found["cosine"].isnan()),
+            ):
+                if bad.any():
+                    entry = {"cam": cam, "layer": layer, "kind": f"{kind}, {target} class"}
+                    self.undefined.append(entry | {"count": int(bad.sum()), "of": n, "reason": reason})
+
+    def _drop_undefined(self, evidence: Evidence) -> None:
+        """Note CAMs that a layer does not define for any image: their rows would all be empty."""
+        for layer in evidence.layers:
+            for cam in evidence.cams:
+                if evidence.maps(layer, cam).isnan().all():
+                    self.nowhere.add((layer, cam))
+                    n = len(self.batch.ids)
+                    self.undefined.append(
+                        {"cam": cam, "layer": layer, "kind": "all", "count": n, "of": n, "reason": NOWHERE}
+                    )
+
+    def _show(self, evidence: Evidence, at: int, **condition: Any) -> None:
+        keys = {"image": self.batch.ids[at], **condition}
+        add_picture(self.gallery, pictures.encode_webp(pictures.photograph(evidence.images[at])), **keys)
+        add_maps(self.gallery, evidence, at, self.run.order, **keys)
+
+    def _generators(self, *names: str) -> list[torch.Generator]:
+        return [generator_for(self.run.settings.seed, *names, image) for image in self.batch.ids]
+
+
+def _joined(evidences: Sequence[Evidence]) -> Evidence:
+    """Evidence of several batches as that of one."""
+    first = evidences[0]
+    if len(evidences) == 1:
+        return first
+    traces = {
+        name: replace(
+            trace,
+            maps={cam: torch.cat([one.traces[name].maps[cam] for one in evidences]) for cam in trace.maps},
+            poles=torch.cat([one.traces[name].poles for one in evidences]),
+            activation=torch.cat([one.traces[name].activation for one in evidences]),
+            gradient=torch.cat([one.traces[name].gradient for one in evidences]),
+        )
+        for name, trace in first.traces.items()
+    }
+    images, logits, explained = (
+        torch.cat([getattr(one, key) for one in evidences]) for key in ("images", "logits", "explained")
+    )
+    return replace(first, traces=traces, images=images, logits=logits, explained=explained)
+
+
+def _pieces(batch: Tensor, size: int) -> list[Tensor]:
+    """Places of a batch, `size` at a time."""
+    places = torch.arange(len(batch), device=batch.device)
+    return [places[at : at + size] for at in range(0, len(batch), size)]
+
+
+def merged(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Undefined maps of all cells, added up per CAM, layer and kind."""
+    counts: dict[tuple[str, str, str, str], list[int]] = {}
+    for entry in entries:
+        total = counts.setdefault((entry["cam"], entry["layer"], entry["kind"], entry["reason"]), [0, 0])
+        total[0] += entry["count"]
+        total[1] += entry["of"]
+    names = ("cam", "layer", "kind", "reason")
+    return [dict(zip(names, key, strict=True)) | {"count": n, "of": of} for key, (n, of) in counts.items()]
+
+
+def layer_card(layer: Layer) -> dict[str, Any]:
+    """What a manifest says of a layer."""
+    return {
+        "name": layer.name,
+        "kind": " ".join(sorted(layer.kinds)) or "module",
+        "shape": layer.shape,
+        "aliases": layer.aliases,
+        "followed_by": layer.followed_by,
+    }

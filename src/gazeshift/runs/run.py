@@ -1,0 +1,299 @@
+"""One run of a study: what its settings name, opened; its cells done, joined, and told of in a manifest.
+
+A study computes in stages. Each stage is a list of cells and a function from a cell to its tables; what a stage finds
+may decide the next one's cells. A stage's cells end with that stage's own main table, so that several share a folder.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gazeshift.data import ImageSource
+from gazeshift.errors import WorkerError
+from gazeshift.models import Classifier
+from gazeshift.records import Batch, Finding
+from gazeshift.runs.examples import SetSource, open_pairs
+from gazeshift.runs.executors.crew import Stage, crew
+from gazeshift.runs.open import check_first, circumstances, open_classifier, open_images
+from gazeshift.runs.settings import Progress, StudySettings
+from gazeshift.runs.store import SCHEMA, Cell, CellResult, Store, fingerprint
+
+Fill = Callable[[Batch], tuple[Mapping[str, Any], Mapping[str, Any]]]
+REPEATS = 3
+STRAYED = (
+    "a worker came to the end of the run without meeting the cell that it was asked for: its images, sets or model are "
+    "not those of the process that leads. Change nothing while a run goes on, and run the same command again."
+)
+TIMING_SHARE = 0.03  # of the work's seconds, spent on timing bare passes beside it
+
+
+class Run:
+    """One run.
+
+    Args:
+        study: its name.
+        version: of its rows' meaning; another version computes every cell anew.
+        settings: of the study.
+        out: its folder; what an earlier run finished there is kept.
+        command: for the manifest.
+        progress: called with (done, total, what).
+        classifier: opened from the settings if not given.
+        source: likewise: images, or the examples of a set.
+    """
+
+    def __init__(
+        self,
+        study: str,
+        version: int,
+        settings: StudySettings,
+        out: Path,
+        *,
+        command: str = "",
+        progress: Progress = lambda *_: None,
+        classifier: Classifier | None = None,
+        source: ImageSource | SetSource | None = None,
+    ) -> None:
+        self.study, self.version, self.settings = study, version, settings
+        self.command, self.progress = command, progress
+        self.classifier = classifier or open_classifier(settings)
+        if source is None:
+            given = getattr(settings, "set", None)
+            source = open_images(settings, self.classifier) if given is None else open_pairs(given, settings)
+        if isinstance(source, SetSource):
+            source.examples.check_model(self.classifier)
+            source = source.for_channels(self.classifier.channels)
+        self.source = source
+        self.store = Store(Path(out))
+        self.started, self.worked, self.timed = time.monotonic(), 0.0, 0.0
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process joins and tells; one that follows another finds everything written."""
+        return not crew().follows
+
+    def open(self) -> Batch:
+        """Check the model on the first images, then make the folder or accept what an earlier run left there.
+
+        A run that follows another one leaves both to it.
+
+        Returns:
+            The first images that can be read, at most 16.
+
+        Raises:
+            GazeshiftError: the model or the images cannot be used, or the folder holds something else.
+        """
+        size = min(16, self.settings.batch_size)
+        self.findings, self.first = check_first(self.classifier, self.source, size, checked=self.leads)
+        if self.leads:
+            self.store.open(self.settings.identity())
+        return self.first
+
+    def cells(
+        self, stage: str = "", *, ids: Sequence[str] | None = None, size: int = 0, first: int = 0, **inputs: Any
+    ) -> list[Cell]:
+        """Cells of `size` images each (the settings' batch size if 0), over all images or those given.
+
+        Args:
+            stage: part of every cell's hash, beside the settings, the model's weights and the labels.
+            ids: the images, in order.
+            size: images of a cell.
+            first: number of the first cell; those of one stage need different ones.
+            inputs: whatever else the rows depend on.
+        """
+        given, step = tuple(self.source.ids if ids is None else ids), size or self.settings.batch_size
+        pieces = [given[at : at + step] for at in range(0, len(given), step)]
+        return [self.cell(stage, ids=piece, number=number, **inputs) for number, piece in enumerate(pieces, first)]
+
+    def cell(self, stage: str, *, ids: Sequence[str] = (), number: int = 0, **inputs: Any) -> Cell:
+        """One cell, such as a training."""
+        return Cell(number=number, inputs={**self._inputs, "stage": stage, **inputs}, ids=tuple(ids))
+
+    @cached_property
+    def _inputs(self) -> dict[str, Any]:
+        """What every cell's rows depend on: not where images or sets lie, but their ids, labels and a set's content."""
+        return {
+            "study": f"{self.study} {self.version}",
+            "settings": self.settings.identity() | {"images": None, "labels": None, "limit": None, "set": None},
+            "model": self.classifier.card(),
+            "labels": fingerprint(self.source.labels),
+            "examples": self.source.examples.identity if isinstance(self.source, SetSource) else None,
+        }
+
+    def do(
+        self, cells: Sequence[Cell], compute: Callable[[Cell], CellResult], *, main: str = "rows", what: str = "images"
+    ) -> list[dict[str, Any]]:
+        """Fill the cells that are missing, each saved as soon as it is done; gives every cell's notes.
+
+        Args:
+            cells: of one stage.
+            compute: gives a cell's tables, the main one among them.
+            main: the table that a finished cell has.
+            what: is counted by the progress: the cells' ids, or the cells if they have none.
+        """
+        store, total, done = replace(self.store, main=main), sum(max(1, len(cell.ids)) for cell in cells), 0
+
+        def stepped(cell: Cell, _seconds: float) -> None:
+            nonlocal done
+            done += max(1, len(cell.ids))
+            self.progress(done, total, what)
+
+        crew().do(Stage(store=store, cells=cells, compute=compute, stepped=stepped))
+        return list(store.notes(cells))
+
+    def batch(
+        self,
+        cell: Cell,
+        fill: Fill,
+        classifier: Classifier | None = None,
+        source: ImageSource | SetSource | None = None,
+    ) -> CellResult:
+        """Read a cell's images and hand them to `fill`; what they cost is noted.
+
+        Args:
+            cell: whose images.
+            fill: gives tables and notes of a batch, which may be empty.
+            classifier: whose preprocessing it is and whose passes are counted, if not those of the run's own.
+            source: of the images, if not the run's own.
+        """
+        seen = classifier or self.classifier
+        batch = (source or self.source).read(ids=cell.ids, preprocessing=seen.preprocessing)
+        wall, busy = time.monotonic(), time.process_time()
+        with seen.counting() as passes:
+            tables, notes = fill(batch)
+        common: dict[str, Any] = {
+            "skipped": [vars(skip) for skip in batch.skipped],
+            "used": len(batch.ids),
+            "seconds": time.monotonic() - wall,
+            "cpu_seconds": time.process_time() - busy,
+            "forwards": passes.forwards,
+            "backwards": passes.backwards,
+        }
+        common |= self._beside(seen, common["seconds"])
+        return CellResult(tables=tables, notes={**common, **notes})
+
+    def _beside(self, seen: Classifier, seconds: float) -> dict[str, Any]:
+        """A note of what a bare pass takes right now, so that `cost` compares like with like on a changing machine."""
+        self.worked += seconds
+        if seen is not self.classifier or self.timed > TIMING_SHARE * self.worked:
+            return {}
+        started = time.monotonic()
+        found = pass_seconds(seen, self.first.images, 1)
+        self.timed += time.monotonic() - started
+        return {"pass_seconds": found}
+
+    def table(self, cells: Sequence[Cell], name: str = "rows") -> Path | None:
+        """Join a stage's parts into ``NAME.parquet``; None if there is nothing to join. A follower finds it joined."""
+        if not self.leads:
+            place = self.store.folder / f"{name}.parquet"
+            return place if place.is_file() else None
+        return self.store.join(cells, name)
+
+    def finish(self, notes: Sequence[Mapping[str, Any]], /, **more: Any) -> Path:
+        """Write the manifest that makes the study a finished one; arguments as of `manifest`."""
+        self.store.write_manifest(self.manifest(notes, **more))
+        return self.store.folder
+
+    def manifest(self, notes: Sequence[Mapping[str, Any]], /, **more: Any) -> dict[str, Any]:
+        """What a finished study's manifest says.
+
+        Args:
+            notes: of the cells that went over the images.
+            more: entries of the study's own; `preflight` is added to the checks made at the beginning, and `notes`
+                to the source's.
+        """
+        if not self.leads:
+            raise WorkerError(STRAYED)
+        source, checks, said = self.source, more.pop("preflight", ()), more.pop("notes", ())
+        return {
+            "schema": SCHEMA,
+            "study": self.study,
+            "status": "finished",
+            "command": self.command,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            **circumstances(self.classifier),
+            **crew().card,
+            "seed": self.settings.seed,
+            "seconds": round(sum(note.get("seconds", 0) for note in notes), 3),
+            "seconds_this_run": round(time.monotonic() - self.started, 3),
+            "settings": self.settings.identity(),
+            "images": {
+                "source": source.name,
+                "kind": source.kind,
+                "asked": len(source) + len(source.skipped),
+                "used": sum(note.get("used", 0) for note in notes),
+                "labels": "given" if source.has_labels else "predicted",
+                "skipped": [*map(vars, source.skipped), *all_of(notes, "skipped")],
+                "notes": list(source.notes),
+            },
+            "preflight": [vars(finding) for finding in (*self.findings, *checks)],
+            "health": list(source.health) if isinstance(source, SetSource) else [],
+            "passes": {way: sum(note.get(way, 0) for note in notes) for way in ("forwards", "backwards")},
+            "cost": self.cost(notes),
+            "notes": [*source.notes, *said],
+            **more,
+        }
+
+    def cost(self, notes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """What the study took, against its forward and backward passes alone, timed on the first images between cells.
+
+        CPU time where the model runs on a CPU, which another process's load changes little; wall time elsewhere.
+        """
+        on_cpu = self.classifier.device.type == "cpu"
+        took = sum(note.get("cpu_seconds" if on_cpu else "seconds", 0) for note in notes)
+        beside = [note["pass_seconds"] for note in notes if "pass_seconds" in note]
+        beside = beside or [pass_seconds(self.classifier, self.first.images)]
+        forward, backward = (sum(times) / len(beside) for times in zip(*beside, strict=True))
+        forwards, backwards = (sum(note.get(way, 0) for note in notes) for way in ("forwards", "backwards"))
+        needed = forwards * forward + backwards * backward
+        return {
+            "clock": "cpu" if on_cpu else "wall",
+            "seconds": round(took, 3),
+            "forward_seconds": forward,
+            "backward_seconds": backward,
+            "needed_seconds": round(needed, 3),
+            "ratio": round(took / needed, 4) if needed else None,
+        }
+
+
+def pass_seconds(classifier: Classifier, images: torch.Tensor, repeats: int = REPEATS) -> tuple[float, float]:
+    """Seconds per image of a forward pass, and of a backward pass to the image; the fastest of some repeats."""
+    images, on_cpu = images.to(classifier.device), classifier.device.type == "cpu"
+    clock = time.process_time if on_cpu else time.perf_counter
+    found = []
+    for _ in range(repeats + 1):  # the first one warms up
+        stamps = [clock()]
+        with torch.no_grad():
+            classifier(images)
+        stamps.append(_settled(classifier, clock))
+        asked = images.clone().requires_grad_()
+        torch.autograd.grad(classifier(asked).amax(1).sum(), asked)
+        stamps.append(_settled(classifier, clock))
+        found.append((stamps[1] - stamps[0], stamps[2] - stamps[1]))
+    forward, both = (min(times) / max(1, len(images)) for times in zip(*found[1:], strict=True))
+    return forward, max(0.0, both - forward)
+
+
+def _settled(classifier: Classifier, clock: Callable[[], float]) -> float:
+    if classifier.device.type == "cuda":
+        torch.cuda.synchronize(classifier.device)
+    return clock()
+
+
+def all_of(notes: Sequence[Mapping[str, Any]], key: str) -> Iterator[Any]:
+    """The entries that every cell noted under `key`, one after the other."""
+    return (entry for note in notes for entry in note.get(key, ()))
+
+
+def accuracy(source: ImageSource | SetSource, notes: Sequence[Mapping[str, Any]]) -> tuple[Finding, ...]:
+    """Top-1 accuracy over all images, from each cell's `right` and `used`; nothing without labels."""
+    if not source.has_labels:
+        return ()
+    right, n = sum(note["right"] for note in notes), sum(note["used"] for note in notes)
+    detail = f"top-1 accuracy {right / max(n, 1):.3f} on all {n} labelled images ({right} right)"
+    return (Finding(check="accuracy on all images", level="ok", detail=detail),)

@@ -1,0 +1,1 @@
+"""The page of chakraborty2022, made from its tables alone."""

@@ -1,0 +1,124 @@
+"""The page of the study of Chakraborty et al. 2022: all its figures and tables, beside the paper's."""
+
+from typing import Any
+
+from gazeshift.report.document import Chart, Document, Section, Table
+from gazeshift.report.study import Study
+from gazeshift.report.words import called
+from gazeshift.studies.chakraborty2022.report import tables
+from gazeshift.studies.chakraborty2022.report.claims import claims, findings
+from gazeshift.studies.chakraborty2022.report.galleries import Pictures
+from gazeshift.studies.chakraborty2022.report.numbers import Numbers, read_numbers
+
+__all__ = ["page"]
+
+PAPER = "Chakraborty, Trehan, Mallat, Dugelay: Generalizing Adversarial Explanations with Grad-CAM. 2022, hal-03644916."
+
+
+def page(study: Study) -> Document:
+    """The page of a finished study.
+
+    Raises:
+        DataError: a table is absent or damaged.
+    """
+    found = read_numbers(study)
+    return Document(
+        title="Whose gaze moves, under an attack made for another",
+        paper=PAPER,
+        facts=_facts(study.manifest, found),
+        findings=findings(found),
+        claims=claims(found),
+        sections=_sections(study, found),
+        manifest=study.manifest,
+        warnings=_warnings(study.manifest, found),
+    )
+
+
+def _sections(study: Study, found: Numbers) -> list[Section]:
+    numbers = [_heads(study, found), _fooled(found), _size(study, found), _moved(found), _spread(found)]
+    return [*numbers, *_galleries(study, found)]
+
+
+def _facts(manifest: Any, found: Numbers) -> list[tuple[str, str]]:
+    parts, images, cost = manifest["parts"], manifest["images"], manifest.get("cost", {})
+    split = f"{parts['train']} to train, {parts['val']} to choose the epoch, {parts['test']} to test"
+    facts = [
+        ("Models", ", ".join(map(called, found.models))),
+        ("Attack made on", called(found.source)),
+        ("Images", f"{images['source']}: {len(manifest['class_names'])} classes; {split}"),
+        ("Attacked", ", ".join(f"{len(found.images(kind))} {tables.KINDS[kind]}" for kind in found.conditions)),
+    ]
+    lost = manifest.get("without_landmarks", [])
+    if lost:
+        facts.append(("Without landmarks", f"{len(lost)} images, left out of the aligned ones"))
+    if cost.get("ratio"):
+        facts.append(("Cost", f"{cost['ratio']:.2f} times its forward and backward passes alone"))
+    return facts
+
+
+def _warnings(manifest: Any, found: Numbers) -> list[str]:
+    made = []
+    if manifest["images"]["kind"] == "demo":
+        made.append(
+            "A small stand-in: each class is ten overlapping views of one photograph, in training and in test alike. "
+            "Accuracies say that the program works, and nothing about the models."
+        )
+    fooled = sum(found.success(model, found.levels[-1])[0] for model in found.models)
+    if not fooled:
+        made.append(
+            f"No attack succeeded: no image that a model gets right is wrong under its own attack of ε "
+            f"{found.levels[-1]:g}. Maps and distances below are those of failed attacks. Try larger --epsilons."
+        )
+    blank, total = found.blanks
+    if blank:
+        made.append(
+            f"{blank} of {total} comparisons have a map without a positive value on one side or both. Two blank maps "
+            "count as alike, one is compared as zero throughout."
+        )
+    return made
+
+
+def _heads(study: Study, found: Numbers) -> Section:
+    return Section(title="How good are the heads?", items=[tables.heads(found, study.manifest["conditions"])])
+
+
+def _fooled(found: Numbers) -> Section:
+    items: list[Table | Chart] = [tables.accuracy_chart(found), tables.accuracy(found, "raw")]
+    if "aligned" in found.conditions:
+        items += [tables.accuracy(found, "aligned"), tables.common(found)]
+    else:
+        items.append(tables.not_aligned())
+    items += [tables.others(found, "white_box"), tables.others(found, "random")]
+    return Section(title="Who is fooled?", items=items)
+
+
+def _size(study: Study, found: Numbers) -> Section:
+    return Section(title="How large is the change?", items=[tables.decibels(found, study.manifest["unit"])])
+
+
+def _moved(found: Numbers) -> Section:
+    items: list[Table | Chart] = [tables.mod_chart(found), tables.mod(found)]
+    items += [tables.mod(found, target="reference"), tables.mod(found, "white_box"), tables.mod(found, "random")]
+    return Section(
+        title="How far does the gaze move?",
+        items=[*items, tables.switched(found), tables.blanks(found)],
+        about=[
+            "NISSIM is (1 - SSIM) / 2 of two heatmaps: 0 for the same map. Its scale is not what it seems: unrelated "
+            "maps have about 0.3, and 1 is out of reach."
+        ],
+    )
+
+
+def _spread(found: Numbers) -> Section:
+    return Section(title="How is it spread?", items=tables.distributions(found))
+
+
+def _galleries(study: Study, found: Numbers) -> list[Section]:
+    pictures = Pictures(study, found.source, found.levels)
+    seen = [pictures.shifts(), pictures.example(), pictures.black_box()]
+    layered = [pictures.layered(model) for model in found.models]
+    about = ["Every map is divided by its own largest value: brightness says where, not how much."]
+    return [
+        Section(title="Examples", items=seen, about=about),
+        Section(title="Layer by layer", items=layered, about=about),
+    ]

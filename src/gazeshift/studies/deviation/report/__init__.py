@@ -1,0 +1,1 @@
+"""The page of deviation, made from its tables alone."""

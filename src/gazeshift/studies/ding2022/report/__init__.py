@@ -1,0 +1,1 @@
+"""The page of ding2022, made from its tables alone."""

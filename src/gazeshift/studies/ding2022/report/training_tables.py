@@ -1,0 +1,201 @@
+"""The trainings and galleries of the study of Ding et al. 2022."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gazeshift.report.charts import curves, lines
+from gazeshift.report.document import Chart, Gallery, Picture, Table, number, share
+from gazeshift.studies.ding2022.report.numbers import OneSet, Row, area, roc
+from gazeshift.studies.ding2022.report.tables import short
+
+NOT_TRAINED = "This was left out (0 epochs were asked for)."
+NO_PICTURES = "No example of this set fools the model, or no pictures were asked for."
+KINDS = {
+    "attacked": "attacked",
+    "gaussian": "Gaussian noise",
+    "resampled": "resized again",
+    "clean": "clean",
+}
+
+
+def adversarial(one: OneSet) -> Table:
+    """Tables 14 and 15: accuracy by size of the training set."""
+    rows = [
+        [
+            str(found["size"]),
+            *(
+                f"{100 * found['after'][f'{side}_accuracy']:.2f} ({100 * found['before'][f'{side}_accuracy']:.2f})"
+                for side in ("clean", "attacked")
+            ),
+        ]
+        for found in one.trained()
+    ]
+    held = one.training[0]["validation"] if one.training else 0
+    return Table(
+        title=f"Trained on adversarial examples, {one.name}",
+        head=["training examples", "accuracy on clean images, %", "accuracy on adversarial images, %"],
+        rows=rows or [["–"] * 3],
+        about=f"After the last epoch; before training in parentheses. {held} images, both sides, none trained on. A "
+        f"share of {held} images has a standard error of up to {50 / max(1, held) ** 0.5:.1f} points."
+        if rows
+        else NOT_TRAINED,
+        item="Table 15" if one.is_pgd else "Table 14",
+        paper="10,000 to 40,000: clean 25.7, 31.5, 45.0, 67.4 (41.8); adversarial 11.8, 12.2, 15.7, 24.1 (0.13)"
+        if one.is_pgd
+        else "10,000 to 40,000: clean 15.1, 19.2, 30.0, 54.6 (41.8); adversarial 3.9, 5.7, 7.0, 19.7 (4.4)",
+    )
+
+
+def epochs(one: OneSet, side: str) -> Chart:
+    """Accuracy on one side by epoch, for every size."""
+    sizes = one.trained()
+    longest = max((len(found["epochs"]) for found in sizes), default=0)
+    series = {}
+    for found in sizes:
+        values: list[float | None] = [row[f"{side}_accuracy"] for row in found["epochs"]]
+        series[f"{found['size']} examples"] = values + [None] * (longest - len(values))
+    return lines(
+        f"Accuracy on {'clean' if side == 'clean' else 'adversarial'} images during training, {one.name}",
+        [str(at) for at in range(longest)],
+        series,
+        x_title="epoch (0: before)",
+        y_title="accuracy",
+        y_range=(0, 1),
+        empty="" if sizes else NOT_TRAINED,
+    )
+
+
+def detector(one: OneSet) -> Table:
+    """The detector and its controls, from scores and from hard labels."""
+    rows = []
+    for trained_on in ("attacked", "gaussian"):
+        found = one.detected(trained_on)
+        if found is not None:
+            rows.append(
+                [
+                    f"clean against {KINDS[trained_on]}",
+                    *(share(found[key], 1) for key in ("clean", "other")),
+                    *(number(found[key], 4) for key in ("auc_scores", "auc_hard")),
+                    str(found["n"]),
+                ]
+            )
+    return Table(
+        title=f"A detector trained from nothing, {one.name}",
+        head=["trained to tell", "accuracy clean", "accuracy the others", "AUC of scores", "AUC of labels", "images"],
+        rows=rows or [["–"] * 6],
+        about="Judged on images it never saw, both sides of each. The AUC of hard labels is the balanced accuracy."
+        if rows
+        else NOT_TRAINED,
+        item="Section 4.7",
+        paper="98.42 % of clean and 99.07 % of adversarial images right, AUC 0.9875, which is that of hard labels",
+    )
+
+
+def suspected(one: OneSet) -> Table:
+    """What each detector says of every kind of image."""
+    rows = []
+    for trained_on in ("attacked", "gaussian"):
+        for kind, shown in KINDS.items():
+            scores = one.said(kind, trained_on)
+            if scores:
+                alarm = float(np.mean([score > 0.5 for score in scores]))
+                apart = number(area(scores, one.said("clean", trained_on)), 3) if kind != "clean" else "–"
+                rows.append([f"{KINDS[trained_on]}: {shown}", share(alarm, 1), apart, str(len(scores))])
+    return Table(
+        title=f"What the detector takes for adversarial, {one.name}",
+        head=["trained on: shown", "called not clean", "AUC against clean", "images"],
+        rows=rows or [["–"] * 4],
+        about="Noise has the size of each image's perturbation; resized again means once more, by another filter. A "
+        "detector of attacks should let both pass. One that does not has learned what a file went through, and not "
+        "what an attack is.",
+    )
+
+
+def roc_chart(one: OneSet) -> Chart:
+    """ROC of the detectors."""
+    series, summary = {}, {}
+    for trained_on in ("attacked", "gaussian"):
+        found = one.detected(trained_on)
+        if found is not None:
+            name = "adversarial" if trained_on == "attacked" else "control: Gaussian noise"
+            series[name] = roc(one.said(trained_on, trained_on), one.said("clean", trained_on))
+            summary[name] = f"AUC {found['auc_scores']:.4f}"
+    return curves(
+        f"ROC of the detector, {one.name}",
+        series,
+        x_title="false positive rate",
+        y_title="true positive rate",
+        summary=summary,
+        diagonal=True,
+        empty="" if series else NOT_TRAINED,
+    )
+
+
+def _picture(one: OneSet, image: str, kind: str, *, caption: str = "", named: bool = True) -> Picture | None:
+    for row in one.gallery:
+        if row["image"] == image and row["kind"] == kind:
+            said = f"{short(row['name'])}, {100 * row['confidence']:.0f} %" if named and row["name"] else ""
+            return Picture(webp=row["picture"], caption=": ".join(filter(None, (caption, said))))
+    return None
+
+
+def _images(one: OneSet) -> list[str]:
+    return list(dict.fromkeys(row["image"] for row in one.gallery if row["kind"] == "clean"))
+
+
+def _gallery(
+    title: str, rows: Sequence[tuple[str, Sequence[Picture | None]]], item: str, paper: str, about: str = ""
+) -> Gallery | Table:
+    kept = [row for row in rows if any(picture is not None for picture in row[1])]
+    if not kept:
+        return Table(title=title, head=["pictures"], rows=[["–"]], about=NO_PICTURES, item=item, paper=paper)
+    return Gallery(title=title, rows=kept, item=item, paper=paper, about=about)
+
+
+def histogram_gallery(one: OneSet) -> Gallery | Table:
+    """Figure 2: clean image, histogram, adversarial image, histogram."""
+    kinds = ("clean", "clean_histogram", "attacked", "attacked_histogram")
+    rows = [(image, [_picture(one, image, kind) for kind in kinds]) for image in _images(one)]
+    about = "Columns: clean image, its histogram of luminance, adversarial image, its histogram."
+    return _gallery(f"Images and their histograms, {one.name}", rows, "Fig 2", "four columns, the same four", about)
+
+
+def cam_gallery(one: OneSet) -> Gallery | Table:
+    """Figure 3: clean images, their CAM, adversarial images, their CAM."""
+    names = {"clean": "clean", "clean_cam": "CAM", "attacked": "adversarial", "attacked_cam": "CAM"}
+    rows = [(name, [_picture(one, image, kind) for image in _images(one)]) for kind, name in names.items()]
+    return _gallery(f"Where the class is seen, {one.name}", rows, "Fig 3", "four rows; the salient region moves")
+
+
+def feature_gallery(one: OneSet) -> Gallery | Table:
+    """Figure 4: the feature maps that change most, clean above adversarial."""
+    names = list(dict.fromkeys(row["map"] for row in one.gallery if row["map"]))
+    rows = []
+    for side, name in (("clean", "clean"), ("attacked", "adversarial")):
+        found = {row["map"]: row for row in one.gallery if row["kind"] == f"feature_{side}"}
+        shown = [Picture(webp=found[own]["picture"], caption=own) for own in names if own in found]
+        rows.append((name, shown))
+    paper = "four pairs that the eye cannot tell apart"
+    return _gallery(f"The feature maps that change most, {one.name}", rows, "Fig 4", paper, "One scale for each pair.")
+
+
+def two_class_gallery(one: OneSet, classes: str) -> Gallery | Table:
+    """Figure 5: six rows, CAM of the classifier and of the detector on both sides."""
+    kinds = {
+        "clean": "clean",
+        "clean_cam": f"CAM, {classes}",
+        "detector_clean_cam": "CAM, 2 classes",
+        "attacked": "adversarial",
+        "attacked_cam": f"CAM, {classes}",
+        "detector_attacked_cam": "CAM, 2 classes",
+    }
+    rows = [(name, [_picture(one, image, kind) for image in _images(one)]) for kind, name in kinds.items()]
+    about = "The two-class network sees the middle of the image in 8 bits; it never saw these images in training."
+    return _gallery(f"Two networks on the same images, {one.name}", rows, "Fig 5", "six rows, the same six", about)
+
+
+def trained_row(one: OneSet) -> Row | None:
+    """The largest training set's row; None if nothing was trained."""
+    found = one.trained()
+    return found[-1] if found else None

@@ -1,0 +1,226 @@
+"""The cells of the two trainings, and what each leaves: epochs, scores, and the detector's maps."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+
+from gazeshift.detectors import Normalised, cropped, fresh_detector
+from gazeshift.models import Classifier, Preprocessing, select
+from gazeshift.pipeline import look
+from gazeshift.precision import exact
+from gazeshift.runs.settings import Progress
+from gazeshift.runs.store import Cell, CellResult
+from gazeshift.runs.tables import Rows
+from gazeshift.runs.training import History, Schedule, Shuffled, train
+from gazeshift.studies.ding2022.pictures import GALLERY, add, answer, map_picture
+from gazeshift.studies.ding2022.settings import Ding2022
+from gazeshift.studies.ding2022.training_data import (
+    PIECE,
+    TRAINING,
+    Pixels,
+    Split,
+    accuracies,
+    noisy,
+    resampled,
+)
+
+KINDS = ("clean", "attacked", "gaussian", "resampled")
+DETECTOR = pa.schema(
+    [
+        *(("set", pa.string()), ("trained_on", pa.string()), ("epoch", pa.int16()), ("loss", pa.float32())),
+        *((f"{kind}_accuracy", pa.float64()) for kind in ("clean", "other")),
+        *(("train", pa.int32()), ("validation", pa.int32()), ("kept", pa.bool_())),
+    ]
+)
+SCORES = pa.schema(
+    [
+        *((name, pa.string()) for name in ("set", "trained_on", "image", "kind")),
+        ("score", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainings:
+    """What the trainings of one set share.
+
+    Args:
+        settings: of the study.
+        name: of the set.
+        classifier: to be trained further.
+        pixels: of the set; written when first asked for.
+        checkpoints: folder that a killed training goes on from.
+        progress: called with (steps done, steps in all, what).
+    """
+
+    settings: Ding2022
+    name: str
+    classifier: Classifier
+    pixels: Callable[[], Pixels]
+    checkpoints: Path
+    progress: Progress
+
+    def adversarial(self, cell: Cell, parts: Split) -> CellResult:
+        """The classifier trained on the adversarial examples of the cell; epoch 0 is what it was before."""
+        started = time.monotonic()
+        settings, pixels, place = self.settings, self.pixels(), self.classifier.device
+        network, ids = Normalised(self.classifier).eval(), parts.train[: cell.inputs["size"]]
+        before = accuracies(network, pixels, parts.held, place)
+        sides = [(own, side) for own in ids for side in ((0, 1) if settings.mix_clean else (1,))]
+
+        def read(places: Sequence[int]) -> tuple[Tensor, Tensor]:
+            chosen = [sides[at] for at in places]
+            images = torch.cat([pixels.read([own], side) for own, side in chosen])
+            return images, pixels.classes([own for own, _ in chosen])
+
+        examples = Shuffled(count=len(sides), batch_size=settings.train_batch, load=read)
+        history = self._train(
+            network,
+            examples,
+            Schedule(epochs=settings.epochs, learning_rate=settings.learning_rate, **self._shared),
+            lambda made: accuracies(made, pixels, parts.held, place),
+            cell,
+        )
+        rows = [
+            {
+                "set": self.name,
+                "size": len(ids),
+                "epoch": at,
+                "loss": epoch.get("loss"),
+                "clean_accuracy": epoch["clean"],
+                "attacked_accuracy": epoch["attacked"],
+                "validation": len(parts.held),
+                "kept": at == history.kept + 1,
+            }
+            for at, epoch in enumerate((before, *history.epochs))
+        ]
+        table = pa.Table.from_pylist(rows, schema=TRAINING)
+        return CellResult(tables={"training": table}, notes=self._notes(history, started))
+
+    def detector(self, cell: Cell, halves: tuple[Sequence[str], Sequence[str]], shown: Sequence[str]) -> CellResult:
+        """A network that learned to tell clean images from attacked ones, or from noisy ones; what it says of each."""
+        started, settings, kind = time.monotonic(), self.settings, cell.inputs["trained_on"]
+        network = fresh_detector(
+            settings.detector, settings.seed, str(self.classifier.device), self.classifier.channels
+        )
+        learn, judge = halves
+
+        def read(places: Sequence[int]) -> tuple[Tensor, Tensor]:
+            chosen = [(learn[at // 2], at % 2) for at in places]
+            images = torch.cat([self._kind(kind if other else "clean", [own]) for own, other in chosen])
+            return images, torch.tensor([other for _, other in chosen])
+
+        def evaluate(made: nn.Module) -> dict[str, float]:
+            said = {one: self._scores(made, one, judge) > 0.5 for one in ("clean", kind)}
+            right = float((~said["clean"]).float().mean()), float(said[kind].float().mean())
+            return {"clean": right[0], "other": right[1], "score": (right[0] + right[1]) / 2}
+
+        examples = Shuffled(count=2 * len(learn), batch_size=settings.train_batch, load=read)
+        rate = settings.detector_learning_rate or settings.learning_rate
+        schedule = Schedule(epochs=settings.detector_epochs, learning_rate=rate, **self._shared)
+        history = self._train(network, examples, schedule, evaluate, cell)
+        return CellResult(
+            tables={
+                "detector": self._epochs(history, kind, len(learn), len(judge)),
+                "scores": self._judged(network, kind, judge),
+                "maps2": self._maps(network, shown if kind == "attacked" else ()),
+            },
+            notes=self._notes(history, started),
+        )
+
+    def checkpoint(self, cell: Cell) -> Path:
+        """Where a cell's training keeps its state while it is not finished."""
+        return self.checkpoints / f"{cell.key}.safetensors"
+
+    @property
+    def _shared(self) -> dict[str, Any]:
+        """What both schedules have in common."""
+        return {"patience": self.settings.patience, "keep": "last", "seed": self.settings.seed}
+
+    def _train(
+        self,
+        network: nn.Module,
+        examples: Shuffled,
+        schedule: Schedule,
+        evaluate: Callable[[nn.Module], Any],
+        cell: Cell,
+    ) -> History:
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        return train(
+            network,
+            examples,
+            schedule=schedule,
+            evaluate=evaluate,
+            checkpoint=self.checkpoint(cell),
+            identity=cell.key,
+            progress=self.progress,
+        )
+
+    @staticmethod
+    def _notes(history: History, started: float) -> dict[str, Any]:
+        return {"checkpoints": list(history.notes), "training_seconds": time.monotonic() - started}
+
+    def _kind(self, kind: str, ids: Sequence[str]) -> Tensor:
+        """Images of one kind, as the detector sees them."""
+        pixels = self.pixels()
+        if kind == "attacked":
+            return cropped(pixels.read(ids, 1), self.settings.detector_side)
+        images = pixels.read(ids, 0)
+        if kind == "gaussian":
+            images = noisy(images, pixels.read(ids, 1), ids, self.settings.seed)
+        return cropped(resampled(images) if kind == "resampled" else images, self.settings.detector_side)
+
+    def _scores(self, network: nn.Module, kind: str, ids: Sequence[str]) -> Tensor:
+        """The network's probability of "not clean" for each image of one kind."""
+        with torch.no_grad():
+            pieces = [
+                exact(network(self._kind(kind, ids[at : at + PIECE]).to(self.classifier.device))).softmax(1)[:, 1]
+                for at in range(0, len(ids), PIECE)
+            ]
+        return torch.cat(pieces).cpu()
+
+    def _epochs(self, history: History, kind: str, learned: int, judged: int) -> pa.Table:
+        rows = [
+            {
+                "set": self.name,
+                "trained_on": kind,
+                "epoch": at + 1,
+                "loss": epoch["loss"],
+                "clean_accuracy": epoch["clean"],
+                "other_accuracy": epoch["other"],
+                "train": learned,
+                "validation": judged,
+                "kept": at == history.kept,
+            }
+            for at, epoch in enumerate(history.epochs)
+        ]
+        return pa.Table.from_pylist(rows, schema=DETECTOR)
+
+    def _judged(self, network: nn.Module, trained_on: str, ids: Sequence[str]) -> pa.Table:
+        rows = Rows(SCORES)
+        for kind in KINDS:
+            found = self._scores(network, kind, ids)
+            rows.add(len(ids), set=self.name, trained_on=trained_on, image=list(ids), kind=kind, score=found)
+        return rows.table()
+
+    def _maps(self, network: nn.Module, ids: Sequence[str]) -> pa.Table:
+        """CAM of the two-class network on both sides of the images shown."""
+        rows = Rows(GALLERY)
+        made = Classifier(
+            network, name="detector", preprocessing=Preprocessing(), class_names=("clean", "adversarial"), own=False
+        )
+        for own in ids:
+            for side in ("clean", "attacked"):
+                images = self._kind(side, [own]).to(made.device)
+                layer = select(made.layers((images.shape[2], images.shape[3])), "trunk", "detector")[-1]
+                seen = look(made, images, layers=layer.name, cams="cam")
+                picture = map_picture(images[0], seen.maps(layer.name, "cam")[0])
+                keys = {"set": self.name, "image": own, "kind": f"detector_{side}_cam"}
+                add(rows, picture, **keys, **answer(seen.logits[0], made))
+        return rows.table()

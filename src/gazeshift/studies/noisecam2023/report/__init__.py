@@ -1,0 +1,1 @@
+"""The page of noisecam2023, made from its tables alone."""

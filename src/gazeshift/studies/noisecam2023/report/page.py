@@ -1,0 +1,126 @@
+"""The page of the noisecam2023 study: every figure of the paper, and which reading of it, if any, detects."""
+
+from dataclasses import replace
+
+from gazeshift.report.document import Chart, Document, Section, Table, number, share
+from gazeshift.report.similarity import ATTACKED as ATTACKED_SIDE
+from gazeshift.report.similarity import NOISE as NOISE_SIDE
+from gazeshift.report.similarity import percent
+from gazeshift.report.similarity_charts import outcomes
+from gazeshift.report.study import Study
+from gazeshift.studies.noisecam2023.report import charts as draw
+from gazeshift.studies.noisecam2023.report.claims import claims, findings, nothing
+from gazeshift.studies.noisecam2023.report.galleries import galleries
+from gazeshift.studies.noisecam2023.report.numbers import CLEAN, NOISE, WAYS, Found, read_found
+
+__all__ = ["page"]
+
+PAPER = (
+    "Tan, Renkhoff, Velasquez, Wang, Li, Wang, Niu, Yang, Liu, Song: NoiseCAM: Explainable AI for the Boundary Between "
+    "Noise and Adversarial Attacks (2023)"
+)
+
+COUNTED = (
+    "An example is classified otherwise than its clean image. Both detectors are tested on all of them; "
+    "similarities of the layers are of those classified right before."
+)
+
+
+def page(study: Study) -> Document:
+    """Everything that the page says.
+
+    Raises:
+        DataError: a table is absent or damaged.
+    """
+    found = read_found(study)
+    return Document(
+        title="Whether clusters in NoiseCAM, or one layer's deviation, give an attack away",
+        paper=PAPER,
+        facts=_facts(study, found),
+        findings=findings(found),
+        claims=claims(found),
+        sections=_sections(study, found),
+        manifest=study.manifest,
+        warnings=_warnings(study, found),
+    )
+
+
+def _sections(study: Study, found: Found) -> list[Section]:
+    seeds = replace(outcomes(found.gaze), about=COUNTED)
+    examples = [seeds, _fooled(found)] if found.gaze.images else [seeds]
+    sections = [Section(title="Examples", items=examples)]
+    if found.gaze.found is None or not found.gaze.main.any():
+        return sections
+    kinds = (ATTACKED_SIDE, NOISE_SIDE)
+    deviation: list[Chart] = [*(draw.similarity(found, kind) for kind in kinds), draw.compromise(found)]
+    together: list[Chart | Table] = [
+        draw.accuracy(found),
+        draw.rates(found),
+        draw.receiver(found),
+        draw.areas(found),
+        draw.strengths(found),
+    ]
+    readings: list[Chart | Table] = [draw.combinations(found, CLEAN), draw.combinations(found, NOISE), draw.best(found)]
+    return [
+        *sections,
+        Section(title="Pictures", items=galleries(study)),
+        Section(title="Behaviour of the layers", items=deviation),
+        Section(title="Both detectors", items=together),
+        Section(title="Every reading of NoiseCAM", items=readings, about=(_learned(study),)),
+    ]
+
+
+def _facts(study: Study, found: Found) -> list[tuple[str, str]]:
+    manifest = study.manifest
+    settings, images, parts = manifest["settings"], manifest["images"], manifest["parts"]
+    return [
+        ("Model", str(manifest["model"]["name"]).rsplit("/", 1)[-1]),
+        ("Images", f"{images['used']} of {images['source']}: {parts['calibration']} calibrate, {parts['test']} test"),
+        ("Attack", f"examples of the set {settings['set']}" if settings["set"] else settings["attack"]),
+        ("NoiseCAM", f"{found.main.map}, {WAYS[found.main.binarise]}, DBSCAN within 2 pixels, 3 points"),
+        (
+            "Deviation",
+            f"{found.probe}, {settings['noise_images']} noisy versions; {found.deviated} of the examples",
+        ),
+        ("Cost", f"{number(manifest['cost']['ratio'])} x its bare forward and backward passes"),
+    ]
+
+
+def _warnings(study: Study, found: Found) -> list[str]:
+    said = []
+    if not draw.detectors(found):
+        said.append(nothing(found))
+    elif found.tested < 30 or (found.deviated and found.deviated < 30):
+        said.append(
+            f"Small numbers: NoiseCAM was tested on {found.tested} examples, the deviation on {found.deviated}. A rate "
+            f"of {found.tested} has a standard error of up to {share(0.5 / max(1, found.tested) ** 0.5)}."
+        )
+    if study.has("fitted") and any(row["benign"] == 0 for row in study.table("fitted", ["benign"]).to_pylist()):
+        said.append("No calibration image has an example, so nothing was calibrated: gates are 0.")
+    return said
+
+
+def _learned(study: Study) -> str:
+    benign = study.table("fitted", ["benign"])["benign"].to_pylist() if study.has("fitted") else []
+    return (
+        f"Gates and levels were learned from {max(benign, default=0)} benign calibration images, clean and noisy, so "
+        "that at most 5 % of them are taken for attacks; everything shown is measured on other images."
+    )
+
+
+def _fooled(found: Found) -> Table:
+    """How many examples still change the class at each strength."""
+    rows = []
+    for strength in found.strengths:
+        some = {
+            kind: [row["switched"] for row in found.gaze.images if row["kind"] == kind and row["strength"] == strength]
+            for kind in ("attacked", "noise")
+        }
+        rows.append([percent(strength), *(f"{sum(values)} of {len(values)}" for values in some.values())])
+    return Table(
+        title="Images whose class is another one than the clean image's",
+        head=["strength", "adversarial", "Gaussian noise"],
+        rows=rows,
+        about="All of them count as attacked, or as benign, whether the class changes or not, as in the paper.",
+        name="fooled",
+    )

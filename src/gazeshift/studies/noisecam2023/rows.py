@@ -1,0 +1,122 @@
+"""One cell of the noisecam2023 study: where the gaze went, what NoiseCAM's maps hold, and pictures of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from gazeshift.detectors.noisecam_dbscan import NoisecamDbscan
+from gazeshift.interventions.blur import Blur
+from gazeshift.interventions.pca import Pca
+from gazeshift.measures.psnr import Psnr
+from gazeshift.pipeline import look, sight
+from gazeshift.records import Batch, Evidence, Sighting
+from gazeshift.runs.deviation_rows import DeviationCell
+from gazeshift.runs.tables import IMAGES, Rows, add_images
+from gazeshift.studies.noisecam2023.examples import ALPHA_NORMS, CLEAN, Plan
+from gazeshift.studies.noisecam2023.pictures import Shown, figures
+from gazeshift.studies.noisecam2023.schemas import BEHAVIOUR, MEASURED, PICTURES
+
+Filled = tuple[dict[str, Any], dict[str, Any]]
+GALLERY_SEEDS = 16  # seeds among which each example of the gallery may be found
+CAMS = ("layer_cam", *(f"{cam}:alpha_norm={norm}" for cam in ("grad_cam_pp", "noise_cam") for norm in ALPHA_NORMS))
+
+
+def seeds_cell(plan: Plan, first: int, batch: Batch) -> Filled:
+    """Tables and notes of one batch of seeds, `first` the number of the batch's first."""
+    seeds, measured, shown = Rows(IMAGES), Rows(MEASURED), Rows(PICTURES)
+    cell = DeviationCell(plan.opened, batch, ())
+    right = 0
+    if batch.ids:
+        found, some, made = plan.find(batch)
+        right = int(found.clean_correct.sum())
+        keys = {"attack": plan.spec, "epsilon": getattr(plan.made, "epsilon", None), "kind": "example", "strength": 1.0}
+        psnr = Psnr()(found.clean, found.images)
+        add_images(seeds, batch.ids, found, plan.opened.classifier.class_name, psnr, **keys)
+        cell = DeviationCell(plan.opened, some, ())
+        if some.ids:
+            cell.begin()
+            cell.follow(plan.spec, plan.made, made)
+            seen = _measure(plan, some, plan.conditions(some.ids, made), measured)
+            wanted = plan.settings.gallery if first < GALLERY_SEEDS * plan.settings.gallery else 0
+            for at in range(min(wanted, len(some.ids))):
+                figures(shown, plan, some.ids[at], at=at, seen=seen)
+    tables = {**cell.finished(), "seeds": seeds.table(), "measured": measured.table(), "pictures": shown.table()}
+    del tables["gallery"]
+    examples = len(cell.batch.ids) if seeds.pieces else 0
+    return tables, {"undefined": cell.undefined, "poles": cell.poles, "right": right, "examples": examples}
+
+
+def _measure(plan: Plan, some: Batch, conditions: Any, rows: Rows) -> dict[str, Shown]:
+    """Rows of what the detectors ask of every condition; and what the pictures need of the attack as it was made."""
+    kept: dict[str, Shown] = {}
+    for kind, strength, images in conditions:
+        whole = kind == CLEAN or strength == plan.opened.shown_strength
+        layers, cams = (plan.places, CAMS) if whole else ((plan.place,), plan.main.cams)
+        evidence = look(plan.opened.classifier, images, layers=layers, cams=cams)
+        if kind == CLEAN:
+            classes = evidence.predicted
+        condition = {"image": list(some.ids), "kind": kind, "strength": strength}
+        condition["fooled"] = evidence.predicted != classes
+        for detector in plan.all if whole else plan.everywhere:
+            rows.add(len(some.ids), **condition, **combination(detector), measured=_values(detector, evidence))
+        if whole:
+            blurred = plan.opened.classifier(Blur(sigma=1.5)(images).clamp(0, 1)).argmax(1)
+            kept[kind] = Shown(evidence=evidence, blurred=blurred)
+    return kept
+
+
+def _values(detector: NoisecamDbscan, evidence: Evidence) -> list[Any]:
+    return list(detector.measure(Sighting(own=evidence)).numpy())
+
+
+def combination(detector: NoisecamDbscan) -> dict[str, str]:
+    """What tells a combination from others."""
+    names = ("layer", "alpha_norm", "factor", "binarise")
+    return {name: getattr(detector, name) for name in names}
+
+
+def behaviour_cell(plan: Plan, detector: Any, batch: Batch) -> Filled:
+    """What the deviation of one layer says of a batch's examples, at every strength; and no notes."""
+    rows = Rows(BEHAVIOUR)
+    if batch.ids:
+        _, some, made = plan.find(batch)
+        for kind, strength, images in plan.conditions(some.ids, made) if some.ids else ():
+            condition = {"kind": kind, "strength": strength}
+            classes = made.clean_logits.argmax(1)
+            _behave(rows, plan, detector, some.ids, images=images, classes=classes, condition=condition)
+    return {"behaviour": rows.table()}, {}
+
+
+def _behave(
+    rows: Rows,
+    plan: Plan,
+    detector: Any,
+    ids: Sequence[str],
+    *,
+    images: Tensor,
+    classes: Tensor,
+    condition: Mapping[str, Any],
+) -> None:
+    """Rows of one condition; `classes` are those of the clean images."""
+    draws = plan.generators(ids, "views", condition["kind"], f"{condition['strength']:g}")
+    seen = sight(plan.opened.classifier, images, detector, generator=draws)
+    reading = detector.read(seen)
+    cleaned, components = Pca(mode=detector.cleaning, variance=detector.variance).cleaned(images)
+    residual = (images - cleaned).flatten(1)
+    rows.add(
+        len(ids),
+        image=list(ids),
+        **condition,
+        fooled=seen.own.predicted != classes,
+        similarity=reading.similarity,
+        null_mean=reading.mean,
+        null_std=reading.std,
+        threshold=reading.threshold,
+        p_value=reading.p_value,
+        z=reading.z,
+        is_attack=reading.margin > 0,
+        components=components.tolist(),
+        residual_mean=residual.mean(1),
+        residual_std=residual.std(1, correction=0),
+    )

@@ -1,0 +1,1 @@
+"""The page of renkhoff2022, made from its tables alone."""

@@ -1,0 +1,1 @@
+"""The page of scorecard, made from its tables alone."""

@@ -1,0 +1,227 @@
+"""One run of a scorecard: everything is looked at once, then every detector and every way it could have learned."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from gazeshift.calibrated import Deployed
+from gazeshift.data import replace_file
+from gazeshift.detectors import Detector, calibrate, p_values
+from gazeshift.errors import DataError, SettingsError
+from gazeshift.runs.detector.rows import Eyes
+from gazeshift.runs.detector.run import Learned, read_learned
+from gazeshift.runs.detector.settings import named_folders
+from gazeshift.runs.examples import SetSource, open_pairs
+from gazeshift.runs.open import open_classifier, open_images
+from gazeshift.runs.run import Run, accuracy
+from gazeshift.runs.settings import Progress
+from gazeshift.runs.tables import Rows
+from gazeshift.studies.scorecard.rows import CLEAN, Looks
+from gazeshift.studies.scorecard.settings import Scorecard
+
+AS_FITTED, BENIGN_ONLY, WITHOUT, ONLY = "as fitted", "clean images only", "without", "only"
+ROWS = pa.schema(
+    [
+        ("detector", pa.string()),
+        ("learned", pa.string()),
+        ("from_set", pa.string()),
+        ("kind", pa.string()),
+        ("condition", pa.string()),
+        ("image", pa.string()),
+        ("clean_correct", pa.bool_()),
+        ("success", pa.bool_()),
+        ("predicted", pa.int32()),
+        ("confidence", pa.float32()),
+        ("suspicion", pa.float64()),
+        ("p_value", pa.float64()),
+        ("is_attack", pa.bool_()),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """A detector as it is, or as it would be had it learned from less.
+
+    Args:
+        name: of the detector on the scorecard.
+        learned: ``as fitted``, ``clean images only``, ``without`` an attack or ``only`` from one set.
+        of: that attack, or that set; empty otherwise.
+        detector: fitted.
+        clean: scores of the calibration images.
+    """
+
+    name: str
+    learned: str
+    of: str
+    detector: Detector
+    clean: Tensor
+
+
+def run(settings: Scorecard, out: Path, command: str, progress: Progress) -> Path:
+    """Do what is missing of the study, join its tables and write its manifest."""
+    folders = named_folders(settings.detector)
+    deployed = {name: Deployed.load(folder) for name, folder in folders.items()}
+    classifier = open_classifier(settings)
+    for one in deployed.values():
+        one.check(classifier)
+    source = open_images(settings, classifier)
+    work = Run("scorecard", 1, settings, out, command=command, progress=progress, classifier=classifier, source=source)
+    named = {name: open_pairs(folder, settings) for name, folder in named_folders(settings.set).items()}
+    sets = {name: pairs.for_channels(classifier.channels) for name, pairs in named.items()}
+    looks, of = _looks(settings, work, deployed, sets)
+    work.open()
+    detectors = [repr(eyes.detector) for eyes in looks.eyes]
+    cells = work.cells("clean", detectors=detectors, noise=_story(looks.noise))
+    notes = work.do(cells, lambda cell: work.batch(cell, looks.clean), main="seen", what="clean images")
+    told: dict[str, Any] = {}
+    for name, pairs in sets.items():
+        more = work.cells(
+            "attacked", ids=pairs.ids, first=len(cells), set=name, made=_story(pairs), detectors=detectors
+        )
+        fill = partial(looks.attacked, name, pairs)
+        found = work.do(more, partial(work.batch, fill=fill, source=pairs), main="seen", what=f"examples of {name}")
+        told[name] = _told(pairs) | {"examples": sum(note["examples"] for note in found), "tried": len(pairs)}
+        cells, notes = [*cells, *more], [*notes, *({**note, "used": 0, "skipped": []} for note in found)]
+    seen = work.table(cells, "seen")
+    if seen is None:
+        raise DataError(f"none of the images of {work.source.name} can be used.")
+    table = pq.read_table(seen)
+    _check_fresh(table, deployed)
+    rows = Rows(ROWS)
+    for name, folder in folders.items():
+        mine = table.filter(pa.array(np.array(table["eyes"]) == of[name]))
+        for judge in _judges(name, deployed[name], read_learned(folder), told):
+            _add(rows, judge, mine, deployed[name].false_alarms)
+    replace_file(work.store.folder / "rows.parquet", partial(pq.write_table, rows.table(), compression="zstd"))
+    return work.finish(
+        notes,
+        preflight=accuracy(work.source, notes),
+        sets=told,
+        detectors={name: _card(name, one) for name, one in deployed.items()},
+        adaptive=_adaptive(settings.adaptive),
+    )
+
+
+def _looks(
+    settings: Scorecard, work: Run, deployed: Mapping[str, Deployed], sets: Mapping[str, SetSource]
+) -> tuple[Looks, Mapping[str, int]]:
+    """What looks at the images, and whose eyes each detector uses: detectors of the same settings share them."""
+    kinds: list[Detector] = []
+    of: dict[str, int] = {}
+    for name, one in deployed.items():
+        if one.detector not in kinds:
+            kinds.append(one.detector)
+        of[name] = kinds.index(one.detector)
+    if settings.noise_like and settings.noise_like not in sets:
+        raise SettingsError(f"--noise-like names a set: one of {', '.join(sets) or 'none'}, got {settings.noise_like}.")
+    noise = sets[settings.noise_like] if settings.noise_like else next(iter(sets.values()), None)
+    eyes = [Eyes(classifier=work.classifier, detector=kind, seed=settings.seed) for kind in kinds]
+    return Looks(eyes=eyes, benign=settings.benign, noise=noise, seed=settings.seed), of
+
+
+def _judges(name: str, deployed: Deployed, learned: Learned, sets: Mapping[str, Mapping[str, Any]]) -> Iterator[Judge]:
+    """The detector; and if it learned from sets, what it would be without them, without one attack, with one set."""
+    yield _judge(name, AS_FITTED, "", deployed.detector, deployed.scores)
+    if not learned.attacked:
+        return
+    unfitted, families = deployed.detector, {one: _family(told) for one, told in deployed.facts["sets"].items()}
+    fit = cache(partial(_refitted, unfitted, learned))  # all families without a set of their own leave out nothing
+    with suppress(SettingsError):  # some learn nothing from clean images alone
+        yield _judge(name, BENIGN_ONLY, "", *fit(()))
+    for family in dict.fromkeys(_family(told) for told in sets.values()):
+        others = tuple(one for one in learned.attacked if families[one] != family)
+        if others:
+            yield _judge(name, WITHOUT, family, *fit(others))
+    for one, values in learned.attacked.items():
+        if len(values) > 1:
+            yield _judge(name, ONLY, one, *fit((one,)))
+
+
+def _refitted(detector: Detector, learned: Learned, sets: Sequence[str]) -> tuple[Detector, Tensor]:
+    attacked = torch.cat([learned.attacked[name] for name in sets]) if sets else None
+    fitted = detector.fit(learned.benign, attacked)
+    return fitted, fitted.score(learned.calibration)
+
+
+def _judge(name: str, learned: str, of: str, detector: Detector, clean: Tensor) -> Judge:
+    return Judge(name=name, learned=learned, of=of, detector=detector, clean=clean)
+
+
+def _add(rows: Rows, judge: Judge, seen: pa.Table, rate: float) -> None:
+    suspicion = judge.detector.score(torch.tensor(seen["measured"].to_pylist(), dtype=torch.float64))
+    kept = ("kind", "condition", "image", "clean_correct", "success", "predicted", "confidence")
+    rows.add(
+        seen.num_rows,
+        detector=judge.name,
+        learned=judge.learned,
+        from_set=judge.of,
+        suspicion=suspicion,
+        p_value=p_values(suspicion, judge.clean),
+        is_attack=~(suspicion <= calibrate(judge.clean, rate)),
+        **{name: seen[name].to_pylist() for name in kept},
+    )
+
+
+def _check_fresh(seen: pa.Table, deployed: Mapping[str, Deployed]) -> None:
+    """Refuse images that a detector knows: its scores of them are lower than of fresh ones."""
+    clean = np.array(seen["kind"].to_pylist()) == CLEAN
+    prints = set(np.array(seen["print"].to_pylist(), dtype=object)[clean])
+    for name, one in deployed.items():
+        for what, known in (("fitted", one.fitted_on), ("calibrated", one.calibrated_on)):
+            shared = len(prints & set(known))
+            if shared:
+                raise SettingsError(
+                    f"{shared} of these {len(prints)} clean images are among those that detector {name} was {what} on. "
+                    "A scorecard needs others."
+                )
+
+
+def _family(told: Mapping[str, Any]) -> str:
+    """The attack that made a set, whatever its size: ``pgd``, ``foolbox:L2DeepFoolAttack``."""
+    name, _, rest = str((told.get("attack") or {}).get("name", "unknown")).partition(":")
+    bare = rest.partition(",")[0]
+    return f"{name}:{bare}" if bare and "=" not in bare else name
+
+
+def _told(source: SetSource) -> dict[str, Any]:
+    manifest = source.examples.manifest
+    attack = manifest.get("attack") or {}
+    return {"attack": attack, "family": _family({"attack": attack}), "model": (manifest.get("model") or {}).get("name")}
+
+
+def _story(source: SetSource | None) -> Mapping[str, Any] | None:
+    return None if source is None else source.examples.manifest
+
+
+def _card(name: str, deployed: Deployed) -> dict[str, Any]:
+    return {
+        "name": name,
+        "kind": deployed.name,
+        "learned_from": len(deployed.fitted_on),
+        "calibrated_on": len(deployed.calibrated_on),
+        "false_alarms": deployed.false_alarms,
+        "threshold": deployed.threshold,
+        "layers": list(deployed.layers),
+        "views": list(getattr(deployed.detector, "names", ())),
+        "sets": deployed.facts.get("sets") or {},
+    }
+
+
+def _adaptive(file: Path | None) -> list[Any]:
+    if file is None:
+        return []
+    try:
+        return [json.loads(line) for line in file.read_text("utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as cause:
+        raise DataError(f"adaptive results cannot be read from {file} ({cause}).") from cause

@@ -1,0 +1,1 @@
+"""The page of transfer, made from its tables alone."""

@@ -1,0 +1,99 @@
+"""The transfer study's rows summed up: how often each model errs, with intervals."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from gazeshift.data import replace_file
+from gazeshift.studies.transfer.rows import AS_MADE
+
+NORMAL = 1.959964  # quantile of the normal distribution for intervals of 95 %
+PAIR, LINE = ("image", "source", "victim", "size"), ("source", "attack", "size", "victim")
+SUMMARY = (
+    ("image", "count", "n"),
+    ("clean_error", "mean", "clean_error"),
+    ("error", "mean", "error"),
+    ("clean_correct", "sum", "clean_right"),
+    ("success", "sum", "fooled"),
+    ("rms", "mean", "rms"),
+    ("linf", "max", "linf"),
+    ("l2", "mean", "l2"),
+    ("only_here", "sum", "only_here"),
+    ("only_first", "sum", "only_first"),
+)  # of the rows, how, called
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Interval of 95 % for a share seen in n independent images (Wilson 1927); (0, 1) for none.
+
+    >>> tuple(round(end, 3) for end in wilson(0.5, 10))
+    (0.237, 0.763)
+    """
+    if n == 0:
+        return 0.0, 1.0
+    squeeze = 1 + NORMAL**2 / n
+    middle = (share + NORMAL**2 / (2 * n)) / squeeze
+    reach = NORMAL * math.sqrt(share * (1 - share) / n + NORMAL**2 / (4 * n**2)) / squeeze
+    return middle - reach, middle + reach
+
+
+def paired(here: int, first: int, n: int) -> tuple[float, float]:
+    """Interval of 95 % for the difference of two shares of the same n images (Agresti and Min 2005: half a pair more
+    in each of the four cells).
+
+    Args:
+        here: images that only the one counts.
+        first: images that only the other counts.
+        n: all images.
+
+    >>> tuple(round(end, 3) for end in paired(30, 2, 100))
+    (0.178, 0.371)
+    """
+    more = n + 2
+    difference = (here - first) / more
+    reach = NORMAL * math.sqrt(here + first + 1 - (here - first) ** 2 / more) / more
+    return max(-1.0, difference - reach), min(1.0, difference + reach)
+
+
+def write_table(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write ``table.parquet`` beside the rows."""
+    table = pa.Table.from_pylist(_summed(folder, manifest))
+    replace_file(folder / "table.parquet", lambda path: pq.write_table(table, path, compression="zstd"))
+
+
+def _summed(folder: Path, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One line per source, attack, size and victim, in the order that the settings name them."""
+    rows = pq.read_table(folder / "rows.parquet")
+    first = rows.filter(pc.equal(rows["attack"], manifest["attacks"][0]["name"])).select([*PAIR, "error"])
+    rows = rows.join(first, PAIR, join_type="inner", right_suffix="_first", use_threads=False)
+    here, before = rows["error"], rows["error_first"]
+    rows = rows.append_column("clean_error", pc.invert(rows["clean_correct"]))
+    rows = rows.append_column("only_here", pc.and_(here, pc.invert(before)))
+    rows = rows.append_column("only_first", pc.and_(before, pc.invert(here)))
+    groups = rows.group_by(LINE, use_threads=False)  # sums in one order, so that a table is always the same
+    found = groups.aggregate([(column, how) for column, how, _ in SUMMARY])
+    found = found.rename_columns([*LINE, *(name for *_, name in SUMMARY)])
+    lines = [_with_intervals(line | {"white_box": line["source"] == line["victim"]}) for line in found.to_pylist()]
+    attacks, models = [attack["name"] for attack in manifest["attacks"]], list(manifest["models"])
+    return sorted(
+        lines,
+        key=lambda line: (
+            models.index(line["source"]),
+            line["size"] != AS_MADE,
+            attacks.index(line["attack"]),
+            models.index(line["victim"]),
+        ),
+    )
+
+
+def _with_intervals(line: dict[str, Any]) -> dict[str, Any]:
+    n, here, first = line["n"], line["only_here"], line["only_first"]
+    for name in ("clean_error", "error"):
+        line[f"{name}_low"], line[f"{name}_high"] = wilson(line[name], n)
+    low, high = paired(here, first, n)
+    return line | {"against_first": (here - first) / n, "against_first_low": low, "against_first_high": high}

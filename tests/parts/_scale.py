@@ -1,11 +1,29 @@
 """What the tests of runs on several workers share: comparing folders, and killing workers."""
 
 import multiprocessing
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from gazeshift.runs.executors import Job, Scale, run
+from gazeshift.runs.executors import Scale, executor
+from gazeshift.runs.settings import StudySettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A long run that a test begins, by itself or with workers."""
+
+    start: Callable[..., Path]
+    settings: StudySettings
+    out: Path
+
+    def __call__(self, **how: object) -> Path:
+        return self.start(self.settings, self.out, **how)
+
+    def into(self, out: Path) -> "Job":
+        return replace(self, out=out)
 
 
 def tables(folder: Path) -> dict[str, bytes]:
@@ -24,8 +42,13 @@ def alone(job: Job) -> Path:
         torch.set_num_threads(threads)
 
 
-def with_workers(job: Job, count: int = 2, **rest: object) -> Path:
-    return run(job, Scale(workers=count), **rest)
+def run(job: Job, scale: Scale | None = None, **how: object) -> Path:
+    with executor(scale, device=job.settings.device) as workers:
+        return job(executor=workers, **how)
+
+
+def with_workers(job: Job, count: int = 2, **how: object) -> Path:
+    return run(job, Scale(workers=count), **how)
 
 
 def began(process: multiprocessing.Process) -> float:

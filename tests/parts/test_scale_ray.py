@@ -9,11 +9,11 @@ import pytest
 
 from gazeshift import cli
 from gazeshift.errors import MissingPackageError, SettingsError, WorkerError
-from gazeshift.runs.executors import Job, Scale, run
+from gazeshift.runs.executors import Scale
 from gazeshift.studies.deviation.settings import Deviation
 
 sys.path.insert(0, str(Path(__file__).parent))
-from _scale import alone, tables
+from _scale import Job, alone, run, tables
 from _small_study import make_images, make_network
 from test_scale_workers import deadly_network, make_white
 

@@ -10,7 +10,6 @@ from gazeshift.runs.adversarial_set.run import make_set
 from gazeshift.runs.adversarial_set.settings import SetSettings
 from gazeshift.runs.detector.run import fit, recalibrate
 from gazeshift.runs.detector.settings import CalibrateSettings, FitSettings
-from gazeshift.runs.executors import Job
 from gazeshift.studies.chakraborty2022.settings import Chakraborty2022
 from gazeshift.studies.deviation.settings import Deviation
 from gazeshift.studies.ding2022.settings import Ding2022
@@ -21,7 +20,7 @@ from gazeshift.studies.transfer.settings import Transfer
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _faces import make_classes, small_settings
-from _scale import alone, tables, with_workers
+from _scale import Job, alone, tables, with_workers
 from _small_study import make_images, make_network
 
 COUNT = 50

@@ -1,7 +1,6 @@
 """Workers that are killed, that cannot begin, that fail; and a leading process that is stopped."""
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -9,8 +8,6 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -19,16 +16,11 @@ from PIL import Image
 
 from gazeshift import cli
 from gazeshift.errors import DataError, OutputError, WorkerError
-from gazeshift.runs.executors import Job, Scale, processes, run
-from gazeshift.runs.executors.crew import Stage, working
-from gazeshift.runs.executors.messages import Died, Failed, Ready
-from gazeshift.runs.executors.ray import Actor
-from gazeshift.runs.executors.scheduler import Leader
-from gazeshift.runs.store import Cell, Store
+from gazeshift.runs.executors import Scale, processes
 from gazeshift.studies.deviation.settings import Deviation
 
 sys.path.insert(0, str(Path(__file__).parent))
-from _scale import Killer, alone, tables, with_workers
+from _scale import Job, Killer, alone, run, tables, with_workers
 from _small_study import NETWORK, make_images, make_network
 
 COUNT = 24
@@ -150,50 +142,11 @@ def test_a_cell_that_kills_every_worker_is_named_and_the_others_are_kept(setting
     assert len(list((tmp_path / "out" / "parts").glob("*.rows.parquet"))) == COUNT // 2 - 1
 
 
-class Doomed:
-    """Workers that all die of their first order."""
-
-    most, card = 2, {}
-
-    def __init__(self):
-        self.hired, self.news = 0, []
-
-    def hire(self):
-        self.hired += 1
-        self.news.append((self.hired, Ready()))
-        return self.hired
-
-    def ask(self, worker, _order):
-        self.news.append((worker, Died("no memory")))
-
-    def hear(self):
-        return self.news.pop(0)
-
-
-def test_workers_that_all_die_at_work_are_not_replaced_for_ever(tmp_path):
-    store, team = Store(tmp_path), Doomed()
-    cells = [Cell(number=number, inputs={}, ids=(f"{number}.png",)) for number in range(100)]
-    stage = Stage(store=store, cells=cells, compute=lambda _: pytest.fail("computed"), stepped=lambda *_: None)
-    with pytest.raises(WorkerError, match=r"5 workers in a row died at work and finished nothing \(no memory\)"):
-        Leader(team, team.most).do(stage)
-    assert team.hired <= 7
-
-
 def test_a_model_that_calls_exit_in_a_worker_is_told(settings, tmp_path):
     make_white(tmp_path / "images" / f"{COUNT - 1:03d}.png")
     settings["model"] = deadly_network(tmp_path, "leaving")
     with pytest.raises(WorkerError, match=r"ended a worker with sys.exit\(3\)"):
         with_workers(job(settings, tmp_path / "out"))
-
-
-def leave(*_args: object, **_more: object) -> Path:
-    raise SystemExit(4)
-
-
-def test_an_actor_whose_run_calls_exit_says_so(settings, tmp_path):
-    told = Actor(Job(start=leave, settings=Deviation(**settings), out=tmp_path / "out")).first()
-    assert isinstance(told, Failed)
-    assert "sys.exit(4)" in str(told.error)
 
 
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")])
@@ -231,8 +184,8 @@ def test_bad_settings_are_one_error_here_and_start_nobody(settings, tmp_path, mo
         with_workers(job(settings, tmp_path / "full"))
 
 
-def test_an_image_that_vanishes_while_a_run_goes_on_is_told_by_whoever_looks_for_it(settings, tmp_path):
-    """The worker lists the folder anew, so that its cells are others than those that are asked for."""
+def test_an_image_that_vanishes_while_a_run_goes_on_is_named(settings, tmp_path):
+    """A worker that is begun later lists the folder anew."""
 
     def vanish(done: int, *_: object) -> None:
         (tmp_path / "images" / "020.png").unlink(missing_ok=True)
@@ -241,7 +194,7 @@ def test_an_image_that_vanishes_while_a_run_goes_on_is_told_by_whoever_looks_for
         killer(done, 0, "")
 
     killer = Killer(2, 4)
-    with pytest.raises(WorkerError, match="without meeting the cell that it was asked for"):
+    with pytest.raises(DataError, match="020"):
         with_workers(job(settings, tmp_path / "out"), progress=vanish)
 
 
@@ -333,60 +286,40 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-class Watching:
-    """A follower that is asked for nothing."""
-
-    follows = True
-    card: ClassVar[dict] = {}
-
-    def do(self, stage: object) -> None:
-        """Every cell is somebody else's."""
-
-
-def test_a_follower_leaves_the_folder_to_the_process_that_leads(settings, tmp_path):
-    """It would throw away what the other workers are writing."""
-    with working(Watching()), pytest.raises(WorkerError, match="without meeting the cell"):
-        job(settings, tmp_path / "out")()
-    assert not (tmp_path / "out").exists()
-    finished = alone(job(settings, tmp_path / "out"))
-    half = finished / "parts" / ".half-written.parquet.77"
-    half.touch()
-    before = {file.name: file.stat().st_mtime_ns for file in finished.iterdir()}
-    with working(Watching()), pytest.raises(WorkerError, match="without meeting the cell"):
-        job(settings, tmp_path / "out")()
-    assert half.exists()
-    assert {file.name: file.stat().st_mtime_ns for file in finished.iterdir()} == before
-
-
-IN_TURN = ["cuda:0", "cuda:1", "cuda:0"]
-
-
 @pytest.mark.parametrize(
-    ("asked", "given"),
-    [("auto", IN_TURN), ("cuda", IN_TURN), ("cuda:1", ["cuda:1"] * 3), ("cpu", ["cpu"] * 3)],
+    ("device", "visible", "given"),
+    [("auto", None, ["0", "1", "0"]), ("cuda", "GPU-a, GPU-b", ["GPU-a", "GPU-b", "GPU-a"]), ("cpu", None, [None] * 3)],
 )
-def test_gpus_are_given_out_in_turn(asked, given, settings, tmp_path, monkeypatch):
+def test_gpus_are_given_out_in_turn(device, visible, given, monkeypatch):
     started = []
 
-    class Process:
-        def __init__(self, *, args: tuple, **_: object) -> None:
-            started.append(args[0].settings.device)
+    class OneProcess:
+        def __init__(self, environment: dict) -> None:
+            assert environment["OMP_NUM_THREADS"] == "1"
+            started.append(environment.get("CUDA_VISIBLE_DEVICES"))
+            self.is_alive = True
 
-        def start(self) -> None:
-            assert os.environ["OMP_NUM_THREADS"] == "1"
+        def close(self) -> None:
+            """Nothing is open."""
 
-    context = SimpleNamespace(Process=Process, Pipe=multiprocessing.Pipe)
-    monkeypatch.setattr(processes, "get_context", lambda _: context)
-    monkeypatch.setattr(processes, "_gpus", lambda: 2)
+    monkeypatch.setattr(processes, "OneProcess", OneProcess)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    team = processes.Processes(3, wants_gpu=device in ("auto", "cuda"))
+    workers = [team.hire() for _ in range(3)]
+    assert started == given
+    workers[1].is_alive = False
+    team.hire()  # in the place of the one that died, with its GPU
+    assert started[3] == given[1]
+
+
+def test_the_environment_of_a_worker_is_its_own(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    team = processes.Processes(job({**settings, "device": asked}, tmp_path / "out"), 3)
-    assert [team.hire() for _ in range(3)] == [0, 1, 2]
-    assert started == given
+    with processes._environment(processes.ONE_THREAD):
+        assert os.environ["MKL_NUM_THREADS"] == os.environ["OMP_NUM_THREADS"] == "1"
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "MKL_NUM_THREADS" not in os.environ
-    team.members.pop(1)[1].close()
-    assert team.hire() == 1  # the place of one that died, and its GPU
-    assert started[3] == given[1]
-    for _, pipe in team.members.values():
-        pipe.close()

@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from gazeshift.cli._progress import progress_shown
-from gazeshift.runs.executors import Job, Scale, run
+from gazeshift.runs.executors import Scale, executor
+from gazeshift.runs.settings import StudySettings
 
 
 def run_study(settings: Any, out: Path, scale: Scale | None = None) -> None:
     """Do the study, write its report, print where it is and the findings that matter."""
-    run_job(type(settings).run, settings, out, scale)
+    run_long(type(settings).run, settings, out, scale)
     show_report(out)
 
 
-def run_job(start: Callable[..., Path], settings: Any, out: Path, scale: Scale | None) -> Path:
+def run_long(start: Callable[..., Path], settings: StudySettings, out: Path, scale: Scale | None) -> Path:
     """Do a long run with the workers asked for, and show how far it is; gives its folder."""
     command = "gazeshift " + shlex.join(argument for argument in sys.argv[1:] if argument != "--debug")
-    with progress_shown() as progress:
+    with progress_shown() as progress, executor(scale, device=settings.device) as workers:
         try:
-            return run(Job(start=start, settings=settings, out=out), scale, command=command, progress=progress)
+            return start(settings, out, command=command, progress=progress, executor=workers)
         except KeyboardInterrupt as stopped:
             stopped.add_note("What is finished is kept; the same command goes on from there.")
             raise

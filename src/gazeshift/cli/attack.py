@@ -29,11 +29,11 @@ def attack(
         out: folder for the set; if it holds an unfinished one of the same settings, it goes on.
     """
     from gazeshift.cli._sets import described  # torch is not needed for --help
-    from gazeshift.cli._study import run_job
+    from gazeshift.cli._study import run_long
     from gazeshift.data import open_set
     from gazeshift.runs.adversarial_set.run import make_set
 
-    folder = run_job(partial(make_set, name), settings or SetSettings(), out, scale)
+    folder = run_long(partial(make_set, name), settings or SetSettings(), out, scale)
     for line in described(open_set(folder)):
         print(line)  # noqa: T201
     print(folder)  # noqa: T201

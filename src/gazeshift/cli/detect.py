@@ -47,10 +47,10 @@ def fit(
         out: folder for the detector; if it holds an unfinished one of the same settings, it goes on.
     """
     from gazeshift.cli._detecting import told  # torch is not needed for --help
-    from gazeshift.cli._study import run_job
+    from gazeshift.cli._study import run_long
     from gazeshift.runs.detector.run import fit as start
 
-    folder = run_job(start, settings or FitSettings(), out, scale)
+    folder = run_long(start, settings or FitSettings(), out, scale)
     for line in told(folder):
         print(line)  # noqa: T201
 
@@ -70,10 +70,10 @@ def calibrate(
         out: folder for the detector with its new threshold.
     """
     from gazeshift.cli._detecting import told  # torch is not needed for --help
-    from gazeshift.cli._study import run_job
+    from gazeshift.cli._study import run_long
     from gazeshift.runs.detector.run import recalibrate
 
-    folder = run_job(recalibrate, settings, out, scale)
+    folder = run_long(recalibrate, settings, out, scale)
     for line in told(folder):
         print(line)  # noqa: T201
 

@@ -43,26 +43,27 @@ def open_images(settings: StudySettings, classifier: Classifier) -> ImageSource:
     return source if settings.limit is None else source.take(settings.limit, settings.seed)
 
 
-def check_first(
-    classifier: Classifier, source: ImageSource | SetSource, size: int, *, checked: bool = True
-) -> tuple[tuple[Finding, ...], Batch]:
-    """Checks of the model on the first images that can be read, and these images.
+def first_images(classifier: Classifier, source: ImageSource | SetSource, size: int) -> Batch:
+    """The first images that can be read, as the classifier takes them.
 
     Args:
         classifier: the model.
         source: of the images.
         size: how many.
-        checked: without, the images alone.
 
     Raises:
         DataError: none can be read.
     """
     for batch in source.batches(size, classifier.preprocessing):
-        if len(batch.ids) and not checked:
-            return (), batch
         if len(batch.ids):
-            return preflight(classifier, batch.images, batch.labels), batch
+            return batch
     raise DataError(f"none of the {len(source)} images of {source.name} can be used.")
+
+
+def check_first(classifier: Classifier, source: ImageSource | SetSource, size: int) -> tuple[Finding, ...]:
+    """Checks of the model on the first images that can be read."""
+    first = first_images(classifier, source, size)
+    return preflight(classifier, first.images, first.labels)
 
 
 def circumstances(classifier: Classifier) -> dict[str, Any]:

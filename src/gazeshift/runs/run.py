@@ -10,31 +10,28 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 
 from gazeshift.data import ImageSource
-from gazeshift.errors import WorkerError
-from gazeshift.models import Classifier
+from gazeshift.models import Classifier, preflight
 from gazeshift.records import Batch, Finding
 from gazeshift.runs.examples import SetSource, open_pairs
-from gazeshift.runs.executors.crew import Stage, crew
-from gazeshift.runs.open import check_first, circumstances, open_classifier, open_images
-from gazeshift.runs.settings import Progress, StudySettings
+from gazeshift.runs.executors import Executor, Serial
+from gazeshift.runs.open import circumstances, first_images, open_classifier, open_images
+from gazeshift.runs.reopen import Reopened
+from gazeshift.runs.settings import PaperSettings, Progress, StudySettings
 from gazeshift.runs.store import SCHEMA, Cell, CellResult, Store, fingerprint
 
+Settings = TypeVar("Settings", bound=StudySettings)
 Fill = Callable[[Batch], tuple[Mapping[str, Any], Mapping[str, Any]]]
 REPEATS = 3
-STRAYED = (
-    "a worker came to the end of the run without meeting the cell that it was asked for: its images, sets or model are "
-    "not those of the process that leads. Change nothing while a run goes on, and run the same command again."
-)
 TIMING_SHARE = 0.03  # of the work's seconds, spent on timing bare passes beside it
 
 
-class Run:
-    """One run.
+class Run(Reopened, Generic[Settings]):
+    """One run. In another process it is opened from its settings, and computes without a word.
 
     Args:
         study: its name.
@@ -45,25 +42,30 @@ class Run:
         progress: called with (done, total, what).
         classifier: opened from the settings if not given.
         source: likewise: images, or the examples of a set.
+        executor: computes the cells; this process alone if not given.
+        recipe: what opens the run in another process, if more than its study, version, settings and folder is needed.
     """
 
     def __init__(
         self,
         study: str,
         version: int,
-        settings: StudySettings,
+        settings: Settings,
         out: Path,
         *,
         command: str = "",
         progress: Progress = lambda *_: None,
         classifier: Classifier | None = None,
         source: ImageSource | SetSource | None = None,
+        executor: Executor | None = None,
+        recipe: tuple[Callable[..., Any], tuple[Any, ...]] | None = None,
     ) -> None:
         self.study, self.version, self.settings = study, version, settings
-        self.command, self.progress = command, progress
+        self.command, self.progress, self.executor = command, progress, executor or Serial()
+        self.recipe = recipe or (Run, (study, version, settings, out))
         self.classifier = classifier or open_classifier(settings)
         if source is None:
-            given = getattr(settings, "set", None)
+            given = settings.set if isinstance(settings, PaperSettings) else None
             source = open_images(settings, self.classifier) if given is None else open_pairs(given, settings)
         if isinstance(source, SetSource):
             source.examples.check_model(self.classifier)
@@ -72,15 +74,18 @@ class Run:
         self.store = Store(Path(out))
         self.started, self.worked, self.timed = time.monotonic(), 0.0, 0.0
 
+    @cached_property
+    def first(self) -> Batch:
+        """The first images that can be read, at most 16."""
+        return first_images(self.classifier, self.source, min(16, self.settings.batch_size))
+
     @property
-    def leads(self) -> bool:
-        """Whether this process joins and tells; one that follows another finds everything written."""
-        return not crew().follows
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        return self.first.images.shape[2], self.first.images.shape[3]
 
     def open(self) -> Batch:
         """Check the model on the first images, then make the folder or accept what an earlier run left there.
-
-        A run that follows another one leaves both to it.
 
         Returns:
             The first images that can be read, at most 16.
@@ -88,10 +93,8 @@ class Run:
         Raises:
             GazeshiftError: the model or the images cannot be used, or the folder holds something else.
         """
-        size = min(16, self.settings.batch_size)
-        self.findings, self.first = check_first(self.classifier, self.source, size, checked=self.leads)
-        if self.leads:
-            self.store.open(self.settings.identity())
+        self.findings = preflight(self.classifier, self.first.images, self.first.labels)
+        self.store.open(self.settings.identity())
         return self.first
 
     def cells(
@@ -132,23 +135,21 @@ class Run:
 
         Args:
             cells: of one stage.
-            compute: gives a cell's tables, the main one among them.
+            compute: gives a cell's tables, the main one among them; can be pickled.
             main: the table that a finished cell has.
             what: is counted by the progress: the cells' ids, or the cells if they have none.
         """
         store, total, done = replace(self.store, main=main), sum(max(1, len(cell.ids)) for cell in cells), 0
 
-        def stepped(cell: Cell, _seconds: float) -> None:
-            nonlocal done
+        for cell, _ in self.executor.map(compute, cells, store):
             done += max(1, len(cell.ids))
             self.progress(done, total, what)
-
-        crew().do(Stage(store=store, cells=cells, compute=compute, stepped=stepped))
         return list(store.notes(cells))
 
     def batch(
         self,
         cell: Cell,
+        *,
         fill: Fill,
         classifier: Classifier | None = None,
         source: ImageSource | SetSource | None = None,
@@ -188,10 +189,7 @@ class Run:
         return {"pass_seconds": found}
 
     def table(self, cells: Sequence[Cell], name: str = "rows") -> Path | None:
-        """Join a stage's parts into ``NAME.parquet``; None if there is nothing to join. A follower finds it joined."""
-        if not self.leads:
-            place = self.store.folder / f"{name}.parquet"
-            return place if place.is_file() else None
+        """Join a stage's parts into ``NAME.parquet``; None if there is nothing to join."""
         return self.store.join(cells, name)
 
     def finish(self, notes: Sequence[Mapping[str, Any]], /, **more: Any) -> Path:
@@ -207,8 +205,6 @@ class Run:
             more: entries of the study's own; `preflight` is added to the checks made at the beginning, and `notes`
                 to the source's.
         """
-        if not self.leads:
-            raise WorkerError(STRAYED)
         source, checks, said = self.source, more.pop("preflight", ()), more.pop("notes", ())
         return {
             "schema": SCHEMA,
@@ -217,7 +213,7 @@ class Run:
             "command": self.command,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             **circumstances(self.classifier),
-            **crew().card,
+            **self.executor.card,
             "seed": self.settings.seed,
             "seconds": round(sum(note.get("seconds", 0) for note in notes), 3),
             "seconds_this_run": round(time.monotonic() - self.started, 3),

@@ -129,18 +129,26 @@ class StudySettings(BaseModel):
         """A module of the study's folder: ``run``, ``report.page``. Loaded when it is needed: --help needs no torch."""
         return import_module(f"{cls.__module__.rpartition('.')[0]}.{name}")
 
-    def run(self, out: Path, *, command: str = "", progress: Progress = lambda *_: None) -> Path:
+    def run(
+        self,
+        out: Path,
+        *,
+        command: str = "",
+        progress: Progress = lambda *_: None,
+        executor: Any = None,
+    ) -> Path:
         """Do what is missing of the study in the folder `out`, join its tables and write its manifest; gives `out`.
 
         Args:
             out: its folder.
             command: for the manifest.
             progress: called with (done, total, what).
+            executor: computes the cells (`gazeshift.runs.executors.executor`); this process alone if not given.
 
         Raises:
             GazeshiftError: settings, models, images or folder cannot be used; nothing finished is lost.
         """
-        found: Path = self.module("run").run(self, Path(out), command, progress)
+        found: Path = self.module("run").run(self, Path(out), command=command, progress=progress, executor=executor)
         return found
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,22 +17,21 @@ from gazeshift.registry import accepted
 from gazeshift.runs.adversarial_set.health import judge_rows, probe
 from gazeshift.runs.adversarial_set.rows import Attacker, batches_of
 from gazeshift.runs.adversarial_set.settings import SetSettings
-from gazeshift.runs.executors.crew import Stage, crew
+from gazeshift.runs.executors import Executor, Serial
 from gazeshift.runs.open import check_first, circumstances, open_attack, open_classifier, open_images
+from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.settings import Progress
 from gazeshift.runs.store import SCHEMA, Cell, CellResult, Store, fingerprint
 
 COUNTED = ["label", "attacked_class", "clean_correct", "claimed", "success", "success_8bit", "linf", "l2"]
 
 
-def make_set(
-    spec: str, settings: SetSettings, out: Path, *, command: str = "", progress: Progress = lambda *_: None
-) -> Path:
+def make_set(spec: str, settings: SetSettings, out: Path, **how: Any) -> Path:
     """Make an adversarial set, or what is missing of it; arguments as of `AttackRun`."""
-    return AttackRun(spec, settings, out, command=command, progress=progress).run()
+    return AttackRun(spec, settings, out, **how).run()
 
 
-class AttackRun:
+class AttackRun(Reopened):
     """One run: the settings with everything that they name, opened.
 
     Args:
@@ -40,12 +40,22 @@ class AttackRun:
         out: the set's folder; one that an earlier run left is finished.
         command: for the manifest.
         progress: called with (done, total, what).
+        executor: makes the shards; this process alone if not given.
     """
 
     def __init__(
-        self, spec: str, settings: SetSettings, out: Path, *, command: str = "", progress: Progress = lambda *_: None
+        self,
+        spec: str,
+        settings: SetSettings,
+        out: Path,
+        *,
+        command: str = "",
+        progress: Progress = lambda *_: None,
+        executor: Executor | None = None,
     ) -> None:
+        self.recipe = (AttackRun, (spec, settings, out))
         self.settings, self.command, self.progress = settings, command, progress
+        self.executor = executor or Serial()
         made, self.classifier = open_attack(spec, settings.epsilon), open_classifier(settings)
         self.attacker = Attacker(classifier=self.classifier, made=made, spec=spec, seed=settings.seed)
         self.source = open_images(settings, self.classifier)
@@ -59,10 +69,7 @@ class AttackRun:
             GazeshiftError: model, images or folder cannot be used, or the folder holds another set.
         """
         cells = self._cells()
-        if crew().follows:
-            crew().do(Stage(store=self.store, cells=cells, compute=self._compute, stepped=lambda *_: None))
-            return self.store.folder
-        findings, _ = check_first(self.classifier, self.source, min(16, self.settings.batch_size))
+        findings = check_first(self.classifier, self.source, min(16, self.settings.batch_size))
         self.store.open(self._identity())
         manifest = self.store.manifest() or {}
         if manifest.get("status") == "finished":
@@ -72,15 +79,11 @@ class AttackRun:
             return self.store.folder
         seconds, self.done = manifest.get("seconds", 0.0), len(self.source) - sum(len(cell.ids) for cell in missing)
         there = self.done
-
-        def stepped(cell: Cell, took: float) -> None:
-            nonlocal seconds, there
+        for cell, took in self.executor.map(self._compute, missing, replace(self.store)):
             seconds, there = seconds + took, there + len(cell.ids)
             self.done = there
             self.progress(self.done, len(self.source), "images")
             self.store.write_manifest(manifest | {"status": "running", "seconds": seconds})
-
-        crew().do(Stage(store=self.store, cells=missing, compute=self._compute, stepped=stepped))
         self.store.write_manifest(self._manifest(cells, findings, seconds))
         return self.store.folder
 
@@ -138,7 +141,7 @@ class AttackRun:
             "command": self.command,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             **circumstances(self.classifier),
-            **crew().card,
+            **self.executor.card,
             "seconds": round(seconds, 3),
             "seed": self.settings.seed,
             "attack": {

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import count
 from math import ceil
 from pathlib import Path
@@ -22,11 +22,10 @@ from gazeshift.errors import BoundsError, DataError
 from gazeshift.registry import build, parse
 from gazeshift.runs.detector.rows import Eyes
 from gazeshift.runs.detector.settings import CalibrateSettings, FitSettings, named_folders
-from gazeshift.runs.examples import open_pairs
-from gazeshift.runs.open import open_classifier, open_images
+from gazeshift.runs.examples import SetSource, open_pairs
+from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.run import Run, accuracy
-from gazeshift.runs.settings import Progress
-from gazeshift.runs.store import Cell
+from gazeshift.runs.store import Cell, CellResult
 from gazeshift.seeds import generator_for
 
 LEARNED, FIT, CALIBRATION = "measured", "fit", "calibration"
@@ -72,43 +71,72 @@ def read_learned(folder: Path) -> Learned:
     )
 
 
-def fit(settings: FitSettings, out: Path, command: str = "", progress: Progress = lambda *_: None) -> Path:
-    """Make a detector in the folder `out`; what an earlier run measured there is kept.
+class Measuring(Reopened):
+    """What measures images for a detector, opened from the settings.
+
+    Args:
+        work: the run.
+    """
+
+    def __init__(self, work: Run[FitSettings] | Run[CalibrateSettings]) -> None:
+        self.recipe, self.work, settings = (Measuring, (work,)), work, work.settings
+        detector: Any
+        if isinstance(settings, FitSettings):
+            detector = build("detectors", settings.detector)
+        else:
+            detector = Deployed.load(settings.detector).detector
+        self.eyes = Eyes(classifier=work.classifier, detector=detector, seed=settings.seed)
+
+    @cache  # noqa: B019  # it lives as long as the process
+    def examples(self, folder: Path) -> SetSource:
+        """An adversarial set to learn from, whole."""
+        found = open_pairs(folder, self.work.settings.model_copy(update={"limit": None}))
+        return found.for_channels(self.work.classifier.channels)
+
+    def clean(self, cell: Cell) -> CellResult:
+        """A cell of clean images."""
+        return self.work.batch(cell, fill=self.eyes.clean)
+
+    def attacked(self, cell: Cell, *, label: str, folder: Path) -> CellResult:
+        """A cell of a set."""
+        examples = self.examples(folder)
+        return self.work.batch(cell, fill=partial(self.eyes.attacked, label, examples), source=examples)
+
+
+def fit(settings: FitSettings, out: Path, **how: Any) -> Path:
+    """Make a detector in the folder `out`; what an earlier run measured there is kept. `how` as of `Run`.
 
     Raises:
         BoundsError: too few images for the promised rate.
         GazeshiftError: settings, model, images, sets or folder cannot be used.
     """
-    detector: Any = build("detectors", settings.detector)
-    classifier = open_classifier(settings)
-    source = open_images(settings, classifier)
-    _check_parts(len(source), settings, detector, "images")
-    work = Run("detector", 1, settings, out, command=command, progress=progress, classifier=classifier, source=source)
-    eyes, size = Eyes(classifier=classifier, detector=detector, seed=settings.seed), work.open().images.shape[2:]
-    layers = tuple(detector.layers(classifier.layers((size[0], size[1]))))
+    work = Run("detector", 1, settings, out, **how)
+    measuring = Measuring(work)
+    eyes = measuring.eyes
+    _check_parts(len(work.source), settings, eyes.detector, "images")
+    work.open()
+    layers = tuple(eyes.detector.layers(work.classifier.layers(work.size)))
     cells = work.cells("clean")
-    notes = work.do(cells, lambda cell: work.batch(cell, eyes.clean), what="clean images")
+    notes = work.do(cells, measuring.clean, what="clean images")
     told: dict[str, Any] = {}
     for label, folder in named_folders(settings.set).items():
-        more, found, told[label] = _measure_set(work, eyes, label, folder, len(cells))
+        more, found, told[label] = _measure_set(work, measuring, label, folder, len(cells))
         cells, notes = [*cells, *more], [*notes, *found]
     _write_learned(work, work.table(cells), settings)
-    deployed = _deployed(eyes, work, settings, layers, {"sets": told, "command": command})
-    work.finish(notes, preflight=accuracy(source, notes), sets=told, threshold=deployed.threshold)
+    deployed = _deployed(eyes, work, settings, layers, {"sets": told, "command": work.command})
+    work.finish(notes, preflight=accuracy(work.source, notes), sets=told, threshold=deployed.threshold)
     deployed.save(work.store.folder)
     return work.store.folder
 
 
 def _measure_set(
-    work: Run, eyes: Eyes, label: str, folder: Path, first: int
+    work: Run[FitSettings], measuring: Measuring, label: str, folder: Path, first: int
 ) -> tuple[list[Cell], list[dict[str, Any]], dict[str, Any]]:
     """Cells, notes and story of a set; its images are not among those that the manifest counts."""
-    examples = open_pairs(folder, work.settings.model_copy(update={"limit": None}))
-    examples = examples.for_channels(work.classifier.channels)
+    examples = measuring.examples(folder)
     manifest = examples.examples.manifest
     cells = work.cells("attacked", ids=examples.ids, first=first, set=label, made=manifest)
-    fill = partial(eyes.attacked, label, examples)
-    notes = work.do(cells, lambda cell: work.batch(cell, fill, source=examples), what=f"examples of {label}")
+    notes = work.do(cells, partial(measuring.attacked, label=label, folder=folder), what=f"examples of {label}")
     told = {"attack": manifest.get("attack"), "examples": sum(note["examples"] for note in notes)}
     if not told["examples"]:
         raise DataError(
@@ -118,25 +146,21 @@ def _measure_set(
     return cells, [{**note, "used": 0, "skipped": []} for note in notes], told
 
 
-def recalibrate(
-    settings: CalibrateSettings, out: Path, command: str = "", progress: Progress = lambda *_: None
-) -> Path:
-    """The same detector in another folder, its promise made anew on other clean images.
+def recalibrate(settings: CalibrateSettings, out: Path, **how: Any) -> Path:
+    """The same detector in another folder, its promise made anew on other clean images; `how` as of `Run`.
 
     Raises:
         SettingsError: it learned from some of them, or it belongs to another model.
         GazeshiftError: settings, model, images or folder cannot be used.
     """
     deployed, before = Deployed.load(settings.detector), read_learned(settings.detector)
-    classifier = open_classifier(settings)
-    deployed.check(classifier)
+    work = Run("calibration", 1, settings, out, **how)
+    deployed.check(work.classifier)
     rate = deployed.false_alarms if settings.false_alarms is None else settings.false_alarms
-    work = Run("calibration", 1, settings, out, command=command, progress=progress, classifier=classifier)
     _check_enough(len(work.source), rate)
     work.open()
     cells = work.cells("clean", detector=deployed.facts)
-    eyes = Eyes(classifier=classifier, detector=deployed.detector, seed=settings.seed)
-    notes = work.do(cells, lambda cell: work.batch(cell, eyes.clean), what="clean images")
+    notes = work.do(cells, Measuring(work).clean, what="clean images")
     table = _distinct(pq.read_table(str(work.table(cells))))
     scores = deployed.detector.score(torch.tensor(table["measured"].to_pylist(), dtype=torch.float64))
     made = deployed.calibrated(scores, table["print"].to_pylist(), false_alarms=rate)
@@ -196,7 +220,7 @@ def _distinct(table: pa.Table) -> pa.Table:
     return table.filter(pa.array(fresh, type=pa.bool_()))
 
 
-def _write_learned(work: Run, joined: Path | None, settings: FitSettings) -> None:
+def _write_learned(work: Run[FitSettings], joined: Path | None, settings: FitSettings) -> None:
     """``measured.parquet``: the joined rows, each with the part that it plays."""
     if joined is None:
         raise DataError(f"none of the images of {work.source.name} can be used.")
@@ -217,7 +241,9 @@ def _named(settings: FitSettings, images: str) -> dict[str, Any]:
     return {"images": images, **{key: getattr(settings, key) for key in ("seed", "model", "weights", "input_size")}}
 
 
-def _deployed(eyes: Eyes, work: Run, settings: FitSettings, layers: tuple[str, ...], facts: dict[str, Any]) -> Deployed:
+def _deployed(
+    eyes: Eyes, work: Run[FitSettings], settings: FitSettings, layers: tuple[str, ...], facts: dict[str, Any]
+) -> Deployed:
     learned = read_learned(work.store.folder)
     different = len(learned.benign) + len(learned.calibration)
     _check_parts(different, settings, eyes.detector, "images that can be read and differ")

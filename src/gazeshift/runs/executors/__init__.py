@@ -1,7 +1,7 @@
-"""Long runs on several processes of one machine, or on a Ray cluster: the same cells, the same rows."""
+"""Who computes the cells of a long run: this process, processes of this machine, or Ray. The rows are the same."""
 
-from gazeshift.runs.executors.job import Job
+from gazeshift.runs.executors.serial import Compute, Executor, Serial
 from gazeshift.runs.executors.settings import Scale
-from gazeshift.runs.executors.start import run
+from gazeshift.runs.executors.start import executor
 
-__all__ = ["Job", "Scale", "run"]
+__all__ = ["Compute", "Executor", "Scale", "Serial", "executor"]

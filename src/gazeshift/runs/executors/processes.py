@@ -1,113 +1,120 @@
-"""Workers as processes of this machine, each begun anew and tied to the one that leads by a pipe of its own."""
+"""Workers as processes of this machine, each an executor of one process, so that a death is told by its own cell."""
 
+import ctypes
 import os
 import signal
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context
 from typing import Any
 
-from gazeshift.runs.executors.job import Job
-from gazeshift.runs.executors.messages import Died, Word
-from gazeshift.runs.executors.parent import end_with_parent
-from gazeshift.runs.executors.worker import Dismissed, Line, follow
+from gazeshift.runs.executors.worker import settle, work
+from gazeshift.runs.store import Cell
 
 __all__ = ["Processes"]
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+GPUS = "CUDA_VISIBLE_DEVICES"
 GRACE_SECONDS = 5.0
+PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 
 
 class Processes:
     """Processes of this machine; with several GPUs, each has one of them in turn.
 
     Args:
-        job: what they work on.
-        most: of them side by side.
+        size: how many, side by side.
+        wants_gpu: whether they may use one.
     """
 
-    def __init__(self, job: Job, most: int) -> None:
-        self.job, self.most, self.gpus = job, most, _gpus() if job.wants_gpu else 0
-        self.members: dict[int, tuple[SpawnProcess, Connection]] = {}
+    def __init__(self, size: int, *, wants_gpu: bool) -> None:
+        self.size, self.gpus = size, _gpus() if wants_gpu else []
+        self.workers: dict[int, OneProcess] = {}
 
     @property
     def card(self) -> Mapping[str, Any]:
         """What the manifest says of them."""
-        return {"workers": {"kind": "processes", "count": self.most}, "threads": 1}
+        return {"workers": {"kind": "processes", "count": self.size}, "threads": 1}
 
-    def hire(self) -> int:
+    def hire(self) -> "OneProcess":
         """Begin one more process, in the first free place."""
-        place = next(at for at in range(self.most) if at not in self.members)
-        job = self.job.on(f"cuda:{place % self.gpus}") if self.gpus else self.job
-        context = get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(job, theirs), name=f"gazeshift-worker-{place}", daemon=True)
-        with _environment(ONE_THREAD):
-            process.start()
-        theirs.close()
-        self.members[place] = process, ours
-        return place
-
-    def ask(self, worker: int, order: str) -> None:
-        """Send an order."""
-        with suppress(OSError):  # dead: `hear` will find out
-            self.members[worker][1].send(order)
-
-    def hear(self) -> tuple[int, Word]:
-        """The next word of any process; a closed pipe is the last word of a dead one."""
-        numbers = {id(pipe): number for number, (_, pipe) in self.members.items()}
-        pipe = wait([pipe for _, pipe in self.members.values()])[0]
-        number = numbers[id(pipe)]
-        try:
-            word: Word = self.members[number][1].recv()
-        except (EOFError, OSError):
-            return number, Died(self._bury(number))
-        return number, word
+        living = {place: worker for place, worker in self.workers.items() if worker.is_alive}
+        place = next(place for place in range(self.size) if place not in living)
+        environment = {**ONE_THREAD, **({GPUS: self.gpus[place % len(self.gpus)]} if self.gpus else {})}
+        self.workers = living | {place: OneProcess(environment)}
+        return self.workers[place]
 
     def close(self) -> None:
-        """Dismiss them all; one that computes is ended, for what it computes is not wanted any more."""
-        for process, pipe in self.members.values():
-            with suppress(OSError):
-                pipe.send(None)
-            pipe.close()
-            process.join(0.2)
-            process.terminate()
-        for process, _ in self.members.values():
-            process.join(GRACE_SECONDS)
-            if process.is_alive():
-                process.kill()
-        self.members.clear()
+        """End them all."""
+        for worker in self.workers.values():
+            worker.process.terminate()
+        for worker in self.workers.values():
+            worker.close()
+        self.workers.clear()
 
-    def _bury(self, number: int) -> str:
-        process, pipe = self.members.pop(number)
-        pipe.close()
-        process.join(GRACE_SECONDS)
-        code = process.exitcode or 0
+
+class OneProcess:
+    """One process.
+
+    Args:
+        environment: variables that it has from its beginning.
+    """
+
+    death = BrokenProcessPool
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        about = (os.getcwd(), tuple(sys.path))  # noqa: PTH109  # as the worker takes it
+        self.pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin, initargs=about)
+        before = set(active_children())
+        with _environment(environment):
+            self.pool.submit(int)  # a process is begun with its first call
+        (self.process,) = set(active_children()) - before
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it is there."""
+        return self.process.is_alive()
+
+    def submit(self, pickled: bytes, cell: Cell | None) -> Future[float | Exception]:
+        """Begin a call."""
+        try:
+            return self.pool.submit(work, pickled, cell)
+        except BrokenProcessPool as error:  # it died while it had nothing to do
+            dead: Future[float | Exception] = Future()
+            dead.set_exception(error)
+            return dead
+
+    def cause(self, _error: Exception) -> str:
+        """How it died."""
+        self.process.join(GRACE_SECONDS)
+        code = self.process.exitcode or 0
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"it ended with code {code}"
 
+    def close(self) -> None:
+        """Wait for its end for a moment."""
+        self.process.join(GRACE_SECONDS)
+        if self.process.is_alive():
+            self.process.kill()
+        self.pool.shutdown(wait=True, cancel_futures=True)
 
-def _serve(job: Job, pipe: Connection) -> None:
-    """What a process does. Ctrl-C reaches all processes of a terminal: the leading one decides."""
+
+def _begin(folder: str, paths: tuple[str, ...]) -> None:
+    """Ctrl-C reaches all processes of a terminal: the one that began this one decides. It also ends with that one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()
-
-    def hear() -> str | None:
-        try:
-            order: str | None = pipe.recv()
-        except (EOFError, OSError) as cause:  # the leading process is no more
-            raise Dismissed from cause
-        return order
-
-    with suppress(OSError):  # nobody listens any more
-        follow(job, Line(hear=hear, say=pipe.send))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    settle(folder, paths)
 
 
-def _gpus() -> int:
+def _gpus() -> list[str]:
     import torch
 
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    given = [name.strip() for name in os.environ.get(GPUS, "").split(",") if name.strip()]
+    return given[:count] or [str(number) for number in range(count)]
 
 
 @contextmanager

@@ -2,17 +2,16 @@
 
 import os
 import socket
-import threading
+import sys
 from collections.abc import Mapping
+from concurrent.futures import Future
 from contextlib import suppress
-from queue import SimpleQueue
 from typing import Any
 
 from gazeshift.errors import MissingPackageError, SettingsError, WorkerError
-from gazeshift.runs.executors.job import Job
-from gazeshift.runs.executors.messages import Died, Word
 from gazeshift.runs.executors.settings import LOCAL
-from gazeshift.runs.executors.worker import Line, follow
+from gazeshift.runs.executors.worker import settle, work
+from gazeshift.runs.store import Cell
 
 __all__ = ["Actors"]
 
@@ -22,90 +21,80 @@ STORE_BYTES = 80 * 2**20  # Ray's own memory for objects, nearly the least that 
 
 
 class Actors:
-    """Actors of a cluster, each with a CPU, or a GPU where there are some and the settings leave it one.
+    """Actors of a cluster, each with a CPU, or a GPU where there are some and the run may use one.
 
     Args:
-        job: what they work on.
-        most: of them side by side; one for each GPU, or CPU, of the cluster if None.
+        size: how many, side by side; one for each GPU, or CPU, of the cluster if None.
         address: of a cluster; ``local`` starts one on this machine, for this run.
+        wants_gpu: whether they may use one.
 
     Raises:
         MissingPackageError: Ray is not installed.
         SettingsError: no cluster answers there.
     """
 
-    def __init__(self, job: Job, most: int | None, address: str) -> None:
-        self.job, self.address, self.ray = job, address, _ray()
+    def __init__(self, size: int | None, address: str, *, wants_gpu: bool) -> None:
+        self.ray = _ray()
         self.is_guest = self.ray.is_initialized()
         if not self.is_guest:
-            _join(self.ray, address, most)
-        found = self.ray.cluster_resources()
-        self.gpus = int(found.get("GPU", 0)) if job.wants_gpu else 0
-        self.most = most or self.gpus or int(found.get("CPU", 1))
-        self.members: dict[int, Any] = {}
-        self.waiting: dict[Any, int] = {}
-        self.hired = 0
+            _join(self.ray, address, size)
+        resources = self.ray.cluster_resources()
+        self.gpus = int(resources.get("GPU", 0)) if wants_gpu else 0
+        self.size = size or self.gpus or int(resources.get("CPU", 1))
+        self.workers: list[OneActor] = []
 
     @property
     def card(self) -> Mapping[str, Any]:
         """What the manifest says of them."""
-        return {"workers": {"kind": "ray", "count": self.most}, "threads": 1}
+        return {"workers": {"kind": "ray", "count": self.size}, "threads": 1}
 
-    def hire(self) -> int:
+    def hire(self) -> "OneActor":
         """Begin one more actor. Ray finds it a place, sooner or later."""
-        share = {"num_gpus": min(1.0, self.gpus / self.most)} if self.gpus else {}
-        actor = self.ray.remote(num_cpus=0 if share else 1, max_restarts=0, **share)(Actor).remote(self.job)
-        self.hired += 1
-        self.members[self.hired] = actor
-        self.waiting[actor.first.remote()] = self.hired
-        return self.hired
-
-    def ask(self, worker: int, order: str) -> None:
-        """Send an order."""
-        self.waiting[self.members[worker].ask.remote(order)] = worker
-
-    def hear(self) -> tuple[int, Word]:
-        """The next word of any actor; Ray says when one is dead."""
-        (answer,), _ = self.ray.wait(list(self.waiting), num_returns=1)
-        number = self.waiting.pop(answer)
-        try:
-            word: Word = self.ray.get(answer)
-        except self.ray.exceptions.RayActorError as cause:
-            del self.members[number]
-            return number, Died(_first_line(cause))
-        return number, word
+        share = {"num_gpus": min(1.0, self.gpus / self.size)} if self.gpus else {}
+        remote = self.ray.remote(num_cpus=0 if share else 1, max_restarts=0, **share)(Actor)
+        self.workers.append(OneActor(self.ray, remote.remote(os.getcwd(), tuple(sys.path))))  # noqa: PTH109
+        return self.workers[-1]
 
     def close(self) -> None:
         """End the actors, and the cluster if it was started for this run."""
-        for actor in self.members.values():
+        for worker in self.workers:
             with suppress(Exception):
-                self.ray.kill(actor)
-        self.members.clear()
+                self.ray.kill(worker.actor)
+        self.workers.clear()
         if not self.is_guest:
             self.ray.shutdown()
 
 
-class Actor:
-    """What runs in an actor's process: the run in a thread of its own, and methods that wait for its next word.
+class OneActor:
+    """One actor, as seen from here.
 
     Args:
-        job: what it works on.
+        ray: the package.
+        actor: its handle.
     """
 
-    def __init__(self, job: Job) -> None:
-        self.orders: SimpleQueue[str | None] = SimpleQueue()
-        self.words: SimpleQueue[Word] = SimpleQueue()
-        line = Line(hear=self.orders.get, say=self.words.put)
-        threading.Thread(target=follow, args=(job, line), daemon=True).start()
+    def __init__(self, ray: Any, actor: Any) -> None:
+        self.actor, self.death = actor, ray.exceptions.RayActorError
 
-    def first(self) -> Word:
-        """The word that comes without an order."""
-        return self.words.get()
+    def submit(self, pickled: bytes, cell: Cell | None) -> "Future[float | Exception]":
+        """Begin a call."""
+        call: Future[float | Exception] = self.actor.work.remote(pickled, cell).future()
+        return call
 
-    def ask(self, order: str) -> Word:
-        """The answer to an order."""
-        self.orders.put(order)
-        return self.words.get()
+    def cause(self, error: Exception) -> str:
+        """How it died, in Ray's words."""
+        return _first_line(error)
+
+
+class Actor:
+    """What runs in an actor's process."""
+
+    def __init__(self, folder: str, paths: tuple[str, ...]) -> None:
+        settle(folder, paths)
+
+    def work(self, pickled: bytes, cell: Cell | None) -> float | Exception:
+        """As every worker does it."""
+        return work(pickled, cell)
 
 
 def _ray() -> Any:
@@ -118,10 +107,10 @@ def _ray() -> Any:
     return ray
 
 
-def _join(ray: Any, address: str, most: int | None) -> None:
+def _join(ray: Any, address: str, size: int | None) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == LOCAL:
-        _begin(ray, most or os.cpu_count() or 1, quiet)
+        _begin(ray, size or os.cpu_count() or 1, quiet)
         return
     try:
         _knock(address)

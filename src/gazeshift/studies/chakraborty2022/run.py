@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,13 @@ from gazeshift.data import ImageSource
 from gazeshift.errors import DataError
 from gazeshift.models import Classifier, Pixels, Preprocessing, load, select
 from gazeshift.records import Batch, Finding, Layer
-from gazeshift.runs.examples import fitted
-from gazeshift.runs.open import check_first
-from gazeshift.runs.run import Run
-from gazeshift.runs.settings import Progress
+from gazeshift.runs.examples import SetSource, fitted
+from gazeshift.runs.open import check_first, first_images
+from gazeshift.runs.reopen import Reopened
+from gazeshift.runs.run import Fill, Run
 from gazeshift.runs.store import Cell, CellResult, fingerprint
 from gazeshift.runs.training import History, Schedule
-from gazeshift.studies.chakraborty2022.collection import Collection, draw_classes, open_collection, shuffled
+from gazeshift.studies.chakraborty2022.collection import draw_classes, open_collection, shuffled
 from gazeshift.studies.chakraborty2022.heads import (
     Examples,
     epoch_rows,
@@ -41,36 +41,14 @@ PIECE = 32  # images whose features a killed run computes again
 UNIT = {"unit": 1.0, "symmetric": 0.5}
 
 
-def run(settings: Chakraborty2022, out: Path, command: str, progress: Progress) -> Path:
-    """Do what is missing, and write the manifest."""
-    opened = _opened(settings)
-    source = opened.found.source
-    unlabelled = replace(source, labels=(None,) * len(source))  # the bodies know other classes
-    work = Run(
-        "chakraborty2022",
-        1,
-        settings,
-        out,
-        command=command,
-        progress=progress,
-        classifier=opened.bodies[settings.attacked],
-        source=unlabelled,
-    )
-    for name, body in opened.bodies.items():
+def run(settings: Chakraborty2022, out: Path, **how: Any) -> Path:
+    """Do what is missing, and write the manifest; `how` as of `Run`."""
+    study = Study(settings, out, **how)
+    for name, body in study.bodies.items():
         if name != settings.attacked:
-            check_first(body, unlabelled, min(4, settings.batch_size))
-    work.open()
-    whole = _Work(opened, work)
-    return whole.finish([whole.condition(name, given) for name, given in whole.sources.items()])
-
-
-def _opened(settings: Chakraborty2022) -> "Opened":
-    bodies = _bodies(settings)
-    first = bodies[settings.attacked]
-    names = {"class_names": first.class_names, "wnids": first.wnids}
-    found = open_collection(settings.images, labels=settings.labels, names=names)
-    found = draw_classes(found, classes=settings.class_count, images=settings.images_per_class, seed=settings.seed)
-    return Opened(settings=settings, found=found, parts=split(found, settings.seed), bodies=bodies)
+            check_first(body, study.unlabelled, min(4, settings.batch_size))
+    study.run.open()
+    return study.finish([study.condition(name) for name in study.sources])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,73 +56,71 @@ class Done:
     """What one condition left.
 
     Args:
-        attacks: its name, and its models with their heads.
+        condition: its name.
         cells: of the attacked test images.
         notes: of all its cells.
         heads: what the manifest says of each head.
         epochs: of the trainings.
     """
 
-    attacks: Attacks
+    condition: str
     cells: Sequence[Cell]
     notes: Sequence[Mapping[str, Any]]
     heads: Mapping[str, Any]
     epochs: Sequence[pa.Table]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Opened:
-    """What the settings name, opened.
+class Study(Reopened):
+    """A run of the study, with what its settings name.
 
     Args:
         settings: of the study.
-        found: the pictures drawn.
-        parts: of each picture, by its id.
-        bodies: the models as they came, by name.
+        out: its folder.
+        how: as of `Run`.
     """
 
-    settings: Chakraborty2022
-    found: Collection
-    parts: Mapping[str, str]
-    bodies: Mapping[str, Classifier]
-
-
-class _Work:
-    """A run of the study while it goes on."""
-
-    def __init__(self, opened: Opened, run: Run) -> None:
-        self.settings, self.found, self.parts = opened.settings, opened.found, opened.parts
-        self.bodies, self.run = opened.bodies, run
-        self.sources = {"raw": self.found.source}
-        if self.found.aligned is not None:
-            self.sources["aligned"] = self.found.aligned
-        self.last = {name: last_layer(body, run.first.images) for name, body in self.bodies.items()}
+    def __init__(self, settings: Chakraborty2022, out: Path, **how: Any) -> None:
+        self.recipe, self.settings = (Study, (settings, out)), settings
+        self.bodies = _bodies(settings)
+        first = self.bodies[settings.attacked]
+        names = {"class_names": first.class_names, "wnids": first.wnids}
+        whole = open_collection(settings.images, labels=settings.labels, names=names)
+        self.collection = draw_classes(
+            whole, classes=settings.class_count, images=settings.images_per_class, seed=settings.seed
+        )
+        self.parts = split(self.collection, settings.seed)
+        self.sources = {"raw": self.collection.source}
+        if self.collection.aligned is not None:
+            self.sources["aligned"] = self.collection.aligned
+        source = self.collection.source
+        self.unlabelled = replace(source, labels=(None,) * len(source))  # the bodies know other classes
+        self.run = Run("chakraborty2022", 1, settings, out, classifier=first, source=source, **how)
+        self.run.first = first_images(first, self.unlabelled, min(16, settings.batch_size))
         self.findings: list[Finding] = []
 
-    def condition(self, condition: str, source: ImageSource) -> Done:
+    @cached_property
+    def last(self) -> dict[str, Layer]:
+        """Each body's last layer."""
+        return {name: last_layer(body, self.run.first.images) for name, body in self.bodies.items()}
+
+    def condition(self, condition: str) -> Done:
         """Everything about one kind of picture but the gallery."""
-        self.run.source = source
+        self.run.source = self.sources[condition]
         notes: list[Mapping[str, Any]] = []
-        models, heads, epochs = {}, {}, []
-        for place, name in enumerate(self.bodies):
-            cells = self._features(condition, place, name)
-            notes += self.run.do(cells, partial(self._featured, name), main="features", what=f"images, {name}")
-            models[name], history = self._head(condition, place, name, cells)
-            epochs.append(epoch_rows(history, condition=condition, model=name))
-            heads[name] = head_card(models[name], history)
-        attacks = Attacks(
+        for name in self.bodies:
+            compute = partial(self.features, condition=condition, name=name)
+            notes += self.run.do(self._feature_cells(condition, name), compute, main="features", what=f"images, {name}")
+        trained = self.heads(condition)
+        about: dict[str, Any] = {"condition": condition, "heads": _cards(self.attacks(condition).models)}
+        cells = self.run.cells("attack", ids=self._tested(self.run.source), **about)
+        notes += self.run.do(cells, partial(self.attack, condition=condition), what="test images")
+        return Done(
             condition=condition,
-            models=models,
-            source=self.settings.attacked,
-            levels=self.settings.levels,
-            unit=UNIT[self.settings.range],
-            seed=self.settings.seed,
+            cells=cells,
+            notes=notes,
+            heads={name: head_card(seen, history) for name, (seen, history) in trained.items()},
+            epochs=[epoch_rows(history, condition=condition, model=name) for name, (_, history) in trained.items()],
         )
-        about: dict[str, Any] = {"condition": condition, "heads": _cards(models)}
-        cells = self.run.cells("attack", ids=self._tested(source), **about)
-        reader = models[self.settings.attacked].classifier
-        notes += self.run.do(cells, lambda cell: self.run.batch(cell, attacks.fill, reader), what="test images")
-        return Done(attacks=attacks, cells=cells, notes=notes, heads=heads, epochs=epochs)
 
     def finish(self, done: Sequence[Done]) -> Path:
         """Join the tables, draw the gallery, and write the manifest."""
@@ -152,46 +128,86 @@ class _Work:
         cells = [cell for one in done for cell in one.cells]
         work.table(cells)
         work.table(cells, "maps")
-        shown_one = done[-1]  # aligned faces where there are some, as in the paper
+        shown_one = done[-1].condition  # aligned faces where there are some, as in the paper
         gallery, notes = self._gallery(shown_one)
         work.table(gallery, "gallery")
-        size = (work.first.images.shape[2], work.first.images.shape[3])
-        write_table(folder / "unrelated.parquet", unrelated(pq.read_table(folder / "maps.parquet"), size))
+        write_table(folder / "unrelated.parquet", unrelated(pq.read_table(folder / "maps.parquet"), work.size))
         write_table(folder / "training.parquet", pa.concat_tables([table for one in done for table in one.epochs]))
-        write_table(folder / "split.parquet", split_table(self.found, self.parts))
-        work.source = self.found.source
-        work.classifier = shown_one.attacks.models[self.settings.attacked].classifier
+        write_table(folder / "split.parquet", split_table(self.collection, self.parts))
+        models = self.attacks(shown_one).models
+        work.source, work.classifier = self.collection.source, models[self.settings.attacked].classifier
         every = [note for one in done for note in one.notes] + notes
-        models = shown_one.attacks.models
-        told = Told(found=self.found, parts=self.parts, models=models, notes=every, findings=tuple(self.findings))
-        tested = {one.attacks.condition: sum(len(cell.ids) for cell in one.cells) for one in done}
-        heads = {one.attacks.condition: one.heads for one in done}
+        told = Told(found=self.collection, parts=self.parts, models=models, notes=every, findings=tuple(self.findings))
+        tested = {one.condition: sum(len(cell.ids) for cell in one.cells) for one in done}
+        heads = {one.condition: one.heads for one in done}
         more = told.entries(tested, heads) | {"attacked": self.settings.attacked, "levels": list(self.settings.levels)}
         return work.finish(every, unit=UNIT[self.settings.range], cost=told.cost(work.first.images), **more)
 
-    def _features(self, condition: str, place: int, name: str) -> list[Cell]:
-        count = -(-len(self.run.source) // PIECE)
-        card, layer = self.bodies[name].card(), self.last[name].name
-        about: dict[str, Any] = {"condition": condition, "body": card, "layer": layer}
-        return self.run.cells("features", size=PIECE, first=place * count, **about)
-
-    def _featured(self, name: str, cell: Cell) -> CellResult:
+    def features(self, cell: Cell, *, condition: str, name: str) -> CellResult:
+        """A cell of images as a body sees them."""
         model = feature_model(self.bodies[name], self.last[name])
 
         def fill(batch: Batch) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
             return {"features": feature_rows(model, batch)}, {"by_model": {name: [len(batch.ids), 0]}}
 
-        return self.run.batch(cell, fill, model)
+        return self.run.batch(cell, fill=fill, classifier=model, source=self.sources[condition])
 
-    def _head(self, condition: str, place: int, name: str, cells: Sequence[Cell]) -> tuple[Seen, History]:
-        """A model with the head trained on its features."""
-        work, settings = self.run, self.settings
+    def attack(self, cell: Cell, *, condition: str) -> CellResult:
+        """A cell of test images, attacked and shown to every model."""
+        return self._read(cell, condition, self.attacks(condition).fill)
+
+    def draw(self, cell: Cell, *, condition: str) -> CellResult:
+        """An image of the gallery."""
+        settings = self.settings
+        drawn = Pictures(
+            attacks=self.attacks(condition),
+            layers=settings.layers,
+            last_first=settings.layer_order == "last_first",
+        )
+        return self._read(cell, condition, drawn.fill)
+
+    def _read(self, cell: Cell, condition: str, fill: Fill) -> CellResult:
+        """Images as the attacked model takes them."""
+        reader = self.attacks(condition).models[self.settings.attacked].classifier
+        return self.run.batch(cell, fill=fill, classifier=reader, source=self.sources[condition])
+
+    @cache  # noqa: B019  # it lives as long as the run
+    def attacks(self, condition: str) -> Attacks:
+        """Every model with its head, and how it is attacked."""
+        settings = self.settings
+        return Attacks(
+            condition=condition,
+            models={name: seen for name, (seen, _) in self.heads(condition).items()},
+            source=settings.attacked,
+            levels=settings.levels,
+            unit=UNIT[settings.range],
+            seed=settings.seed,
+        )
+
+    @cache  # noqa: B019
+    def heads(self, condition: str) -> dict[str, tuple[Seen, History]]:
+        """Every body with the head trained on its features, or read back if that is done."""
+        return {name: self._head(condition, place, name) for place, name in enumerate(self.bodies)}
+
+    def _feature_cells(self, condition: str, name: str) -> list[Cell]:
+        source, place = self.sources[condition], [*self.bodies].index(name)
+        about: dict[str, Any] = {
+            "condition": condition,
+            "body": self.bodies[name].card(),
+            "layer": self.last[name].name,
+        }
+        first = place * -(-len(source) // PIECE)
+        return self.run.cells("features", ids=source.ids, size=PIECE, first=first, **about)
+
+    def _head(self, condition: str, place: int, name: str) -> tuple[Seen, History]:
+        work, settings, source = self.run, self.settings, self.sources[condition]
+        cells = self._feature_cells(condition, name)
         schedule = Schedule(epochs=settings.epochs, learning_rate=settings.learning_rate, seed=settings.seed)
-        identity = fingerprint([[cell.key for cell in cells], self.parts, work.source.labels, str(schedule)])
+        identity = fingerprint([[cell.key for cell in cells], self.parts, source.labels, str(schedule)])
         slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[-60:]
         head, history = train_head(
-            self._examples(cells),
-            classes=len(self.found.names),
+            self._examples(cells, source),
+            classes=len(self.collection.names),
             dropout=settings.dropout,
             schedule=schedule,
             batch_size=settings.train_batch,
@@ -202,18 +218,18 @@ class _Work:
         said = [f"{name}, {condition}: {note}" for note in history.notes]
         self.findings += [Finding(check="checkpoint", level="note", detail=note) for note in said]
         body = self.bodies[name]
-        made = headed(body, self.last[name], head, self.found.names)
+        made = headed(body, self.last[name], head, self.collection.names)
         images = fitted(work.first.images, body.size, "resize")
         return Seen(classifier=made, last=last_layer(made, images)), history
 
-    def _examples(self, cells: Sequence[Cell]) -> dict[str, Examples]:
+    def _examples(self, cells: Sequence[Cell], source: ImageSource) -> dict[str, Examples]:
         """Features to train on and to choose the epoch by, read back from their cells."""
-        source, store = self.run.source, self.run.store
+        store = self.run.store
         table = pa.concat_tables([pq.read_table(store.place(cell, "features")) for cell in cells])
         labels = {own: int(label or 0) for own, label in zip(source.ids, source.labels, strict=True)}
         return {part: examples(table, labels, self.parts, part) for part in ("train", "val")}
 
-    def _tested(self, source: ImageSource) -> list[str]:
+    def _tested(self, source: ImageSource | SetSource) -> list[str]:
         """Ids of the test images to attack: the same ones for every kind of picture."""
         ids = sorted(own for own, part in self.parts.items() if part == "test")
         if self.settings.limit is not None:
@@ -224,21 +240,16 @@ class _Work:
             raise DataError(f"{source.name} leaves {len(tested)} of {len(ids)} test images; at least two are needed.")
         return tested
 
-    def _gallery(self, one: Done) -> tuple[list[Cell], list[Mapping[str, Any]]]:
-        work, settings, attacks = self.run, self.settings, one.attacks
+    def _gallery(self, condition: str) -> tuple[list[Cell], list[Mapping[str, Any]]]:
+        work, attacks = self.run, self.attacks(condition)
         rows = pq.read_table(work.store.folder / "rows.parquet")
-        ids = choose(rows, attacks.condition, attacks.source, settings.gallery)
-        drawn = Pictures(attacks=attacks, layers=settings.layers, last_first=settings.layer_order == "last_first")
+        ids = choose(rows, condition, attacks.source, self.settings.gallery)
         heads = _cards(attacks.models)
         cells = [
-            work.cell("gallery", ids=(own,), number=at, condition=attacks.condition, heads=heads)
-            for at, own in enumerate(ids)
+            work.cell("gallery", ids=(own,), number=at, condition=condition, heads=heads) for at, own in enumerate(ids)
         ]
-        reader = attacks.models[attacks.source].classifier
-        notes = work.do(
-            cells, lambda cell: work.batch(cell, drawn.fill, reader), main="gallery", what="images of the gallery"
-        )
-        return cells, list(notes)
+        compute = partial(self.draw, condition=condition)
+        return cells, list(work.do(cells, compute, main="gallery", what="images of the gallery"))
 
 
 def _bodies(settings: Chakraborty2022) -> dict[str, Classifier]:

@@ -1,6 +1,6 @@
 """One run of the deviation study: attacks, strengths and maps opened, cells filled, tables joined."""
 
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -10,37 +10,56 @@ from gazeshift.records import Batch
 from gazeshift.registry import build
 from gazeshift.runs.deviation_rows import DeviationCell, Opened, layer_card, merged
 from gazeshift.runs.open import open_attack
+from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.run import Run, accuracy, all_of
-from gazeshift.runs.settings import Progress
+from gazeshift.runs.store import Cell, CellResult
 from gazeshift.studies.deviation.settings import Deviation
 
 
-def run(settings: Deviation, out: Path, command: str, progress: Progress) -> Path:
-    """Do what is missing of the study, join its tables and write its manifest."""
-    attacks = {spec: open_attack(spec, settings.epsilon) for spec in settings.attack}
-    strengths, cams = Strengths(values=settings.strengths), {spec: build("cams", spec) for spec in settings.cams}
-    work = Run("deviation", 1, settings, out, command=command, progress=progress)
-    first = work.open()
-    layers = select(
-        work.classifier.layers((first.images.shape[2], first.images.shape[3])), settings.layers, work.classifier.name
-    )
-    opened = Opened(settings, work.classifier, attacks, cams, strengths, layers)
+def run(settings: Deviation, out: Path, **how: Any) -> Path:
+    """Do what is missing of the study, join its tables and write its manifest; `how` as of `Run`."""
+    work = Run("deviation", 1, settings, out, **how)
+    study = Study(work)
+    work.open()
     cells = work.cells()
-    notes = work.do(
-        cells,
-        lambda cell: work.batch(cell, partial(_filled, opened, settings.gallery, cell.number * settings.batch_size)),
-    )
+    notes = work.do(cells, study.compute)
     for table in ("rows", "images", "gallery"):
         work.table(cells, table)
     return work.finish(
         notes,
         preflight=accuracy(work.source, notes),
-        layers=[layer_card(layer) for layer in layers],
-        cams=list(cams),
-        attacks=[{"name": name, "settings": vars(made)} for name, made in attacks.items()],
+        layers=[layer_card(layer) for layer in study.opened.layers],
+        cams=list(study.cams),
+        attacks=[{"name": name, "settings": vars(made)} for name, made in study.attacks.items()],
         undefined=merged(all_of(notes, "undefined")),
         poles=sum(note["poles"] for note in notes),
     )
+
+
+class Study(Reopened):
+    """What the cells need, opened from the settings.
+
+    Args:
+        work: the run.
+    """
+
+    def __init__(self, work: Run[Deviation]) -> None:
+        self.recipe, self.work, settings = (Study, (work,)), work, work.settings
+        self.attacks = {spec: open_attack(spec, settings.epsilon) for spec in settings.attack}
+        self.cams = {spec: build("cams", spec) for spec in settings.cams}
+        self.strengths = Strengths(values=settings.strengths)
+
+    @cached_property
+    def opened(self) -> Opened:
+        """With the layers, for images of this size."""
+        settings, classifier = self.work.settings, self.work.classifier
+        layers = select(classifier.layers(self.work.size), settings.layers, classifier.name)
+        return Opened(settings, classifier, self.attacks, self.cams, self.strengths, layers)
+
+    def compute(self, cell: Cell) -> CellResult:
+        """One cell."""
+        first = cell.number * self.work.settings.batch_size
+        return self.work.batch(cell, fill=partial(_filled, self.opened, self.work.settings.gallery, first))
 
 
 def _filled(opened: Opened, gallery: int, first: int, batch: Batch) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,7 +1,7 @@
 """One run of the study of Ding et al. 2022: for each set what is seen, changed, trained and shown; joined."""
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -10,55 +10,112 @@ import pyarrow.parquet as pq
 
 from gazeshift.data import replace_file
 from gazeshift.errors import DataError
+from gazeshift.records import Layer
 from gazeshift.runs.adversarial_set.run import AttackRun
 from gazeshift.runs.adversarial_set.settings import SetSettings
 from gazeshift.runs.deviation_rows import layer_card
 from gazeshift.runs.examples import SetSource, open_pairs
+from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.run import Run, accuracy
-from gazeshift.runs.settings import Progress
-from gazeshift.runs.store import Cell, fingerprint
+from gazeshift.runs.store import Cell, CellResult, fingerprint
 from gazeshift.studies.ding2022.feature_maps import Ranking, averaged, ranked_layers, ranking
 from gazeshift.studies.ding2022.pictures import PAIRS, gallery_cell
 from gazeshift.studies.ding2022.plan import Done, Plan, identity, slug, sound, told, unlabelled
-from gazeshift.studies.ding2022.rows import Opened, change_cell, last_layer, seen_cell
+from gazeshift.studies.ding2022.rows import Filled, Opened, change_cell, last_layer, seen_cell
 from gazeshift.studies.ding2022.settings import Ding2022
 from gazeshift.studies.ding2022.training_data import forget, shuffled, split, write_pixels
-from gazeshift.studies.ding2022.training_stages import Trainings
+from gazeshift.studies.ding2022.training_stages import Trainings, checkpoint
 
 TABLES = ("rows", "seen", "histograms", "gallery", "training", "detector", "scores", "maps2")
 SHARED = ("images", "labels", "limit", "model", "weights", "input_size", "classes", "seed", "device", "batch_size")
 
 
-def run(settings: Ding2022, out: Path, command: str, progress: Progress) -> Path:
-    """Do what is missing of the study, join its tables and write its manifest."""
+def run(settings: Ding2022, out: Path, **how: Any) -> Path:
+    """Do what is missing of the study, join its tables and write its manifest; `how` as of `Run`."""
     given = {name: open_pairs(place, settings) for name, place in settings.folders.items()}
     for source in given.values():
         _check(source)
-    work = Run(
-        "ding2022", 1, settings, out, command=command, progress=progress, source=next(iter(given.values()), None)
-    )
+    work = begin(settings, out, **how)
     for source in given.values():
         source.examples.check_model(work.classifier)
-    given = {name: source.for_channels(work.classifier.channels) for name, source in given.items()}
-    first = work.open()
-    last = last_layer(work.classifier, first.images.to(work.classifier.device))
-    size = (first.images.shape[2], first.images.shape[3])
-    layers = ranked_layers(work.classifier, size, settings.layers)
+    work.open()
+    layers, _ = _layers(work)
     done = Done()
-    for name, source in (given or _made(settings, work)).items():
-        _check(source)
-        work.source = source
-        opened = Opened(
-            settings=settings,
-            name=name,
-            source=source,
-            classifier=work.classifier,
+    for name, place in (settings.folders or _made(work)).items():
+        one = OneSet(work, name, place)
+        _check(one.source)
+        work.source = one.source
+        _one_set(work, one, done)
+    return _finished(work, layers, done)
+
+
+def begin(settings: Ding2022, out: Path, **how: Any) -> Run[Ding2022]:
+    """The run, over the first of its sets if there are several."""
+    first = next(iter(settings.folders.values()), None)
+    source = None if first is None else open_pairs(first, settings)
+    return Run("ding2022", 1, settings, out, source=source, recipe=(begin, (settings, out)), **how)
+
+
+def _layers(work: Run[Ding2022]) -> tuple[dict[str, Layer], Layer]:
+    """Those whose maps are ranked, and the one where `cam` is defined."""
+    last = last_layer(work.classifier, work.first.images.to(work.classifier.device))
+    return ranked_layers(work.classifier, work.size, work.settings.layers), last
+
+
+class OneSet(Reopened):
+    """A set of the study, opened for the cells that it is looked at, changed, shown and trained on in.
+
+    Args:
+        work: the run.
+        name: of the set.
+        place: its folder.
+    """
+
+    def __init__(self, work: Run[Ding2022], name: str, place: Path) -> None:
+        self.recipe, self.work, self.name = (OneSet, (work, name, place)), work, name
+        self.source = open_pairs(place, work.settings).for_channels(work.classifier.channels)
+        self.scratch = work.store.folder / "scratch"
+
+    @cached_property
+    def opened(self) -> Opened:
+        """With the model and the layers."""
+        layers, last = _layers(self.work)
+        return Opened(
+            settings=self.work.settings,
+            name=self.name,
+            source=self.source,
+            classifier=self.work.classifier,
             layers=layers,
             last=last,
-            size=size,
+            size=self.work.size,
         )
-        _one_set(work, opened, done)
-    return _finished(work, layers, done)
+
+    @property
+    def pixels(self) -> Path:
+        """The file that trainings read."""
+        return self.scratch / f"{slug(self.name)}-{self.source.examples.identity[:20]}.npy"
+
+    def compute(self, cell: Cell, *, fill: Callable[..., Filled], given: tuple[Any, ...] = ()) -> CellResult:
+        """A cell of images: `fill` is called with the set, what is `given`, and the batch."""
+        return self.work.batch(cell, fill=partial(fill, self.opened, *given), source=self.source)
+
+    def adversarial(self, cell: Cell, plan: Plan) -> CellResult:
+        """Adversarial training of one size."""
+        return self._trainings(plan).adversarial(cell, plan.parts)
+
+    def detector(self, cell: Cell, plan: Plan) -> CellResult:
+        """The detector, or its control."""
+        return self._trainings(plan).detector(cell, plan.halves, plan.shown)
+
+    def _trainings(self, plan: Plan) -> Trainings:
+        return Trainings(
+            settings=self.work.settings,
+            name=self.name,
+            classifier=self.work.classifier,
+            pixels=lambda: write_pixels(self.pixels, self.source, plan.labels),
+            checkpoints=self.scratch,
+            progress=self.work.progress,
+        )
 
 
 def _check(source: SetSource) -> None:
@@ -68,38 +125,40 @@ def _check(source: SetSource) -> None:
     source.pairs(source.ids[:1])
 
 
-def _made(settings: Ding2022, work: Run) -> dict[str, SetSource]:
-    """The set that the settings name, or sets made now, in the study's folder."""
-    if isinstance(work.source, SetSource):
+def _made(work: Run[Ding2022]) -> dict[str, Path]:
+    """Folder of the set that the settings name, or of sets made now in the study's folder."""
+    settings = work.settings
+    if isinstance(work.source, SetSource) and settings.set is not None:
         attack = work.source.examples.manifest.get("attack") or {}
-        return {str(attack.get("name") or "set"): work.source}
-    shared = {name: getattr(settings, name) for name in SHARED}
-    found = {}
-    for spec in settings.attack:
-        place = work.store.folder / "sets" / slug(spec)
-        wanted = SetSettings(**shared, epsilon=settings.epsilon, health_images=0)
-        AttackRun(spec, wanted, place, command=work.command, progress=work.progress).run()
-        found[spec] = open_pairs(place, settings)
-    return found
+        return {str(attack.get("name") or "set"): settings.set}
+    wanted = SetSettings(
+        **{name: getattr(settings, name) for name in SHARED}, epsilon=settings.epsilon, health_images=0
+    )
+    how: dict[str, Any] = {"command": work.command, "progress": work.progress, "executor": work.executor}
+    places = {spec: work.store.folder / "sets" / slug(spec) for spec in settings.attack}
+    return {spec: AttackRun(spec, wanted, place, **how).run() for spec, place in places.items()}
 
 
-def _one_set(work: Run, opened: Opened, done: Done) -> None:
+def _one_set(work: Run[Ding2022], one: OneSet, done: Done) -> None:
     """Everything about one set."""
+    opened = one.opened
     about: dict[str, Any] = {"set": identity(opened)}
     cells = _cells(work, done, "seen", about)
-    done.asked += len(opened.source)
-    done.seen += _batches(work, done, cells, partial(seen_cell, opened), main="seen", what=f"pairs, {opened.name}")
-    maps = averaged(_joined(work, cells, "sums"), opened.name)
+    done.asked += len(one.source)
+    notes = work.do(cells, partial(one.compute, fill=seen_cell), main="seen", what=f"pairs, {one.name}")
+    done.seen += notes
+    maps = averaged(_joined(work, cells, "sums"), one.name)
     done.maps.append(maps)
-    plan = _plan(opened, _joined(work, cells, "seen").to_pylist(), ranking(maps, opened.settings.top))
-    about |= {"most": plan.found.most, "least": plan.found.least}
+    plan = _plan(opened, _joined(work, cells, "seen").to_pylist(), ranking(maps, work.settings.top))
+    most, about = plan.found.most, about | {"most": plan.found.most, "least": plan.found.least}
     changes = _cells(work, done, "rows", about, ids=plan.chosen)
-    fill = partial(change_cell, opened, plan.found)
-    _batches(work, done, changes, fill, main="rows", what=f"images changed, {opened.name}")
+    change = partial(one.compute, fill=change_cell, given=(plan.found,))
+    notes += work.do(changes, change, main="rows", what=f"images changed, {one.name}")
     gallery = _cells(work, done, "gallery", about, ids=plan.shown)
-    fill = partial(gallery_cell, opened, plan.found.most[:PAIRS])
-    _batches(work, done, gallery, fill, main="gallery", what=f"images of the gallery, {opened.name}")
-    _train(work, opened, done, plan)
+    draw = partial(one.compute, fill=gallery_cell, given=(most[:PAIRS],))
+    notes += work.do(gallery, draw, main="gallery", what=f"images of the gallery, {one.name}")
+    done.notes += notes
+    _train(work, one, done, plan)
     done.sets.append(told(opened, plan))
 
 
@@ -121,20 +180,10 @@ def _plan(opened: Opened, seen: Sequence[Mapping[str, Any]], found: Ranking) -> 
     )
 
 
-def _train(work: Run, opened: Opened, done: Done, plan: Plan) -> None:
+def _train(work: Run[Ding2022], one: OneSet, done: Done, plan: Plan) -> None:
     """Adversarial training at every size, and the detector with its control."""
-    settings, parts, name = opened.settings, plan.parts, opened.name
-    scratch = work.store.folder / "scratch"
-    file = scratch / f"{slug(name)}-{opened.source.examples.identity[:20]}.npy"
-    trainings = Trainings(
-        settings=settings,
-        name=name,
-        classifier=work.classifier,
-        pixels=lambda: write_pixels(file, opened.source, plan.labels),
-        checkpoints=scratch,
-        progress=work.progress,
-    )
-    about = {"set": identity(opened), "labels": fingerprint(plan.labels)}
+    settings, parts = work.settings, plan.parts
+    about = {"set": identity(one.opened), "labels": fingerprint(plan.labels)}
     sizes = parts.sizes if settings.epochs else ()
     kinds = ("attacked", "gaussian")[: 1 + settings.control] if settings.detector_epochs else ()
     learned = [
@@ -145,22 +194,15 @@ def _train(work: Run, opened: Opened, done: Done, plan: Plan) -> None:
         _cell(work, done, "detector", about | {"trained_on": kind, "halves": plan.halves, "shown": plan.shown})
         for kind in kinds
     ]
-    notes = work.do(
-        learned, lambda cell: trainings.adversarial(cell, parts), main="training", what=f"trainings, {name}"
-    )
-    notes += work.do(
-        judged,
-        lambda cell: trainings.detector(cell, plan.halves, plan.shown),
-        main="detector",
-        what=f"detectors, {name}",
-    )
-    done.said += [f"{name}: {said}" for note in notes for said in note["checkpoints"]]
+    notes = work.do(learned, partial(one.adversarial, plan=plan), main="training", what=f"trainings, {one.name}")
+    notes += work.do(judged, partial(one.detector, plan=plan), main="detector", what=f"detectors, {one.name}")
+    done.said += [f"{one.name}: {said}" for note in notes for said in note["checkpoints"]]
     done.training_seconds += sum(note["training_seconds"] for note in notes)
-    forget(file, *map(trainings.checkpoint, [*learned, *judged]))
+    forget(one.pixels, *(checkpoint(one.scratch, cell) for cell in [*learned, *judged]))
 
 
 def _cells(
-    work: Run, done: Done, stage: str, about: Mapping[str, Any], *, ids: Sequence[str] | None = None
+    work: Run[Ding2022], done: Done, stage: str, about: Mapping[str, Any], *, ids: Sequence[str] | None = None
 ) -> list[Cell]:
     """Cells over images of the present set, after those of the sets before."""
     first = len(done.cells.get(stage, ()))
@@ -169,24 +211,18 @@ def _cells(
     return made
 
 
-def _cell(work: Run, done: Done, stage: str, about: Mapping[str, Any]) -> Cell:
+def _cell(work: Run[Ding2022], done: Done, stage: str, about: Mapping[str, Any]) -> Cell:
     before = done.cells.setdefault(stage, [])
     before.append(work.cell(stage, number=len(before), **about))
     return before[-1]
 
 
-def _batches(work: Run, done: Done, cells: Sequence[Cell], fill: Any, *, main: str, what: str) -> list[dict[str, Any]]:
-    notes = work.do(cells, lambda cell: work.batch(cell, fill), main=main, what=what)
-    done.notes += notes
-    return notes
-
-
-def _joined(work: Run, cells: Sequence[Cell], name: str) -> pa.Table:
+def _joined(work: Run[Ding2022], cells: Sequence[Cell], name: str) -> pa.Table:
     places = [work.store.place(cell, name) for cell in cells]
     return pa.concat_tables([pq.read_table(place) for place in places if place.is_file()])
 
 
-def _finished(work: Run, layers: Mapping[str, Any], done: Done) -> Path:
+def _finished(work: Run[Ding2022], layers: Mapping[str, Any], done: Done) -> Path:
     """Join the tables and write the manifest."""
     stages = {table: done.cells.get(table, []) for table in TABLES}
     stages |= {"histograms": stages["seen"], "scores": stages["detector"], "maps2": stages["detector"]}

@@ -134,10 +134,6 @@ class Trainings:
             notes=self._notes(history, started),
         )
 
-    def checkpoint(self, cell: Cell) -> Path:
-        """Where a cell's training keeps its state while it is not finished."""
-        return self.checkpoints / f"{cell.key}.safetensors"
-
     @property
     def _shared(self) -> dict[str, Any]:
         """What both schedules have in common."""
@@ -157,7 +153,7 @@ class Trainings:
             examples,
             schedule=schedule,
             evaluate=evaluate,
-            checkpoint=self.checkpoint(cell),
+            checkpoint=checkpoint(self.checkpoints, cell),
             identity=cell.key,
             progress=self.progress,
         )
@@ -224,3 +220,8 @@ class Trainings:
                 keys = {"set": self.name, "image": own, "kind": f"detector_{side}_cam"}
                 add(rows, picture, **keys, **answer(seen.logits[0], made))
         return rows.table()
+
+
+def checkpoint(folder: Path, cell: Cell) -> Path:
+    """Where a cell's training keeps its state while it is not finished."""
+    return folder / f"{cell.key}.safetensors"

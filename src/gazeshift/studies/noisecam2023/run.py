@@ -1,7 +1,7 @@
 """One run of the noisecam2023 study: examples and their maps, verdicts, and the deviation of one layer."""
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from gazeshift.records import Layer
 from gazeshift.registry import build
 from gazeshift.runs.deviation_rows import Opened, layer_card, merged
 from gazeshift.runs.open import open_attack
+from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.run import Run, accuracy, all_of
-from gazeshift.runs.settings import Progress
+from gazeshift.runs.store import Cell, CellResult
 from gazeshift.studies.noisecam2023.examples import Plan
 from gazeshift.studies.noisecam2023.rows import behaviour_cell, combination, seeds_cell
 from gazeshift.studies.noisecam2023.settings import Noisecam2023
@@ -26,37 +27,92 @@ CAM = "grad_cam"
 TABLES = ("rows", "images", "seeds", "measured", "pictures")
 
 
-def run(settings: Noisecam2023, out: Path, command: str, progress: Progress) -> Path:
-    """Do what is missing of the study, join its tables and write its manifest."""
-    made, detector = open_attack(settings.attack, None), _behaviour(settings)
-    work = Run("noisecam2023", 1, settings, out, command=command, progress=progress)
-    plan, known = _plan(settings, work, made)
-    (probe,) = _named(work, known, detector.layers(known))
+def run(settings: Noisecam2023, out: Path, **how: Any) -> Path:
+    """Do what is missing of the study, join its tables and write its manifest; `how` as of `Run`."""
+    work = Run("noisecam2023", 1, settings, out, **how)
+    study = Study(work)
+    work.open()
+    plan = study.plan
+    (probe,) = study.named(study.detector.layers(study.known))
     cells = work.cells("seeds")
-    fill = lambda cell: work.batch(cell, partial(seeds_cell, plan, cell.number * settings.batch_size))  # noqa: E731
-    notes = work.do(cells, fill, what="seeds")
+    notes = work.do(cells, study.seeds, what="seeds")
     for table in TABLES:
         work.table(cells, table)
     part_of = parts(work.source.ids, settings.calibration, settings.seed)
-    if work.leads:
-        write_verdicts(work.store.folder, plan.all, part_of, plan.opened.shown_strength)
+    write_verdicts(work.store.folder, plan.all, part_of, plan.opened.shown_strength)
     ids = _tested(work.store.folder, part_of, settings.behaviour_images)
-    seen = _deviate(work, plan, detector, ids, len(cells))
+    seen = _deviate(work, study, ids, len(cells))
     return work.finish(
         [*notes, *seen],
         preflight=accuracy(work.source, notes),
         layers=[layer_card(layer) for layer in plan.opened.layers],
-        attacks=[{"name": settings.attack, "settings": vars(made)}],
+        attacks=[{"name": settings.attack, "settings": vars(study.made)}],
         examples=sum(note["examples"] for note in notes),
         parts={name: sum(part == name for part in part_of.values()) for name in ("calibration", "test")},
         noise_layers=plan.places,
         main=combination(plan.main),
-        detectors={"noisecam_dbscan": vars(plan.main), "behaviour_deviation": vars(detector)},
+        detectors={"noisecam_dbscan": vars(plan.main), "behaviour_deviation": vars(study.detector)},
         probe=probe,
         behaviour_examples=len(ids),
         undefined=merged(all_of(notes, "undefined")),
         poles=sum(note["poles"] for note in notes),
     )
+
+
+class Study(Reopened):
+    """What the cells need, opened from the settings.
+
+    Args:
+        work: the run.
+    """
+
+    def __init__(self, work: Run[Noisecam2023]) -> None:
+        self.recipe, self.work = (Study, (work,)), work
+        self.made, self.detector = open_attack(work.settings.attack, None), _behaviour(work.settings)
+
+    @cached_property
+    def known(self) -> tuple[Layer, ...]:
+        """All the model's layers."""
+        return self.work.classifier.layers(self.work.size)
+
+    def named(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        """Names of the layers that a selection means."""
+        return tuple(layer.name for layer in select(self.known, wanted, self.work.classifier.name))
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Model, layers and strengths."""
+        work, settings = self.work, self.work.settings
+        convs = [layer.name for layer in self.known if "conv" in layer.kinds]
+        (place,) = self.named(NoisecamDbscan(layer=settings.noise_layer).layers(self.known))
+        places = self.named(settings.noise_layers or convs[1:5] or convs)
+        opened = Opened(
+            settings,
+            work.classifier,
+            {settings.attack: self.made},
+            {CAM: build("cams", CAM)},
+            Strengths(values=settings.strengths),
+            select(self.known, settings.layers, work.classifier.name),
+            structure=False,
+        )
+        return Plan(
+            settings=settings,
+            opened=opened,
+            spec=settings.attack,
+            made=self.made,
+            source=work.source,
+            places=tuple(dict.fromkeys((*places, place))),
+            place=place,
+        )
+
+    def seeds(self, cell: Cell) -> CellResult:
+        """Examples, their maps, and what the clusters measure."""
+        first = cell.number * self.work.settings.batch_size
+        return self.work.batch(cell, fill=partial(seeds_cell, self.plan, first))
+
+    def behaviour(self, cell: Cell) -> CellResult:
+        """The deviation of one layer under noise."""
+        return self.work.batch(cell, fill=partial(behaviour_cell, self.plan, self.detector))
 
 
 def _behaviour(settings: Noisecam2023) -> BehaviourDeviation:
@@ -69,33 +125,6 @@ def _behaviour(settings: Noisecam2023) -> BehaviourDeviation:
     )
 
 
-def _plan(settings: Noisecam2023, work: Run, made: Any) -> tuple[Plan, tuple[Layer, ...]]:
-    """Model, layers and strengths ready for the cells, checked on the first images; and all the model's layers."""
-    images = work.open().images
-    known = work.classifier.layers((images.shape[2], images.shape[3]))
-    convs = [layer.name for layer in known if "conv" in layer.kinds]
-    (place,) = _named(work, known, NoisecamDbscan(layer=settings.noise_layer).layers(known))
-    places = _named(work, known, settings.noise_layers or convs[1:5] or convs)
-    opened = Opened(
-        settings,
-        work.classifier,
-        {settings.attack: made},
-        {CAM: build("cams", CAM)},
-        Strengths(values=settings.strengths),
-        select(known, settings.layers, work.classifier.name),
-        structure=False,
-    )
-    places = tuple(dict.fromkeys((*places, place)))
-    source = work.source
-    return Plan(
-        settings=settings, opened=opened, spec=settings.attack, made=made, source=source, places=places, place=place
-    ), known
-
-
-def _named(work: Run, known: tuple[Layer, ...], wanted: Sequence[str]) -> tuple[str, ...]:
-    return tuple(layer.name for layer in select(known, wanted, work.classifier.name))
-
-
 def _tested(folder: Path, part_of: dict[str, str], most: int | None) -> tuple[str, ...]:
     """The first test images whose class the attack changed, in the order of the source."""
     seeds = pq.read_table(folder / "seeds.parquet", columns=["image", "switched"]).to_pylist()
@@ -103,13 +132,9 @@ def _tested(folder: Path, part_of: dict[str, str], most: int | None) -> tuple[st
     return tuple(found[:most])
 
 
-def _deviate(
-    work: Run, plan: Plan, detector: BehaviourDeviation, ids: Sequence[str], first: int
-) -> list[dict[str, Any]]:
+def _deviate(work: Run[Noisecam2023], study: Study, ids: Sequence[str], first: int) -> list[dict[str, Any]]:
     """The deviation's cells and table; notes that count no image twice."""
-    cells = work.cells("behaviour", ids=ids, size=min(4, plan.settings.batch_size), first=first)
-    fill = partial(behaviour_cell, plan, detector)
-    what = "test examples under noise"
-    notes = work.do(cells, lambda cell: work.batch(cell, fill), main="behaviour", what=what)
+    cells = work.cells("behaviour", ids=ids, size=min(4, work.settings.batch_size), first=first)
+    notes = work.do(cells, study.behaviour, main="behaviour", what="test examples under noise")
     work.table(cells, "behaviour")
     return [{**note, "used": 0, "skipped": []} for note in notes]

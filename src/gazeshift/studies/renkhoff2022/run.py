@@ -1,6 +1,6 @@
 """One run of the renkhoff2022 study: examples and their maps, then coverage curves; joined and told of."""
 
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ from gazeshift.models import select
 from gazeshift.registry import build
 from gazeshift.runs.deviation_rows import Opened, layer_card, merged
 from gazeshift.runs.open import open_attack
+from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.run import Run, accuracy, all_of
-from gazeshift.runs.settings import Progress
+from gazeshift.runs.store import Cell, CellResult
 from gazeshift.studies.renkhoff2022.coverage import coverage_cell, write_curves
 from gazeshift.studies.renkhoff2022.rows import Examples, seeds_cell
 from gazeshift.studies.renkhoff2022.settings import Renkhoff2022
@@ -23,64 +24,84 @@ STEP_UNKNOWN = (
 )
 
 
-def run(settings: Renkhoff2022, out: Path, command: str, progress: Progress) -> Path:
-    """Do what is missing of the study, join its tables and write its manifest."""
-    made = open_attack(settings.attack, None)
-    strengths = Strengths(values=settings.strengths, arithmetic=settings.arithmetic, eight_bit=settings.eight_bit)
-    work = Run("renkhoff2022", 1, settings, out, command=command, progress=progress)
-    opened = _opened(settings, work, made, strengths)
-    examples = Examples(
-        spec=settings.attack, made=made, source=work.source, last_step=settings.arithmetic == "released"
-    )
+def run(settings: Renkhoff2022, out: Path, **how: Any) -> Path:
+    """Do what is missing of the study, join its tables and write its manifest; `how` as of `Run`."""
+    work = Run("renkhoff2022", 1, settings, out, **how)
+    study = Study(work)
+    work.open()
     cells = work.cells("seeds")
-    notes = work.do(
-        cells,
-        lambda cell: work.batch(
-            cell, partial(seeds_cell, opened, examples, settings.gallery, cell.number * settings.batch_size)
-        ),
-        what="seeds",
-    )
+    notes = work.do(cells, study.seeds, what="seeds")
     for table in ("rows", "images", "gallery", "seeds"):
         work.table(cells, table)
-    covered = _coverage(settings, work, made, strengths, len(cells))
+    covered = _coverage(work, study, len(cells))
+    unknown = study.examples.last_step and not study.examples.has_last_step
     return work.finish(
         [*notes, *covered],
         preflight=accuracy(work.source, notes),
-        layers=[layer_card(layer) for layer in opened.layers],
+        layers=[layer_card(layer) for layer in study.opened.layers],
         cams=[CAM],
-        attacks=[{"name": settings.attack, "settings": vars(made)}],
-        arithmetic={"coefficients": strengths.coefficients, "bases": strengths.bases},
+        attacks=[{"name": settings.attack, "settings": vars(study.made)}],
+        arithmetic={"coefficients": study.strengths.coefficients, "bases": study.strengths.bases},
         examples=sum(note["examples"] for note in notes),
         undefined=merged(all_of(notes, "undefined")),
         poles=sum(note["poles"] for note in notes),
-        notes=[STEP_UNKNOWN] if examples.last_step and not examples.has_last_step else [],
+        notes=[STEP_UNKNOWN] * unknown,
     )
 
 
-def _opened(settings: Renkhoff2022, work: Run, made: Any, strengths: Strengths) -> Opened:
-    """Model, layers and measures ready for the cells; checked on the first images."""
-    images = work.open().images
-    layers = select(work.classifier.layers((images.shape[2], images.shape[3])), settings.layers, work.classifier.name)
-    return Opened(
-        settings,
-        work.classifier,
-        {settings.attack: made},
-        {CAM: build("cams", CAM)},
-        strengths,
-        layers,
-        alike=Cosine(space=settings.space),
-        structure=False,
-    )
+class Study(Reopened):
+    """What the cells need, opened from the settings.
+
+    Args:
+        work: the run.
+    """
+
+    def __init__(self, work: Run[Renkhoff2022]) -> None:
+        self.recipe, self.work, settings = (Study, (work,)), work, work.settings
+        self.made = open_attack(settings.attack, None)
+        self.strengths = Strengths(
+            values=settings.strengths, arithmetic=settings.arithmetic, eight_bit=settings.eight_bit
+        )
+        self.examples = Examples(
+            spec=settings.attack, made=self.made, source=work.source, last_step=settings.arithmetic == "released"
+        )
+
+    @cached_property
+    def opened(self) -> Opened:
+        """Model, layers and measures."""
+        settings, classifier = self.work.settings, self.work.classifier
+        return Opened(
+            settings,
+            classifier,
+            {settings.attack: self.made},
+            {CAM: build("cams", CAM)},
+            self.strengths,
+            select(classifier.layers(self.work.size), settings.layers, classifier.name),
+            alike=Cosine(space=settings.space),
+            structure=False,
+        )
+
+    def seeds(self, cell: Cell) -> CellResult:
+        """Examples and their maps."""
+        settings = self.work.settings
+        first = cell.number * settings.batch_size
+        fill = partial(seeds_cell, self.opened, self.examples, settings.gallery, first)
+        return self.work.batch(cell, fill=fill)
+
+    def coverage(self, cell: Cell) -> CellResult:
+        """Coverage curves."""
+        work = self.work
+        fill = partial(coverage_cell, work.classifier, self.made, self.strengths.values, work.settings.seed)
+        return work.batch(cell, fill=fill)
 
 
-def _coverage(settings: Renkhoff2022, work: Run, made: Any, strengths: Strengths, first: int) -> list[dict[str, Any]]:
+def _coverage(work: Run[Renkhoff2022], study: Study, first: int) -> list[dict[str, Any]]:
     """The coverage curves' cells and tables; notes that count no image twice."""
-    ids = work.source.ids[: settings.coverage_seeds]
+    ids = work.source.ids[: work.settings.coverage_seeds]
     if not ids:
         return []
     cells = work.cells("coverage", ids=ids, first=first)
-    fill = partial(coverage_cell, work.classifier, made, strengths.values, settings.seed)
-    notes = work.do(cells, lambda cell: work.batch(cell, fill), main="coverage", what="seeds of the coverage curves")
+    notes = work.do(cells, study.coverage, main="coverage", what="seeds of the coverage curves")
     table = work.table(cells, "coverage")
     if table is not None:
         write_curves(table)

@@ -22,9 +22,9 @@ from gazeshift.runs.detector.rows import Eyes
 from gazeshift.runs.detector.run import Learned, read_learned
 from gazeshift.runs.detector.settings import named_folders
 from gazeshift.runs.examples import SetSource, open_pairs
-from gazeshift.runs.open import open_classifier, open_images
+from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.run import Run, accuracy
-from gazeshift.runs.settings import Progress
+from gazeshift.runs.store import Cell, CellResult
 from gazeshift.runs.tables import Rows
 from gazeshift.studies.scorecard.rows import CLEAN, Looks
 from gazeshift.studies.scorecard.settings import Scorecard
@@ -68,66 +68,80 @@ class Judge:
     clean: Tensor
 
 
-def run(settings: Scorecard, out: Path, command: str, progress: Progress) -> Path:
-    """Do what is missing of the study, join its tables and write its manifest."""
-    folders = named_folders(settings.detector)
-    deployed = {name: Deployed.load(folder) for name, folder in folders.items()}
-    classifier = open_classifier(settings)
-    for one in deployed.values():
-        one.check(classifier)
-    source = open_images(settings, classifier)
-    work = Run("scorecard", 1, settings, out, command=command, progress=progress, classifier=classifier, source=source)
-    named = {name: open_pairs(folder, settings) for name, folder in named_folders(settings.set).items()}
-    sets = {name: pairs.for_channels(classifier.channels) for name, pairs in named.items()}
-    looks, of = _looks(settings, work, deployed, sets)
+def run(settings: Scorecard, out: Path, **how: Any) -> Path:
+    """Do what is missing of the study, join its tables and write its manifest; `how` as of `Run`."""
+    work = Run("scorecard", 1, settings, out, **how)
+    study = Study(work)
     work.open()
+    looks = study.looks
     detectors = [repr(eyes.detector) for eyes in looks.eyes]
     cells = work.cells("clean", detectors=detectors, noise=_story(looks.noise))
-    notes = work.do(cells, lambda cell: work.batch(cell, looks.clean), main="seen", what="clean images")
+    notes = work.do(cells, study.clean, main="seen", what="clean images")
     told: dict[str, Any] = {}
-    for name, pairs in sets.items():
+    for name, pairs in study.sets.items():
         more = work.cells(
             "attacked", ids=pairs.ids, first=len(cells), set=name, made=_story(pairs), detectors=detectors
         )
-        fill = partial(looks.attacked, name, pairs)
-        found = work.do(more, partial(work.batch, fill=fill, source=pairs), main="seen", what=f"examples of {name}")
+        found = work.do(more, partial(study.attacked, name=name), main="seen", what=f"examples of {name}")
         told[name] = _told(pairs) | {"examples": sum(note["examples"] for note in found), "tried": len(pairs)}
         cells, notes = [*cells, *more], [*notes, *({**note, "used": 0, "skipped": []} for note in found)]
     seen = work.table(cells, "seen")
     if seen is None:
         raise DataError(f"none of the images of {work.source.name} can be used.")
     table = pq.read_table(seen)
-    _check_fresh(table, deployed)
+    _check_fresh(table, study.deployed)
     rows = Rows(ROWS)
-    for name, folder in folders.items():
-        mine = table.filter(pa.array(np.array(table["eyes"]) == of[name]))
-        for judge in _judges(name, deployed[name], read_learned(folder), told):
-            _add(rows, judge, mine, deployed[name].false_alarms)
+    for name, folder in study.folders.items():
+        mine = table.filter(pa.array(np.array(table["eyes"]) == study.eyes_of[name]))
+        for judge in _judges(name, study.deployed[name], read_learned(folder), told):
+            _add(rows, judge, mine, study.deployed[name].false_alarms)
     replace_file(work.store.folder / "rows.parquet", partial(pq.write_table, rows.table(), compression="zstd"))
     return work.finish(
         notes,
         preflight=accuracy(work.source, notes),
         sets=told,
-        detectors={name: _card(name, one) for name, one in deployed.items()},
+        detectors={name: _card(name, one) for name, one in study.deployed.items()},
         adaptive=_adaptive(settings.adaptive),
     )
 
 
-def _looks(
-    settings: Scorecard, work: Run, deployed: Mapping[str, Deployed], sets: Mapping[str, SetSource]
-) -> tuple[Looks, Mapping[str, int]]:
-    """What looks at the images, and whose eyes each detector uses: detectors of the same settings share them."""
-    kinds: list[Detector] = []
-    of: dict[str, int] = {}
-    for name, one in deployed.items():
-        if one.detector not in kinds:
-            kinds.append(one.detector)
-        of[name] = kinds.index(one.detector)
-    if settings.noise_like and settings.noise_like not in sets:
-        raise SettingsError(f"--noise-like names a set: one of {', '.join(sets) or 'none'}, got {settings.noise_like}.")
-    noise = sets[settings.noise_like] if settings.noise_like else next(iter(sets.values()), None)
-    eyes = [Eyes(classifier=work.classifier, detector=kind, seed=settings.seed) for kind in kinds]
-    return Looks(eyes=eyes, benign=settings.benign, noise=noise, seed=settings.seed), of
+class Study(Reopened):
+    """What the cells need, opened from the settings.
+
+    Args:
+        work: the run.
+    """
+
+    def __init__(self, work: Run[Scorecard]) -> None:
+        self.recipe, self.work, settings = (Study, (work,)), work, work.settings
+        self.folders = named_folders(settings.detector)
+        self.deployed = {name: Deployed.load(folder) for name, folder in self.folders.items()}
+        for one in self.deployed.values():
+            one.check(work.classifier)
+        named = {name: open_pairs(folder, settings) for name, folder in named_folders(settings.set).items()}
+        self.sets = {name: pairs.for_channels(work.classifier.channels) for name, pairs in named.items()}
+        if settings.noise_like and settings.noise_like not in self.sets:
+            known = ", ".join(self.sets) or "none"
+            raise SettingsError(f"--noise-like must name a set, one of {known}, got {settings.noise_like}.")
+        kinds: list[Detector] = []
+        for one in self.deployed.values():
+            if one.detector not in kinds:
+                kinds.append(one.detector)
+        self.eyes_of = {
+            name: kinds.index(one.detector) for name, one in self.deployed.items()
+        }  # those alike share them
+        eyes = [Eyes(classifier=work.classifier, detector=kind, seed=settings.seed) for kind in kinds]
+        noise = self.sets[settings.noise_like] if settings.noise_like else next(iter(self.sets.values()), None)
+        self.looks = Looks(eyes=eyes, benign=settings.benign, noise=noise, seed=settings.seed)
+
+    def clean(self, cell: Cell) -> CellResult:
+        """A cell of clean images and their benign changes."""
+        return self.work.batch(cell, fill=self.looks.clean)
+
+    def attacked(self, cell: Cell, *, name: str) -> CellResult:
+        """A cell of a set."""
+        pairs = self.sets[name]
+        return self.work.batch(cell, fill=partial(self.looks.attacked, name, pairs), source=pairs)
 
 
 def _judges(name: str, deployed: Deployed, learned: Learned, sets: Mapping[str, Mapping[str, Any]]) -> Iterator[Judge]:

@@ -7,44 +7,35 @@ from typing import Any
 from gazeshift.models import Classifier, load, sped_up
 from gazeshift.records import Batch
 from gazeshift.runs.open import check_first, open_attack
+from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.run import Run, all_of
-from gazeshift.runs.settings import Progress
 from gazeshift.runs.store import Cell, CellResult
 from gazeshift.studies.transfer.rows import Show
 from gazeshift.studies.transfer.settings import Transfer
 from gazeshift.studies.transfer.summary import write_table
 
 
-def run(settings: Transfer, out: Path, command: str, progress: Progress) -> Path:
-    """Do what is missing. Models are opened once and kept; images are read anew for each source, at its size."""
-    attacks = {spec: open_attack(spec, settings.epsilon) for spec in settings.attack}
-    work = Run("transfer", 1, settings, out, command=command, progress=progress)
-    models = _models(settings, work.classifier)
+def run(settings: Transfer, out: Path, **how: Any) -> Path:
+    """Do what is missing of the study; `how` as of `Run`. Images are read anew for each source, at its size."""
+    work = Run("transfer", 1, settings, out, **how)
+    study = Study(work)
     attacked = list(dict.fromkeys((settings.model, *settings.sources)))
     size = min(16, settings.batch_size)
-    others = {name: check_first(models[name], work.source, size)[0] for name in attacked[1:]}
+    others = {name: check_first(study.models[name], work.source, size) for name in attacked[1:]}
     work.open()
-    cards = {name: model.card() for name, model in models.items()}
+    cards = {name: model.card() for name, model in study.models.items()}
     step = -(-len(work.source) // settings.batch_size)  # cells of one source
     cells = [
         cell for at, name in enumerate(attacked) for cell in work.cells(first=at * step, source=name, models=cards)
     ]
-
-    def compute(cell: Cell) -> CellResult:
-        source = cell.inputs["source"]
-        show = Show(
-            source=source, models=models, attacks=attacks, fit=settings.fit, rms=settings.rms, seed=settings.seed
-        )
-        return work.batch(cell, partial(_filled, show), models[source])
-
-    notes = work.do(cells, compute)
+    notes = work.do(cells, study.compute)
     work.table(cells)
     own = [note for note in notes if note["source"] == settings.model]
     manifest = work.manifest(
         notes,
         models=cards,
         sources=attacked,
-        attacks=[{"name": name, "settings": vars(made)} for name, made in attacks.items()],
+        attacks=[{"name": name, "settings": vars(made)} for name, made in study.attacks.items()],
     )
     manifest["images"] |= {
         "used": sum(note["used"] for note in own),
@@ -54,6 +45,32 @@ def run(settings: Transfer, out: Path, command: str, progress: Progress) -> Path
     write_table(work.store.folder, manifest)
     work.store.write_manifest(manifest)
     return work.store.folder
+
+
+class Study(Reopened):
+    """What the cells need, opened from the settings: models are opened once and kept.
+
+    Args:
+        work: the run.
+    """
+
+    def __init__(self, work: Run[Transfer]) -> None:
+        self.recipe, self.work, settings = (Study, (work,)), work, work.settings
+        self.attacks = {spec: open_attack(spec, settings.epsilon) for spec in settings.attack}
+        self.models = _models(settings, work.classifier)
+
+    def compute(self, cell: Cell) -> CellResult:
+        """One cell: images attacked on one model, and shown to all."""
+        source, settings = cell.inputs["source"], self.work.settings
+        show = Show(
+            source=source,
+            models=self.models,
+            attacks=self.attacks,
+            fit=settings.fit,
+            rms=settings.rms,
+            seed=settings.seed,
+        )
+        return self.work.batch(cell, fill=partial(_filled, show), classifier=self.models[source])
 
 
 def _models(settings: Transfer, first: Classifier) -> dict[str, Classifier]:

@@ -1,10 +1,8 @@
 """The laws of CAMs and traces again, on a CUDA device."""
 
 import gc
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +15,7 @@ from gazeshift.errors import BoundsError
 from gazeshift.models import trace
 from gazeshift.pipeline import attack, compare, look
 from gazeshift.records import Evidence, Layer
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "parts"))
-from _networks import (
+from helpers.networks import (
     CLASSES,
     Linear,
     Plain,
@@ -33,7 +29,7 @@ from _networks import (
     raw,
     seeded,
 )
-from _slow_cams import slow_cam, slow_poles
+from helpers.slow_cams import slow_cam, slow_poles
 
 DEVICE = "cuda"
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]

@@ -1,8 +1,6 @@
 """An attack that knows the detector, and the checks before it, on a CUDA device: detectors score on the CPU."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,9 +11,7 @@ from gazeshift.evasion import Opponent, evade, evaded
 from gazeshift.models import preflight
 from gazeshift.pipeline import sight
 from gazeshift.seeds import generator_for
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "parts"))
-from _networks import Plain, classifier_of, images_of, seeded
+from helpers.networks import Plain, classifier_of, images_of, seeded
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

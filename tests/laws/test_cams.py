@@ -1,9 +1,7 @@
 """What every CAM keeps. The folder is listed, so a new file gets these laws by itself."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import is_dataclass
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,10 +11,8 @@ from gazeshift import cams, registry
 from gazeshift.cams import Seen, _seen, draw
 from gazeshift.pipeline import look
 from gazeshift.records import Evidence, Layer
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "parts"))
-from _mps import fake_mps
-from _networks import Linear, Plain, Residual, classifier_of, images_of, seeded
+from helpers.fake_mps import fake_mps
+from helpers.networks import Linear, Plain, Residual, classifier_of, images_of, seeded
 
 NAMES = registry.names("cams")
 SETTINGS = {"alpha_norm": ("none", "positive", "all")}

@@ -1,7 +1,6 @@
 """What every detector must do. A new file in detectors/ is tested here by itself."""
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +8,17 @@ import pytest
 import torch
 from torch import nn
 
+import helpers.networks
 from gazeshift import registry
 from gazeshift.calibrated import Deployed
 from gazeshift.detectors import SaysWhy, calibrate
 from gazeshift.pipeline import rows_of, sight
 from gazeshift.records import Sighting
 from gazeshift.seeds import generator_for
+from helpers.fake_mps import fake_mps
+from helpers.networks import CLASSES, Plain, classifier_of, images_of, seeded
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "parts"))
-from _mps import fake_mps
-from _networks import CLASSES, Plain, classifier_of, images_of, seeded
-
-TINY = f"module:{Path(__file__).parent.parent / 'parts' / '_networks.py'}:Plain"
+TINY = f"module:{helpers.networks.__file__}:Plain"
 SUPERVISED = ("Binary",)  # cannot learn without adversarial images
 # Settings that make a part quick or complete, and settings beside these under which the laws must hold too.
 NEEDED: dict[str, dict[str, Any]] = {

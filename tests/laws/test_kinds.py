@@ -1,7 +1,6 @@
 """Whatever enters is handled as a person would expect, or refused in one sentence of ours, alike at every entrance."""
 
 import json
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,7 @@ from gazeshift import cli
 from gazeshift.detectors.feature_squeezing import FeatureSqueezing
 from gazeshift.errors import GazeshiftError
 from gazeshift.seeds import generator_for
-
-sys.path.insert(0, str(Path(__file__).parent))
-from _kinds import KINDS, SIZE, Kind, P, classifier, levels, picture
+from helpers.kinds import KINDS, SIZE, Kind, P, classifier, levels, picture
 
 EPSILON = 8 / 255
 

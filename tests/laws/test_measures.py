@@ -3,7 +3,6 @@
 import doctest
 import math
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gazeshift import registry
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "parts"))
-from _mps import fake_mps
+from helpers.fake_mps import fake_mps
 
 NAMES = registry.names("measures")
 SIZE = 16

@@ -1,14 +1,10 @@
 """What every change of an image must do: the interventions that make images, found by listing the folder."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "parts"))
-from _changes import JOINT, SPECS, UNBOUNDED, VIEWS, changed, images_of
-from _mps import fake_mps
+from helpers.changes import JOINT, SPECS, UNBOUNDED, VIEWS, changed, images_of
+from helpers.fake_mps import fake_mps
 
 HALVES = (torch.float16, torch.bfloat16)
 CHANNELS = (1, 2, 3, 4, 5)

@@ -24,7 +24,7 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "data": ("demo_images", "open_set", "open_source", "read_image"),
-    "detectors._deployed": ("Deployed",),
+    "calibrated": ("Deployed",),
     "errors": ("GazeshiftError",),
     "models": ("Classifier", "Preprocessing", "load", "preflight"),
     "pipeline": ("attack", "compare", "gaze", "judge", "look", "sight"),

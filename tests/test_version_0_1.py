@@ -1,0 +1,91 @@
+"""What version 0.1 wrote still opens: a finished study, an unfinished one, a set and a detector, made by its commands.
+
+Each folder's manifest says the command that made it, in this folder.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import gazeshift as gs
+from gazeshift import report
+from gazeshift.runs.store import Store
+
+HERE = Path(__file__).parent / "version_0_1"
+MODEL = ("--model", "module:tiny_network.py:tiny", "--device", "cpu")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A copy of what it wrote, as the current folder: models and images are named by relative paths."""
+    made = shutil.copytree(HERE, tmp_path / "made")
+    monkeypatch.chdir(made)
+    return made
+
+
+@pytest.mark.parametrize("study", ["deviation", "transfer"])
+def test_a_finished_study_has_its_report(study, folder, run):
+    code, _, wrong = run("report", study)
+    assert code == 0, wrong
+    assert (folder / study / "report.html").stat().st_size > 100_000
+    assert list(report.make(folder / study).findings)
+
+
+@pytest.mark.parametrize("study", ["deviation", "transfer"])
+def test_an_unfinished_study_goes_on(study, folder, run):
+    place = folder / study
+    manifest = json.loads((place / "manifest.json").read_text())
+    kept = {key: manifest[key] for key in ("schema", "settings")} | {"holds": "study", "status": "running"}
+    (place / "manifest.json").write_text(json.dumps(kept))
+    tables = {file.name: pq.read_table(file) for file in place.glob("*.parquet")}
+    for file in (*place.glob("*.parquet"), *place.glob("parts/000001-*")):
+        file.unlink()
+    before = {file.name: file.stat().st_mtime_ns for file in place.glob("parts/*.parquet")}
+    flags = manifest["command"].split()[1:]
+    code, _, wrong = run(*flags)
+    assert code == 0, wrong
+    after = {file.name: file.stat().st_mtime_ns for file in place.glob("parts/*.parquet")}
+    assert before.items() <= after.items(), "what was done is done again"
+    rows, expected = pq.read_table(place / "rows.parquet"), tables["rows.parquet"]
+    assert rows.num_rows == expected.num_rows
+    for name in ("image", "attack", "label"):
+        if name in expected.column_names:
+            assert rows[name].equals(expected[name])
+
+
+def test_a_set_opens_and_is_what_it_says(folder, run):
+    opened = gs.open_set(folder / "set")
+    assert len(opened) == 12
+    code, said, wrong = run("set", "verify", "set", *MODEL)
+    assert code == 0, said + wrong
+    study = ("study", "deviation", *MODEL, "--images", "images", "--attack", "fgsm", "--epsilon", "0.3", "--limit", 2)
+    assert run(*study, "--layers", "convs", "--out", "new")[0] == 0
+
+
+def test_a_detector_judges(folder, run):
+    code, said, wrong = run(
+        "detect", "score", "images/000.png", *MODEL, "--detector", "detector", "--seed", 3, "--json"
+    )
+    assert code == 0, wrong
+    verdict = json.loads(said.splitlines()[0])
+    assert verdict["suspicion"] == pytest.approx(-0.332374, abs=1e-3)  # as version 0.1 said
+    assert verdict["threshold"] == pytest.approx(1.144151, abs=1e-5)
+    loaded = gs.Deployed.load(folder / "detector")
+    verdict = gs.judge(gs.load(MODEL[1], device="cpu"), gs.open_source("images").read(0, 2).images, loaded)
+    assert verdict.suspicion.shape == (2,)
+
+
+def test_a_set_that_is_half_made_goes_on(folder, run):
+    manifest = json.loads((folder / "set" / "manifest.json").read_text())
+    shards = sorted((folder / "set" / "shards").glob("*.parquet"))
+    shards[-1].unlink()
+    store = Store(folder / "set", holds="set", cells="shards", main="shard")
+    store.write_manifest({key: manifest[key] for key in ("schema", "settings")} | {"holds": "set", "status": "running"})
+    before = shards[0].stat().st_mtime_ns
+    code, _, wrong = run(*manifest["command"].split()[1:])
+    assert code == 0, wrong
+    assert shards[0].stat().st_mtime_ns == before
+    assert len(gs.open_set(folder / "set")) == 12

@@ -52,6 +52,7 @@ check: .venv/.dev  ## formatting, lint, types, import contracts, lists in the do
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/house.py
 	$(BIN)/python tools/list_parts.py --check
 	$(BIN)/python tools/list_kinds.py --check
 	$(BIN)/python tools/attack_table.py --check

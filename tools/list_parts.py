@@ -1,4 +1,7 @@
-"""Writes docs/parts.md, the list of all parts, from their docstrings; with --check, says whether it is up to date."""
+"""Writes docs/parts.md, the list of all parts, from their docstrings; with --check, says whether it is up to date.
+
+It also says which part docs/reference.md lacks.
+"""
 
 import sys
 from pathlib import Path
@@ -14,7 +17,10 @@ FAMILIES = {
     "models": "Sources of classifiers.",
     "studies": "Experiments: `gazeshift study NAME`.",
 }
-FILE = Path(__file__).resolve().parent.parent / "docs" / "parts.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+FILE = DOCS / "parts.md"
+REFERENCE = DOCS / "reference.md"
+BY_NAME = "models"  # sources, which are asked for by name alone
 
 
 def page() -> str:
@@ -31,7 +37,16 @@ def _row(family: str, name: str) -> str:
     return f"| `{name}` | {settings} | {summary(family, name).replace('|', ' ')} |"
 
 
+def unlisted() -> list[str]:
+    """Parts that the reference does not show."""
+    text = REFERENCE.read_text("utf-8")
+    parts = [f"gazeshift.{family}.{name}." for family in FAMILIES if family != BY_NAME for name in names(family)]
+    return [part.removesuffix(".") for part in parts if f"::: {part}" not in text]
+
+
 if __name__ == "__main__":
+    if unlisted():
+        sys.exit(f"docs/reference.md lacks {', '.join(unlisted())}: add a line `::: ...` for each.")
     if "--check" not in sys.argv:
         FILE.write_text(page(), "utf-8")
     elif not FILE.is_file() or FILE.read_text("utf-8") != page():

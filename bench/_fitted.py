@@ -6,7 +6,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from gazeshift.calibrated import Deployed
+from gazeshift.calibrated import CalibratedDetector
 from gazeshift.detectors import Detector
 from gazeshift.models import Classifier
 
@@ -23,7 +23,7 @@ def deployed(
     fitted_on: Sequence[str] = (),
     calibrated_on: Sequence[str] = (),
     **facts: Any,
-) -> Deployed:
+) -> CalibratedDetector:
     """A detector learned from what was measured of clean images, and calibrated on what was measured of others.
 
     Args:
@@ -39,7 +39,7 @@ def deployed(
         facts: more that its file tells.
     """
     fitted = detector.fit(benign)
-    return Deployed(
+    return CalibratedDetector(
         name=name,
         detector=fitted,
         model=classifier.card(),

@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 
 from bench._fitted import deployed
-from gazeshift.calibrated import Deployed
+from gazeshift.calibrated import CalibratedDetector
 from gazeshift.detectors.stability import Stability
 from gazeshift.models import load
-from gazeshift.pipeline import sight
+from gazeshift.pipeline import detector_inputs
 from gazeshift.seeds import generator_for
 
 SMALL = """
@@ -82,10 +82,10 @@ def small_detector(folder: Path) -> Path:
     return folder / "detector"
 
 
-def random_detector(spec: str, side: int) -> Deployed:
+def random_detector(spec: str, side: int) -> CalibratedDetector:
     """A stability detector that learned from random pictures, for the model of that name."""
     classifier, detector = load(spec, device="cpu"), Stability()
     images = torch.rand(48, 3, side, side, generator=generator_for(0, "images"))
-    measured = detector.measure(sight(classifier, images, detector, generator=generator_for(0, "views")))
+    measured = detector.measure(detector_inputs(classifier, images, detector, generator=generator_for(0, "views")))
     parts = {"fitted_on": ("a",) * 24, "calibrated_on": ("b",) * 24}
     return deployed(classifier, "stability", detector, measured[:24], measured[24:], side=side, model=spec, **parts)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bench._table import show
 from bench.detection import gazeshift, image_flags, set_flags, split_and_sets
-from gazeshift.calibrated import Deployed
+from gazeshift.calibrated import CalibratedDetector
 from gazeshift.detectors.stability import Stability, _balanced
 from gazeshift.runs.detector.run import read_learned
 
@@ -35,7 +35,7 @@ def main(out: Path, images: int, model: str = "efficientnet_lite0") -> None:
     gazeshift("detect", "fit", "--detector", WIDE, *image_flags(parts["cal"]), *base, out=folder)
     given = [*image_flags(parts["dev"]), *set_flags(sets["dev"]), "--limit", str(images), "--noise-like", "pgd-2"]
     gazeshift("detect", "evaluate", "--detector", f"wide={folder}", *given, *base, out=out / model / "wide-seen")
-    detector, learned = Deployed.load(folder).detector, read_learned(folder)
+    detector, learned = CalibratedDetector.load(folder).detector, read_learned(folder)
     assert isinstance(detector, Stability), "the ablation is stability's"
     known, seen = torch.cat([learned.benign, learned.calibration]), _seen(out / model / "wide-seen")
     rows = []

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from bench._detect_sets import imagenet700, split
 from bench._fitted import deployed
-from gazeshift.calibrated import Deployed, fingerprints
+from gazeshift.calibrated import CalibratedDetector, fingerprints
 from gazeshift.data import open_source
-from gazeshift.evasion import Opponent, evade, evaded
+from gazeshift.evasion import DefendedModel, evade, evaded
 from gazeshift.models import Classifier, load
-from gazeshift.pipeline import attack, sight
+from gazeshift.pipeline import attack, detector_inputs
 from gazeshift.registry import build
 from gazeshift.report.statistics import wilson
 from gazeshift.seeds import generator_for
@@ -101,7 +101,7 @@ def main(out: Path, spec: str = "stability", *, images: int, restarts: int, meth
     shown = correct(classifier, read(classifier, parts["test"], None), images)
     log = Log.at(out / "lines.jsonl")
     for bits in SIZES:
-        opponent = Opponent(classifier=classifier, deployed=deployed, bits=bits)
+        opponent = DefendedModel(classifier=classifier, deployed=deployed, bits=bits)
         plain(opponent, shown, log)
         for restart in range(restarts):
             for method in methods:
@@ -111,7 +111,7 @@ def main(out: Path, spec: str = "stability", *, images: int, restarts: int, meth
     show(rows)
 
 
-def plain(opponent: Opponent, shown: Images, log: Log) -> None:
+def plain(opponent: DefendedModel, shown: Images, log: Log) -> None:
     """PGD that knows the classifier alone, at every size."""
     for size in SIZES[opponent.bits]:
         spec = f"pgd:epsilon={size}/255"
@@ -121,7 +121,7 @@ def plain(opponent: Opponent, shown: Images, log: Log) -> None:
             judged(opponent, batch, made.images, log, {"method": "pgd", "size": size, "restart": 0})
 
 
-def known(opponent: Opponent, shown: Images, log: Log, method: str, restart: int) -> None:
+def known(opponent: DefendedModel, shown: Images, log: Log, method: str, restart: int) -> None:
     """The adaptive attack, on each image at the sizes where the answer is open."""
     while True:
         wanted = [open_size(log.of(method, name), opponent.bits, restart) for name in shown.ids]
@@ -156,7 +156,7 @@ def open_size(lines: Sequence[Line], bits: int | None, restart: int) -> float | 
     return min(left, default=None) if failed else FIRST[bits]
 
 
-def judged(opponent: Opponent, batch: Images, made: Tensor, log: Log, told: Line) -> None:
+def judged(opponent: DefendedModel, batch: Images, made: Tensor, log: Log, told: Line) -> None:
     """One line for each image, with views that the attack has not seen."""
     fooled = opponent.classifier(opponent.arrived(made)).argmax(1) != batch.labels
     spent, at = time.process_time(), fooled.nonzero()[:, 0].tolist()
@@ -264,11 +264,13 @@ def correct(classifier: Classifier, shown: Images, most: int) -> Images:
     return shown.at((predicted == shown.labels).nonzero()[:most, 0].tolist())
 
 
-def fitted(classifier: Classifier, parts: Mapping[str, Path], folder: Path, spec: str = "stability") -> Deployed:
+def fitted(
+    classifier: Classifier, parts: Mapping[str, Path], folder: Path, spec: str = "stability"
+) -> CalibratedDetector:
     """The detector, from 100 clean images and calibrated on 100 others; kept for the next run."""
     detector: Any = build("detectors", spec)
     if (folder / "detector.json").exists():
-        kept = Deployed.load(folder)
+        kept = CalibratedDetector.load(folder)
         if kept.detector != detector:
             sys.exit(f"{folder} holds {kept.detector}, and {spec} was asked for. Name another folder: --out.")
         return kept
@@ -291,5 +293,8 @@ def measured(classifier: Classifier, detector: Any, shown: Images) -> Tensor:
     """What the detector measures of images."""
     draws = pieces(shown, range(len(shown.ids)))
     return torch.cat(
-        [detector.measure(sight(classifier, some.images, detector, generator=some.draws("fit"))) for some in draws]
+        [
+            detector.measure(detector_inputs(classifier, some.images, detector, generator=some.draws("fit")))
+            for some in draws
+        ]
     )

@@ -20,7 +20,7 @@ import torch
 from bench._gateways import Served, serving
 from bench._table import show
 from bench.hostile import megabytes
-from gazeshift.calibrated import Deployed
+from gazeshift.calibrated import CalibratedDetector
 from gazeshift.data import demo_images, read_image
 from gazeshift.models import Classifier, load
 from gazeshift.pipeline import judge
@@ -69,7 +69,7 @@ class Loop:
 
     def __init__(self) -> None:
         keep_freed_memory()  # as the gateway does
-        self.deployed = Deployed.shipped()
+        self.deployed = CalibratedDetector.shipped()
         self.classifier: Classifier = load("efficientnet_lite0", device="cpu")
         images = [read_image(file, self.classifier.preprocessing) for file in demo_images().places]
         self.images = torch.stack(images)
@@ -124,7 +124,7 @@ def _row(clients: int, turns: Sequence[Turn]) -> list[str]:
 
 
 def _overload(carried: float, files: Sequence[str], seconds: float) -> None:
-    """Twice the load that it carries, with a queue as long as it works off in about two seconds."""
+    """SmoothSecondDerivative the load that it carries, with a queue as long as it works off in about two seconds."""
     queue = max(1, round(2 * carried))
     with serving(None, *WAITS, "--queue", str(queue), "--batch", str(max(1, round(carried / 2)))) as served:
         alone = median(load_of(served, files, 1, seconds / 6)["good"])

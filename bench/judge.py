@@ -6,10 +6,10 @@ import torch
 
 from bench._table import show
 from bench._timing import clock
-from gazeshift.calibrated import Deployed
+from gazeshift.calibrated import CalibratedDetector
 from gazeshift.detectors.stability import Stability
 from gazeshift.models import Classifier, load
-from gazeshift.pipeline import judge, sight
+from gazeshift.pipeline import detector_inputs, judge
 from gazeshift.seeds import generator_for
 
 BATCH, ROUNDS, MOST = 8, 5, 1.3
@@ -43,7 +43,7 @@ def main(models: list[str], rounds: int) -> None:
         )
 
 
-def _judged(classifier: Classifier, deployed: Deployed, images: torch.Tensor) -> float:
+def _judged(classifier: Classifier, deployed: CalibratedDetector, images: torch.Tensor) -> float:
     start = clock()
     judge(classifier, images, deployed)
     return clock() - start
@@ -56,12 +56,12 @@ def _bare(classifier: Classifier, images: torch.Tensor) -> float:
     return clock() - start
 
 
-def _deployed(classifier: Classifier, detector: Stability, images: torch.Tensor) -> Deployed:
+def _deployed(classifier: Classifier, detector: Stability, images: torch.Tensor) -> CalibratedDetector:
     """Fitted on nothing that matters: only the time is asked for."""
-    measured = detector.measure(sight(classifier, images[:1], detector, generator=generator_for(0, "views")))
+    measured = detector.measure(detector_inputs(classifier, images[:1], detector, generator=generator_for(0, "views")))
     noise = torch.randn(40, measured.shape[1], generator=generator_for(0, "fit"), dtype=torch.float64)
     fitted = detector.fit(measured + noise)
-    return Deployed(
+    return CalibratedDetector(
         name="stability",
         detector=fitted,
         model=json.loads(json.dumps(classifier.card(), default=str)),

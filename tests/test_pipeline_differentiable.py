@@ -1,4 +1,4 @@
-"""A sight with its graph: the numbers of the usual one, and their true gradient."""
+"""Detector inputs with its graph: the numbers of the usual one, and their true gradient."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from torch import Tensor
 
 from gazeshift import registry
 from gazeshift.errors import BoundsError
-from gazeshift.models._twice import Twice
-from gazeshift.pipeline import look, sight
+from gazeshift.models._smooth_second_derivative import SmoothSecondDerivative
+from gazeshift.pipeline import detector_inputs, look
 from gazeshift.seeds import generator_for
 from helpers.networks import Linear, Plain, Residual, classifier_of, images_of, seeded
 
@@ -34,7 +34,7 @@ def draws(n: int) -> list[torch.Generator]:
 
 
 def measured(classifier: Any, images: Tensor, detector: Any, **settings: Any) -> Tensor:
-    return detector.measure(sight(classifier, images, detector, generator=draws(len(images)), **settings))
+    return detector.measure(detector_inputs(classifier, images, detector, generator=draws(len(images)), **settings))
 
 
 @pytest.mark.parametrize("kind", [Plain, Residual])
@@ -42,7 +42,7 @@ def test_the_numbers_are_the_usual_ones(detector: Any, kind: type) -> None:
     classifier, images = classifier_of(seeded(kind).double()), images_of(3).double()
     usual = measured(classifier, images, detector)
     live = measured(classifier, images.requires_grad_(), detector, differentiable=True)
-    with Twice():
+    with SmoothSecondDerivative():
         bent = measured(classifier, images, detector, differentiable=True)
     torch.testing.assert_close(live.detach(), usual, rtol=0, atol=1e-5)
     torch.testing.assert_close(bent.detach(), usual, rtol=0, atol=1e-5)
@@ -58,7 +58,7 @@ def test_the_gradient_is_true(detector: Any) -> None:
         )  # rounding is passed as if there were none
     classifier, images = classifier_of(seeded(Linear).double()), images_of(2).double()
     generator = torch.Generator().manual_seed(3)
-    with Twice():
+    with SmoothSecondDerivative():
         live = images.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(measured(classifier, live, detector, differentiable=True).sum(), live)
     for _ in range(3):
@@ -66,7 +66,7 @@ def test_the_gradient_is_true(detector: Any) -> None:
         step = 1e-6 * direction
         inside = images * 0.9 + 0.05 - images  # nothing is clipped
         high, low = (measured(classifier, images + inside + sign * step, detector).sum() for sign in (1, -1))
-        with Twice():
+        with SmoothSecondDerivative():
             live = (images + inside).requires_grad_()
             (gradient,) = torch.autograd.grad(measured(classifier, live, detector, differentiable=True).sum(), live)
         assert ((high - low) / 2e-6).item() == pytest.approx((gradient * direction).sum().item(), rel=1e-3, abs=1e-6)

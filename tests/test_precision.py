@@ -8,12 +8,12 @@ import torch
 
 import gazeshift
 from gazeshift import registry
-from gazeshift.calibrated import Deployed
-from gazeshift.evasion import Opponent
-from gazeshift.interventions.mask_maps import MaskMaps
-from gazeshift.interventions.scale_filters import ScaleFilters
+from gazeshift.calibrated import CalibratedDetector
+from gazeshift.evasion import DefendedModel
+from gazeshift.model_edits.mask_maps import MaskMaps
+from gazeshift.model_edits.scale_filters import ScaleFilters
 from gazeshift.models import coverage_curve, preflight
-from gazeshift.pipeline import attack, compare, judge, look, sight
+from gazeshift.pipeline import attack, compare, detector_inputs, judge, look
 from gazeshift.precision import exact, placed, wide
 from gazeshift.seeds import each, generator_for, normal, uniform
 from gazeshift.serve._answers import likeliest
@@ -27,17 +27,17 @@ NETWORKS = [Plain, Residual, Linear]
 # Files that ask for float64 themselves, because what they hold is on the CPU wherever the model is.
 ON_THE_CPU = {
     "attacks/_adapter.py",  # seeds of packages
-    "attacks/_dlfuzz_choice.py",  # weights of neurons, chosen on the CPU
-    "attacks/_dlfuzz_loop.py",  # coverage tables
-    "attacks/_dlfuzz_seed.py",
+    "attacks/dlfuzz/choice.py",  # weights of neurons, chosen on the CPU
+    "attacks/dlfuzz/loop.py",  # coverage tables
+    "attacks/dlfuzz/seed.py",
     "data/_set_verify.py",  # images of files
     "detectors/behaviour_deviation.py",  # what was measured
     "detectors/mahalanobis.py",
     "detectors/noisecam_dbscan.py",
     "detectors/pytorch_ood.py",
     "detectors/stability.py",
-    "interventions/jpeg.py",  # tables of numbers
-    "measures/_enlarged.py",
+    "transforms/jpeg.py",  # tables of numbers
+    "enlarged.py",
     "models/_edge.py",  # refuses it
     "models/_neurons.py",  # weights, copied to the CPU
     "models/_preflight.py",  # logits, likewise
@@ -148,9 +148,9 @@ def test_attacks_without_float64(name):
 def deployed():
     classifier, detector = classifier_of(seeded(Plain)), registry.build("detectors", "stability", shifts=2)
     draws = [generator_for(0, str(at)) for at in range(40)]
-    measured = detector.measure(sight(classifier, images_of(40, seed=5), detector, generator=draws))
+    measured = detector.measure(detector_inputs(classifier, images_of(40, seed=5), detector, generator=draws))
     learned = detector.fit(measured[:20])
-    return Deployed(
+    return CalibratedDetector(
         name="stability",
         detector=learned,
         model=classifier.card(),
@@ -171,7 +171,7 @@ def test_a_verdict_and_an_attack_on_it_without_float64(deployed):
         assert verdict.is_attack.tolist() == wanted.is_attack.tolist()
         torch.testing.assert_close(verdict.p_value.cpu(), wanted.p_value)
         torch.testing.assert_close(verdict.suspicion.cpu(), wanted.suspicion, atol=1e-3, rtol=0)
-        opponent = Opponent(classifier=moved, deployed=deployed)
+        opponent = DefendedModel(classifier=moved, deployed=deployed)
         knowing = registry.build("attacks", "adaptive", steps=2, opponent=opponent)
         assert attack(moved, images, torch.tensor([0, 1, 2]), by=knowing).images.device.type == "mps"
 

@@ -16,10 +16,10 @@ from PIL import Image
 
 import gazeshift
 from gazeshift import records
-from gazeshift.attacks._dlfuzz_result import Adversarial, FuzzedSeed, FuzzResult, Tables
-from gazeshift.attacks._opponent import Glimpse
-from gazeshift.attacks.aoa import AoaRun
-from gazeshift.calibrated import Deployed
+from gazeshift.attacks._defended import DetectorOutput
+from gazeshift.attacks.aoa.attack import AoaRun
+from gazeshift.attacks.dlfuzz.result import Adversarial, DLFuzzTables, FuzzedSeed, FuzzResult
+from gazeshift.calibrated import CalibratedDetector
 from gazeshift.data import AdversarialSet, ImageSource, Pairs, Verified
 from gazeshift.detectors import _null
 from gazeshift.detectors.confidence import Confidence
@@ -30,12 +30,12 @@ from gazeshift.records import (
     Attacked,
     Batch,
     Comparison,
+    DetectorInput,
     Evidence,
     Finding,
     Layer,
     LayerTrace,
     Sample,
-    Sighting,
     Skipped,
     Verdict,
 )
@@ -87,9 +87,9 @@ def made(n: int, **of: object) -> list[Summary]:
         layer(HOSTILE),
         next(iter(seen.traces.values()), evidence(n).traces[f"{HOSTILE}0"]),
         seen,
-        Sighting(own=seen, views=(seen, seen)),
+        DetectorInput(own=seen, views=(seen, seen)),
         Verdict(
-            seen=Sighting(own=seen),
+            seen=DetectorInput(own=seen),
             suspicion=value,
             p_value=value,
             is_attack=value.isnan(),
@@ -127,7 +127,7 @@ def results(n: int, value: float = 0.0) -> list[Summary]:
         **dict.fromkeys(("position", "seed_index", "clean_label", "pops", "iterations"), 7),
         **dict.fromkeys(("clean_confidence", "coverage_after"), value),
     )
-    tables, covered = Tables(evaluated=counts, reported=counts), torch.zeros(n, 1000, dtype=torch.bool)
+    tables, covered = DLFuzzTables(evaluated=counts, reported=counts), torch.zeros(n, 1000, dtype=torch.bool)
     pairs = Pairs(
         ids=ids, images=images, attacked=images, labels=None, facts={"success": flags.numpy()}, skipped=skipped
     )
@@ -144,7 +144,7 @@ def results(n: int, value: float = 0.0) -> list[Summary]:
             covered=covered,
             seconds=1.0,
         ),
-        Glimpse(suspicion=numbers, logits=torch.zeros(3, n, 1000)),
+        DetectorOutput(suspicion=numbers, logits=torch.zeros(3, n, 1000)),
         AoaRun(images=images, steps=flags.long(), blank=flags, halted=flags),
         pairs,
         AdversarialSet(
@@ -163,10 +163,12 @@ def results(n: int, value: float = 0.0) -> list[Summary]:
             fetch=open,
         ),
         Verified(images=n, predicted=True, largest=value, counts={}, wrong={}, problems=ids),
-        _neurons.Reading(logits=torch.zeros(n, 1000), means=torch.zeros(n, 1000), values=torch.zeros(n, 1000)),
+        _neurons.NeuronActivations(
+            logits=torch.zeros(n, 1000), means=torch.zeros(n, 1000), values=torch.zeros(n, 1000)
+        ),
         _neurons.Neurons(model=torch.relu, network=None, layers=(layer(HOSTILE),) * n),
-        _null.Reading(similarity=numbers, null=torch.zeros(n, 9), threshold=numbers),
-        Deployed(
+        _null.NeuronActivations(similarity=numbers, null=torch.zeros(n, 9), threshold=numbers),
+        CalibratedDetector(
             name="confidence",
             detector=Confidence(),
             model={"name": HOSTILE},
@@ -279,7 +281,7 @@ def test_evidence_by_hand():
 
 def test_a_verdict_by_hand():
     verdict = Verdict(
-        seen=Sighting(own=small()[0]),
+        seen=DetectorInput(own=small()[0]),
         suspicion=torch.tensor([0.25, 1.5, math.nan]),
         p_value=torch.tensor([0.5, 0.01, 0.01]),
         is_attack=torch.tensor([False, True, True]),
@@ -365,7 +367,7 @@ def test_results_by_hand():
         "AdversarialSet(set: 2 examples of pgd on net, 1 that fool it)"
     )
     assert repr(AdversarialSet(path=Path("set"), manifest={}, pieces=())) == "AdversarialSet(set: 0 examples)"
-    ready = Deployed(
+    ready = CalibratedDetector(
         name="confidence",
         detector=Confidence(),
         model={"name": "net"},
@@ -376,7 +378,7 @@ def test_results_by_hand():
         calibrated_on=(),
     )
     assert repr(ready).split("\n") == [
-        "Deployed(confidence for net at 2 layers (stem to end); fitted on 1 image, calibrated on 100)",
+        "CalibratedDetector(confidence for net at 2 layers (stem to end); fitted on 1 image, calibrated on 100)",
         f"  threshold {ready.threshold:.3g} for 5 % false alarms",
     ]
     flags = torch.tensor([True, True, False])
@@ -432,7 +434,7 @@ def test_a_table_ends_after_its_rows_and_says_what_is_left():
 @pytest.mark.parametrize("case", CASES)
 def test_pictures_in_a_notebook(case):
     shown = [one for one in made(**CASES[case]) if hasattr(one, "_repr_png_")]
-    assert {type(one).__name__ for one in shown} == {"Evidence", "Sighting", "Attacked"}
+    assert {type(one).__name__ for one in shown} == {"Evidence", "DetectorInput", "Attacked"}
     for one in shown:
         picture = Image.open(io.BytesIO(one._repr_png_()))
         assert picture.format == "PNG"

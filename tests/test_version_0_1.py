@@ -73,7 +73,7 @@ def test_a_detector_judges(folder, run):
     verdict = json.loads(said.splitlines()[0])
     assert verdict["suspicion"] == pytest.approx(-0.332374, abs=1e-3)  # as version 0.1 said
     assert verdict["threshold"] == pytest.approx(1.144151, abs=1e-5)
-    loaded = gs.Deployed.load(folder / "detector")
+    loaded = gs.CalibratedDetector.load(folder / "detector")
     verdict = gs.judge(gs.load(MODEL[1], device="cpu"), gs.open_source("images").read(0, 2).images, loaded)
     assert verdict.suspicion.shape == (2,)
 

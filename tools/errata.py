@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from gazeshift.data import demo_images
-from gazeshift.interventions.strength import Strengths
 from gazeshift.measures.cosine import Cosine
 from gazeshift.measures.nissim import Nissim
 from gazeshift.measures.vid import Vid
@@ -20,6 +19,7 @@ from gazeshift.models import load, select, trace
 from gazeshift.pipeline import attack, compare, look
 from gazeshift.registry import build
 from gazeshift.seeds import generator_for
+from gazeshift.transforms.strength import Strengths
 
 # Accuracies in percent as printed in Chakraborty et al. 2022: five models at five epsilons.
 TABLE_1 = (

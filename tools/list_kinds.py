@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-FILE, CASES = ROOT / "docs" / "kinds.md", ROOT / "tests" / "laws" / "_kinds.py"
+FILE, CASES = ROOT / "docs" / "kinds.md", ROOT / "tests" / "helpers" / "kinds.py"
 GROUPS = {
     "models": "A network that is wrapped in a `Classifier`, or named by `--model`, and what it gives.",
-    "images": "What Python's `attack`, `look`, `sight`, `judge` and `preflight` take as images.",
+    "images": "What Python's `attack`, `look`, `detector_inputs`, `judge` and `preflight` take as images.",
     "labels": "What they take as classes: `labels=`, `target=`.",
     "files": "Pictures in files, for the command line, the gateway and `gs.read_image`.",
     "folders": "Folders and tables of labels, for `--images`, `--labels` and `gs.open_source`.",

@@ -6,14 +6,15 @@ It also says which part docs/reference.md lacks.
 import sys
 from pathlib import Path
 
-from gazeshift.registry import find, names, summary, usual
+from gazeshift.registry import default_settings, find, names, summary
 
 FAMILIES = {
     "attacks": "Attacks change images so that a classifier errs. All take images in [0, 1].",
     "cams": "Maps of where a classifier looks, drawn at every layer in one pass.",
     "measures": "One number per image from two maps or images; two of them summarise NISSIM over images and levels.",
-    "interventions": "Changes to pixels, filters or training.",
-    "detectors": "Ways to suspect a single image; `sight()` looks, the detector scores.",
+    "transforms": "Changes to images and perturbations.",
+    "model_edits": "Changes to a network, undone at the end of the block.",
+    "detectors": "Ways to suspect a single image; `detector_inputs()` looks, the detector scores.",
     "models": "Sources of classifiers.",
     "studies": "Experiments: `gazeshift study NAME`.",
 }
@@ -33,7 +34,7 @@ def page() -> str:
 
 
 def _row(family: str, name: str) -> str:
-    settings = ", ".join(f"`{setting}`" for setting in usual(find(family, name)))
+    settings = ", ".join(f"`{setting}`" for setting in default_settings(find(family, name)))
     return f"| `{name}` | {settings} | {summary(family, name).replace('|', ' ')} |"
 
 

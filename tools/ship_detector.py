@@ -67,15 +67,15 @@ def measured(classifier, detector, folder: Path):
 
     from gazeshift.calibrated import fingerprints
     from gazeshift.data import open_source
-    from gazeshift.interventions.bit_depth import BitDepth
-    from gazeshift.pipeline import sight
+    from gazeshift.pipeline import detector_inputs
     from gazeshift.seeds import generator_for
+    from gazeshift.transforms.bit_depth import BitDepth
 
     rows, prints, done = [], [], 0
     for batch in open_source(folder).batches(CHUNK, classifier.preprocessing):
         images = BitDepth(bits=8)(batch.images)
         draws = [generator_for(0, "view", name) for name in batch.ids]
-        rows.append(detector.measure(sight(classifier, images, detector, generator=draws)))
+        rows.append(detector.measure(detector_inputs(classifier, images, detector, generator=draws)))
         prints += fingerprints(images)
         done += len(images)
         print(f"\r{done} images of {folder.parent.name}", end="", file=sys.stderr, flush=True)

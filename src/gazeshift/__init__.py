@@ -9,14 +9,15 @@
 
 from importlib import import_module
 from typing import TYPE_CHECKING
+from warnings import warn
 
 if TYPE_CHECKING:
-    from gazeshift.calibrated import Deployed
+    from gazeshift.calibrated import CalibratedDetector
     from gazeshift.data import demo_images, open_set, open_source, read_image
     from gazeshift.errors import GazeshiftError
     from gazeshift.models import Classifier, Preprocessing, load, preflight
-    from gazeshift.pipeline import attack, compare, gaze, judge, look, sight
-    from gazeshift.records import Attacked, Comparison, Evidence, Sighting, Verdict
+    from gazeshift.pipeline import attack, compare, detector_inputs, gaze, judge, look
+    from gazeshift.records import Attacked, Comparison, DetectorInput, Evidence, Verdict
     from gazeshift.registry import build, find, names
     from gazeshift.seeds import generator_for
 
@@ -24,30 +25,32 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "data": ("demo_images", "open_set", "open_source", "read_image"),
-    "calibrated": ("Deployed",),
+    "calibrated": ("CalibratedDetector",),
     "errors": ("GazeshiftError",),
     "models": ("Classifier", "Preprocessing", "load", "preflight"),
-    "pipeline": ("attack", "compare", "gaze", "judge", "look", "sight"),
-    "records": ("Attacked", "Comparison", "Evidence", "Sighting", "Verdict"),
+    "pipeline": ("attack", "compare", "detector_inputs", "gaze", "judge", "look"),
+    "records": ("Attacked", "Comparison", "Evidence", "DetectorInput", "Verdict"),
     "registry": ("build", "find", "names"),
     "seeds": ("generator_for",),
 }
 _HOMES = {name: place for place, names in _PLACES.items() for name in names}
+_RENAMED = {"Deployed": "CalibratedDetector", "Sighting": "DetectorInput", "sight": "detector_inputs"}  # until 0.3
 
 __all__ = [
     "Attacked",
+    "CalibratedDetector",
     "Classifier",
     "Comparison",
-    "Deployed",
+    "DetectorInput",
     "Evidence",
     "GazeshiftError",
     "Preprocessing",
-    "Sighting",
     "Verdict",
     "attack",
     "build",
     "compare",
     "demo_images",
+    "detector_inputs",
     "find",
     "gaze",
     "generator_for",
@@ -59,12 +62,14 @@ __all__ = [
     "open_source",
     "preflight",
     "read_image",
-    "sight",
 ]
 
 
 def __getattr__(name: str) -> object:
     """Import a name from its module when it is first asked for, so that ``import gazeshift`` does not load torch."""
+    if name in _RENAMED:
+        warn(f"gazeshift.{name} is called gazeshift.{_RENAMED[name]} now.", DeprecationWarning, stacklevel=2)
+        name = _RENAMED[name]
     if name not in _HOMES:
         raise AttributeError(f"module 'gazeshift' has no attribute '{name}'")
     return getattr(import_module(f"gazeshift.{_HOMES[name]}"), name)

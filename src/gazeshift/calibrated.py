@@ -33,7 +33,7 @@ MODEL = ("name", "weights_sha256", "preprocessing", "dtype")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Deployed(Summary):
+class CalibratedDetector(Summary):
     """A fitted detector with its promise. Saved as a JSON and a safetensors file; no code is ever loaded from it.
 
     Args:

@@ -8,21 +8,21 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gazeshift.attacks import Glimpse
-from gazeshift.calibrated import Deployed
-from gazeshift.interventions.bit_depth import BitDepth
-from gazeshift.models import Classifier, Twice, prepared
-from gazeshift.pipeline import attack, sight
+from gazeshift.attacks import DetectorOutput
+from gazeshift.calibrated import CalibratedDetector
+from gazeshift.models import Classifier, SmoothSecondDerivative, prepared
+from gazeshift.pipeline import attack, detector_inputs
 from gazeshift.precision import placed
 from gazeshift.records import Attacked
 from gazeshift.registry import build
 from gazeshift.seeds import Generators, each
 from gazeshift.summaries import Summary, plural
+from gazeshift.transforms.bit_depth import BitDepth
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opponent:
-    """A deployed detector as an attacker knows it: see `gazeshift.attacks._opponent.Opponent`.
+class DefendedModel:
+    """A deployed detector as an attacker knows it: see `gazeshift.attacks._defended.DefendedModel`.
 
     Args:
         classifier: that the detector guards.
@@ -31,7 +31,7 @@ class Opponent:
     """
 
     classifier: Classifier
-    deployed: Deployed
+    deployed: CalibratedDetector
     bits: int | None = 8
 
     @property
@@ -39,13 +39,15 @@ class Opponent:
         """The detector's."""
         return self.deployed.threshold
 
-    def glimpse(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> Glimpse:
+    def glimpse(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> DetectorOutput:
         """What `judge` would see, in the graph of the images if they ask for gradients."""
         detector, live = self.deployed.detector, torch.is_grad_enabled() and images.requires_grad
-        with Twice():
-            seen = sight(self.classifier, self.arrived(images), detector, generator=generator, differentiable=live)
+        with SmoothSecondDerivative():
+            seen = detector_inputs(
+                self.classifier, self.arrived(images), detector, generator=generator, differentiable=live
+            )
             suspicion = placed(detector.score(detector.measure(seen)), seen.own.logits.device)
-        return Glimpse(suspicion=suspicion, logits=torch.stack([one.logits for one in (seen.own, *seen.views)]))
+        return DetectorOutput(suspicion=suspicion, logits=torch.stack([one.logits for one in (seen.own, *seen.views)]))
 
     def views(
         self, images: Float[Tensor, "n channels h w"], *, generator: Generators
@@ -87,7 +89,7 @@ def evade(
     classifier: Classifier,
     images: Float[Tensor, "n channels h w"],
     labels: Int[Tensor, " n"] | None,
-    deployed: Deployed,
+    deployed: CalibratedDetector,
     *,
     by: str = "adaptive",
     bits: int | None = 8,
@@ -101,7 +103,7 @@ def evade(
         labels: classes to leave; None takes the model's own answers.
         deployed: whom to get past; its `score` and `measure` must be made of tensor operations.
         by: the attack with its settings, ``adaptive:epsilon=2/255,method=orthogonal``.
-        bits: see `Opponent`.
+        bits: see `DefendedModel`.
         generator: where chance comes from, one for the batch or one per image; None seeds with 0.
 
     Raises:
@@ -111,12 +113,12 @@ def evade(
     """
     images = prepared(classifier, images)
     deployed.check(classifier, images)
-    opponent = Opponent(classifier=classifier, deployed=deployed, bits=bits)
+    opponent = DefendedModel(classifier=classifier, deployed=deployed, bits=bits)
     return attack(classifier, images, labels, by=build("attacks", by, opponent=opponent), generator=generator)
 
 
 def evaded(
-    opponent: Opponent,
+    opponent: DefendedModel,
     images: Float[Tensor, "n channels h w"],
     labels: Int[Tensor, " n"],
     *,

@@ -1,4 +1,4 @@
-"""The whole toolkit on one screen: images -> attack -> look -> compare -> rows, and a suspect -> sight -> judge."""
+"""The whole toolkit on one screen: images -> attack -> look -> compare -> rows, and a suspect -> judge."""
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +10,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gazeshift.attacks import returned
-from gazeshift.calibrated import Deployed
+from gazeshift.calibrated import CalibratedDetector
 from gazeshift.cams import draw
 from gazeshift.detectors import Detector, SaysWhy
 from gazeshift.enlarged import enlarge
 from gazeshift.errors import BoundsError, SettingsError
-from gazeshift.interventions.bit_depth import BitDepth
 from gazeshift.measures.cosine import Cosine
 from gazeshift.models import (
     SCORES,
@@ -30,9 +29,10 @@ from gazeshift.models import (
     warn_of,
 )
 from gazeshift.precision import wide
-from gazeshift.records import ANSWER, Attacked, Comparison, Evidence, Sighting, Verdict
+from gazeshift.records import ANSWER, Attacked, Comparison, DetectorInput, Evidence, Verdict
 from gazeshift.registry import build
 from gazeshift.seeds import Generators
+from gazeshift.transforms.bit_depth import BitDepth
 
 Part = str | Callable[..., Tensor]
 Measure = Callable[[Tensor, Tensor], Tensor]
@@ -139,7 +139,7 @@ def look(
     )
 
 
-def sight(
+def detector_inputs(
     classifier: Classifier,
     images: Float[Tensor, "n channels h w"],
     detector: Detector,
@@ -147,7 +147,7 @@ def sight(
     generator: Generators,
     at_once: int | None = None,
     differentiable: bool = False,
-) -> Sighting:
+) -> DetectorInput:
     """Look at images as a detector wants to: at them and at its views of them, for the class of the image itself.
 
     Args:
@@ -171,13 +171,13 @@ def sight(
         target = own.predicted.repeat(len(some))
         together = seeing(torch.cat(list(some)), target=target)
         seen += [rows_of(together, slice(n * len(images), (n + 1) * len(images))) for n in range(len(some))]
-    return Sighting(own=own, views=tuple(seen))
+    return DetectorInput(own=own, views=tuple(seen))
 
 
 def judge(
     classifier: Classifier,
     images: Float[Tensor, "n channels h w"],
-    deployed: Deployed,
+    deployed: CalibratedDetector,
     *,
     generator: Generators | None = None,
 ) -> Verdict:
@@ -186,7 +186,7 @@ def judge(
     Args:
         classifier: the one that the detector was fitted for.
         images: in [0, 1], of unknown origin; judged as 8-bit files of this size would hold them.
-        deployed: a fitted and calibrated detector, such as ``Deployed.load(folder)``.
+        deployed: a fitted and calibrated detector, such as ``CalibratedDetector.load(folder)``.
         generator: where random views come from; None draws them anew each time, which an attacker cannot foresee.
 
     Raises:
@@ -194,13 +194,13 @@ def judge(
         SettingsError: the detector was fitted for another model, or for images that show other layers.
     """
     images = prepared(classifier, images)  # before they are rounded: of 8-bit numbers that would make images
-    if not isinstance(deployed, Deployed):
+    if not isinstance(deployed, CalibratedDetector):
         raise SettingsError(
-            f"deployed must be a fitted detector, Deployed.load(folder), got {type(deployed).__name__}."
+            f"deployed must be a fitted detector, CalibratedDetector.load(folder), got {type(deployed).__name__}."
         )
     deployed.check(classifier, images)
     detector, chance = deployed.detector, generator or torch.Generator().manual_seed(secrets.randbits(63))
-    seen = sight(classifier, BitDepth(bits=8)(images), detector, generator=chance)
+    seen = detector_inputs(classifier, BitDepth(bits=8)(images), detector, generator=chance)
     measured = detector.measure(seen)
     suspicion = detector.score(measured)
     return Verdict(
@@ -298,7 +298,7 @@ def rows_of(evidence: Evidence, at: Int[Tensor, " m"] | slice) -> Evidence:
     )
 
 
-def _reasons(detector: SaysWhy, measured: Tensor, seen: Sighting) -> dict[tuple[str, str], Tensor]:
+def _reasons(detector: SaysWhy, measured: Tensor, seen: DetectorInput) -> dict[tuple[str, str], Tensor]:
     parts = detector.reasons(measured)
     return {
         (view, layer): parts[:, at, place]

@@ -165,7 +165,7 @@ class Evidence(Summary):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Sighting(Summary):
+class DetectorInput(Summary):
     """What a detector is shown: a batch of images of unknown origin, and changed copies of them.
 
     Args:
@@ -200,7 +200,7 @@ class Verdict(Summary):
             classifier's output the layer is `ANSWER`. Empty if the detector does not say.
     """
 
-    seen: Sighting
+    seen: DetectorInput
     suspicion: Float[Tensor, " n"]
     p_value: Float[Tensor, " n"]
     is_attack: Bool[Tensor, " n"]

@@ -13,11 +13,13 @@ from importlib.metadata import EntryPoint, entry_points
 from numbers import Real
 from pathlib import Path
 from typing import Any
+from warnings import warn
 
 from gazeshift.errors import GazeshiftError, MissingPackageError, SettingsError, UnknownNameError, did_you_mean
 
 BARE, HANDED_ON = "name", "settings"
-FAMILIES = ("attacks", "cams", "measures", "interventions", "detectors", "models", "studies")
+FAMILIES = ("attacks", "cams", "measures", "transforms", "model_edits", "detectors", "models", "studies")
+RENAMED = {"interventions": "transforms"}  # until 0.3
 INSTALLED_AS = {"PIL": "pillow", "cv2": "opencv-python", "skimage": "scikit-image", "sklearn": "scikit-learn"}
 
 
@@ -40,7 +42,7 @@ class Entry:
 
 def names(family: str) -> list[str]:
     """Names of all parts of a family, sorted: the files of its folder, then what other packages bring."""
-    return sorted({*_own(family), *_foreign(family)})
+    return sorted({*_own(family), *_plugins(family)})
 
 
 def find(family: str, name: str) -> Any:
@@ -53,7 +55,7 @@ def find(family: str, name: str) -> Any:
     """
     if name in _own(family):
         return _opened(family, name, lambda: _from_file(family, name))
-    foreign = _foreign(family)
+    foreign = _plugins(family)
     if name in foreign:
         return _opened(family, name, foreign[name].load)
     raise UnknownNameError(f"no {family} named '{name}'. {did_you_mean(name, names(family))}")
@@ -69,10 +71,10 @@ def _entry(family: str, name: str) -> Entry:
         part = find(family, name)
     except GazeshiftError as cause:
         return Entry(name=name, settings={}, summary=f"cannot be used: {cause}", is_usable=False)
-    return Entry(name=name, settings=usual(part), summary=_first_line(part))
+    return Entry(name=name, settings=default_settings(part), summary=_first_line(part))
 
 
-def usual(part: object) -> dict[str, object]:
+def default_settings(part: object) -> dict[str, object]:
     """The settings of a part that are for people to give, with their defaults: all but what it learns.
 
     What a part learns are fields that its text leaves out (``field(repr=False)``); `build` takes them too.
@@ -113,7 +115,7 @@ def build(family: str, spec: str, **settings: Any) -> Callable[..., Any]:
     part, settings = find(family, name), settings | written
     if isinstance(part, type) and not is_dataclass(part):
         raise SettingsError(f"{family} '{name}' cannot be used: a part with settings must be a frozen dataclass.")
-    known = accepted(part)
+    known = setting_names(part)
     if BARE in written and BARE not in known:
         raise SettingsError(f"settings are written NAME:KEY=VALUE,KEY=VALUE, got '{written[BARE]}' in '{spec}'.")
     if HANDED_ON in known:
@@ -131,7 +133,7 @@ def build(family: str, spec: str, **settings: Any) -> Callable[..., Any]:
     return made
 
 
-def accepted(part: object) -> tuple[str, ...]:
+def setting_names(part: object) -> tuple[str, ...]:
     """Names of the settings that a part takes."""
     return tuple(_defaults(part))
 
@@ -211,18 +213,28 @@ def _first_line(part: Any) -> str:
 
 
 def _own(family: str) -> list[str]:
+    family = _present(family)
     if family not in FAMILIES:
         raise UnknownNameError(f"no family named '{family}'. {did_you_mean(family, FAMILIES)}")
     folder = Path(__file__).parent / family
     return [module.name for module in pkgutil.iter_modules([str(folder)]) if not module.name.startswith("_")]
 
 
-def _foreign(family: str) -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=f"gazeshift.{family}")}
+def _present(family: str) -> str:
+    """A family by the name that it has now."""
+    if family in RENAMED:
+        warn(f"the family '{family}' is called '{RENAMED[family]}' now.", DeprecationWarning, stacklevel=4)
+    return RENAMED.get(family, family)
+
+
+def _plugins(family: str) -> dict[str, EntryPoint]:
+    family = RENAMED.get(family, family)
+    groups = [family, *(old for old, new in RENAMED.items() if new == family)]
+    return {point.name: point for group in groups[::-1] for point in entry_points(group=f"gazeshift.{group}")}
 
 
 def _from_file(family: str, name: str) -> Any:
-    module = importlib.import_module(f"gazeshift.{family}.{name}")
+    module = importlib.import_module(f"gazeshift.{RENAMED.get(family, family)}.{name}")
     public = getattr(module, "__all__", [])
     if len(public) != 1:
         raise SettingsError(f"its file must have exactly one name in __all__, the part, and has {len(public)}")

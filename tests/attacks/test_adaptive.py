@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gazeshift.attacks._adaptive_steps import State, unit, without
 from gazeshift.attacks.adaptive import Adaptive
-from gazeshift.calibrated import Deployed
+from gazeshift.attacks.adaptive.steps import AttackState, unit, without
+from gazeshift.calibrated import CalibratedDetector
 from gazeshift.detectors.stability import Stability
 from gazeshift.errors import BoundsError, ModelError, SettingsError, UnknownNameError
-from gazeshift.evasion import Opponent, evade, evaded
-from gazeshift.pipeline import attack, sight
+from gazeshift.evasion import DefendedModel, evade, evaded
+from gazeshift.pipeline import attack, detector_inputs
 from gazeshift.seeds import generator_for
 from helpers.networks import Plain, classifier_of, images_of, seeded
 
@@ -27,9 +27,9 @@ def deployed(classifier):
     """Fitted on half of some images, calibrated on the others."""
     detector, images = Stability(shifts=1, features="activation+gradient"), images_of(80, seed=3)
     draws = [generator_for(0, str(at)) for at in range(80)]
-    measured = detector.measure(sight(classifier, images, detector, generator=draws))
+    measured = detector.measure(detector_inputs(classifier, images, detector, generator=draws))
     fitted = detector.fit(measured[:40])
-    return Deployed(
+    return CalibratedDetector(
         name="stability",
         detector=fitted,
         model=json.loads(json.dumps(classifier.card(), default=str)),
@@ -70,7 +70,7 @@ def test_it_gets_past_more_often_than_one_who_does_not_know(classifier, deployed
         by="adaptive:epsilon=0.5,steps=24,restarts=2",
         generator=draws("adaptive", 12),
     ).images
-    opponent = Opponent(classifier=classifier, deployed=deployed)
+    opponent = DefendedModel(classifier=classifier, deployed=deployed)
     past = {
         name: int(evaded(opponent, made, labels, generator=generator_for(5, name)).evaded.sum())
         for name, made in {"plain": plain, "known": known}.items()
@@ -83,7 +83,7 @@ def test_nothing_gets_past_a_detector_that_always_alarms(classifier, deployed):
     labels = classifier(images).argmax(1)
     always = replace(deployed, scores=deployed.scores - 1e6)
     made = evade(classifier, images, labels, always, by="adaptive:epsilon=0.5,steps=24", generator=draws("b", 4))
-    found = evaded(Opponent(classifier=classifier, deployed=always), made.images, labels)
+    found = evaded(DefendedModel(classifier=classifier, deployed=always), made.images, labels)
     assert found.flagged.all()
     assert not found.evaded.any()
     assert found.misclassified.any(), "the label is left all the same"
@@ -113,7 +113,7 @@ def test_of_two_gradients_the_part_along_the_other_is_taken_away():
 
 def test_the_best_is_kept_and_the_weight_follows_what_is_missing():
     images = torch.zeros(3, 3, 2, 2)
-    state, at = State.of(images, 0.2), torch.arange(3)
+    state, at = AttackState.of(images, 0.2), torch.arange(3)
     state.note(at, images + 1, torch.tensor([1.0, -1.0, -1.0]), torch.tensor([5.0, 5.0, -1.0]))
     assert state.weight.tolist() == pytest.approx([0.8, 1.25, 1.0])
     assert state.merit[0] < 1 < state.merit[1] < state.merit[2] < 2

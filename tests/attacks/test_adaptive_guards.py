@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from gazeshift import registry
-from gazeshift.attacks._adaptive_steps import COMBINED, Slopes, without
-from gazeshift.attacks._opponent import Glimpse, margins
+from gazeshift.attacks._defended import DetectorOutput, margins
 from gazeshift.attacks.adaptive import Adaptive
+from gazeshift.attacks.adaptive.steps import COMBINED, Slopes, without
 from gazeshift.attacks.pgd import Pgd
-from gazeshift.calibrated import Deployed, fingerprints
+from gazeshift.calibrated import CalibratedDetector, fingerprints
 from gazeshift.errors import BoundsError, ModelError, SettingsError
-from gazeshift.evasion import Opponent, evade, evaded
-from gazeshift.pipeline import judge, sight
+from gazeshift.evasion import DefendedModel, evade, evaded
+from gazeshift.pipeline import detector_inputs, judge
 from gazeshift.seeds import each, generator_for, uniform
 from helpers.networks import Plain, classifier_of, images_of, seeded
 
@@ -51,11 +51,11 @@ class Guard:
     def views(self, images: Tensor, *, generator: Any) -> tuple[Tensor, ...]:  # noqa: ARG002
         return images, images * 1
 
-    def glimpse(self, images: Tensor, *, generator: Any) -> Glimpse:
+    def glimpse(self, images: Tensor, *, generator: Any) -> DetectorOutput:
         suspicion = ((images - 0.5) * self.away).sum((1, 2, 3)).double()
         suspicion = suspicion + self.noise * uniform((len(images),), generator, images.device)
         suspicion = suspicion * torch.nan if self.broken else suspicion
-        return Glimpse(suspicion=suspicion, logits=torch.stack([self.model(images)] * 2))
+        return DetectorOutput(suspicion=suspicion, logits=torch.stack([self.model(images)] * 2))
 
 
 @pytest.fixture
@@ -191,12 +191,12 @@ def classifier() -> Any:
     return classifier_of(seeded(Plain))
 
 
-def deployed_on(classifier: Any, spec: str) -> Deployed:
+def deployed_on(classifier: Any, spec: str) -> CalibratedDetector:
     images = (images_of(24, seed=5) * 255).round() / 255
     detector: Any = registry.build("detectors", spec)
-    measured = detector.measure(sight(classifier, images, detector, generator=draws(24, "fit")))
+    measured = detector.measure(detector_inputs(classifier, images, detector, generator=draws(24, "fit")))
     detector = detector.fit(measured)
-    return Deployed(
+    return CalibratedDetector(
         name=spec.partition(":")[0],
         detector=detector,
         model=json.loads(json.dumps(classifier.card(), default=str)),
@@ -213,7 +213,7 @@ def deployed_on(classifier: Any, spec: str) -> Deployed:
 def test_against_detectors_of_ours(classifier: Any, spec: str, bits: int | None) -> None:
     """Every detector can be attacked; nothing of model or detector changes, and at least as many get past as by PGD."""
     deployed, images = deployed_on(classifier, spec), (images_of(4, seed=9) * 255).round() / 255
-    opponent = Opponent(classifier=classifier, deployed=deployed, bits=bits)
+    opponent = DefendedModel(classifier=classifier, deployed=deployed, bits=bits)
     labels = classifier(images).argmax(1)
     before = classifier.weights_sha256, deployed.scores.clone()
     settings = "epsilon=6/255,steps=12,restarts=2,at_once=3"
@@ -234,7 +234,7 @@ def test_against_detectors_of_ours(classifier: Any, spec: str, bits: int | None)
 @pytest.mark.parametrize("spec", DETECTORS)
 def test_an_opponent_sees_what_a_judge_sees(classifier: Any, spec: str) -> None:
     deployed, images = deployed_on(classifier, spec), images_of(4, seed=9)
-    opponent = Opponent(classifier=classifier, deployed=deployed)
+    opponent = DefendedModel(classifier=classifier, deployed=deployed)
     verdict = judge(classifier, images, deployed, generator=draws(4, "judge"))
     live = opponent.glimpse(images.clone().requires_grad_(), generator=draws(4, "judge"))
     found = evaded(opponent, images, verdict.predicted, generator=draws(4, "judge"), at_once=3)
@@ -248,7 +248,7 @@ def test_an_opponent_sees_what_a_judge_sees(classifier: Any, spec: str) -> None:
 
 def test_as_many_generators_as_images(classifier: Any) -> None:
     deployed, images = deployed_on(classifier, "confidence"), images_of(3)
-    opponent, labels = Opponent(classifier=classifier, deployed=deployed), torch.zeros(3, dtype=torch.long)
+    opponent, labels = DefendedModel(classifier=classifier, deployed=deployed), torch.zeros(3, dtype=torch.long)
     with pytest.raises(SettingsError, match="one generator per image is needed, got 2 for 3 images"):
         evade(classifier, images, labels, deployed, generator=draws(2))
     with pytest.raises(SettingsError, match="one generator per image is needed, got 4 for 3 images"):
@@ -257,7 +257,7 @@ def test_as_many_generators_as_images(classifier: Any) -> None:
 
 def test_only_images_are_judged(classifier: Any) -> None:
     deployed, labels = deployed_on(classifier, "confidence"), torch.zeros(3, dtype=torch.long)
-    opponent, eight_bit = Opponent(classifier=classifier, deployed=deployed), (images_of(3) * 255).byte()
+    opponent, eight_bit = DefendedModel(classifier=classifier, deployed=deployed), (images_of(3) * 255).byte()
     with pytest.raises(BoundsError, match="images must be float"):
         evaded(opponent, eight_bit, labels)
     with pytest.raises(BoundsError, match="images must be float"):

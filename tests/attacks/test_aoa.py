@@ -14,7 +14,7 @@ from torch.nn import functional
 
 import gazeshift as gs
 from gazeshift import models
-from gazeshift.attacks._copies import diverse, smoothed
+from gazeshift.attacks._input_diversity import diverse, smoothed
 from gazeshift.attacks.aoa import Aoa
 from gazeshift.errors import BoundsError, ModelError, UnknownNameError
 from gazeshift.seeds import generator_for
@@ -24,7 +24,7 @@ ATTENTIONS = ("gradient_input", "grad_cam", "layer_cam")
 
 
 class Smooth(nn.Module):
-    """Twice differentiable everywhere, with maps that are neither blank nor positive everywhere."""
+    """SmoothSecondDerivative differentiable everywhere, with maps that are neither blank nor positive everywhere."""
 
     def __init__(self) -> None:
         super().__init__()

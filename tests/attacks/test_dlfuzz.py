@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gazeshift.attacks._dlfuzz_result import FuzzedSeed
 from gazeshift.attacks.dlfuzz import DLFuzz
+from gazeshift.attacks.dlfuzz.result import FuzzedSeed
 from gazeshift.models import load
 from helpers.dlfuzz_network import LIVELY, generators, images, make_network
 from helpers.plain_dlfuzz import PlainDLFuzz, PlainSeed

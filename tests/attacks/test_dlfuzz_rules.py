@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gazeshift.attacks._dlfuzz_choice import Choice, drawn
-from gazeshift.attacks._dlfuzz_result import Tables
 from gazeshift.attacks.dlfuzz import DLFuzz
+from gazeshift.attacks.dlfuzz.choice import NeuronChoice, drawn
+from gazeshift.attacks.dlfuzz.result import DLFuzzTables
 from gazeshift.errors import BoundsError, GazeshiftError, ModelError, SettingsError, UnknownNameError
 from gazeshift.measures.coverage import Coverage
 from gazeshift.models import find_neurons
@@ -122,7 +122,7 @@ def test_sizes_are_those_of_the_images(network: nn.Sequential) -> None:
 
 def test_queued_images_are_copies(network: nn.Sequential, monkeypatch: pytest.MonkeyPatch) -> None:
     """SPEC check 4: what was queued is the mutant of that moment, although its seed went on changing."""
-    from gazeshift.attacks import _dlfuzz_loop
+    from gazeshift.attacks.dlfuzz import loop as _dlfuzz_loop
 
     queued: list[tuple[Tensor, Tensor, Tensor]] = []
     judged = _dlfuzz_loop.Loop.judge
@@ -181,7 +181,7 @@ def test_shards_fuzzed_apart_and_joined_give_the_same(network: nn.Sequential) ->
     assert torch.equal(later, whole.coverage_curve)
     assert whole.coverage_curve[-1] == (joined.reported > 0).double().mean()
     with pytest.raises(SettingsError, match="do not belong together"):
-        joined + Tables(evaluated=torch.zeros(3), reported=torch.zeros(3))
+        joined + DLFuzzTables(evaluated=torch.zeros(3), reported=torch.zeros(3))
 
 
 def test_tables_count_what_was_evaluated_and_what_is_reported(network: nn.Sequential) -> None:
@@ -380,9 +380,9 @@ def test_fewer_candidates_than_wanted_are_all_chosen() -> None:
     assert drawn(weights, 3, generators(2)).tolist() == [[False, True, False, True], [False] * 4]
 
 
-def choice(network: nn.Sequential, strategies: tuple[str, ...], count: int = 6, signs: str = "cover") -> Choice:
+def choice(network: nn.Sequential, strategies: tuple[str, ...], count: int = 6, signs: str = "cover") -> NeuronChoice:
     neurons = find_neurons(network, images()[:1])
-    return Choice(strategies=strategies, count=count, threshold=0.25, signs=signs, neurons=neurons)
+    return NeuronChoice(strategies=strategies, count=count, threshold=0.25, signs=signs, neurons=neurons)
 
 
 def test_what_each_strategy_chooses_from(network: nn.Sequential) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from gazeshift import models
-from gazeshift.attacks._balls import random_start
+from gazeshift.attacks._projections import random_start
 from gazeshift.attacks.fgsm import Fgsm
 from gazeshift.attacks.pgd import Pgd
 from gazeshift.seeds import generator_for

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gazeshift.attacks._balls import project, random_start, steepest
+from gazeshift.attacks._projections import project, random_start, steepest
 from gazeshift.attacks.pgd import Pgd
 from gazeshift.seeds import generator_for, uniform
 

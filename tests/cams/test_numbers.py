@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gazeshift.cams import Seen
+from gazeshift.cams import ActivationsAndGradients
 from gazeshift.errors import SettingsError
 from gazeshift.pipeline import look
 from gazeshift.registry import build, find
@@ -19,7 +19,7 @@ WEIGHTS = {"none": 0.1 / 3 + 0.4 / 6, "positive": 0.1 / (1 / 3 + 1 / 6), "all": 
 
 
 def drawn(cam: str, activations: Tensor = ACTIVATIONS, gradients: Tensor = GRADIENTS) -> Tensor:
-    return build("cams", cam)(Seen(activations, gradients))
+    return build("cams", cam)(ActivationsAndGradients(activations, gradients))
 
 
 def random_pair(*shape: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -78,7 +78,7 @@ def test_none_is_a_name_that_can_be_written(cam):
 def test_a_pole_leaves_the_sum_and_is_counted(norm):
     """S = -10: the denominators of 0.2 and 0.20005 are poles, that of 0.2002 is -0.002 and stays; 0.1 has 1."""
     gradients = torch.tensor([[[[0.2, 0.20005], [0.2002, 0.1]]], [[[0.1, 0.1], [-0.2, 0.0]]]], dtype=torch.float64)
-    seen = Seen(-ACTIVATIONS.double().expand(2, 1, 2, 2), gradients)
+    seen = ActivationsAndGradients(-ACTIVATIONS.double().expand(2, 1, 2, 2), gradients)
     alphas = torch.tensor([[1 / -0.002, 1.0], [2.0, 0.0]], dtype=torch.float64)
     signed = [alphas[0].sum(), 2 + 1 / 4]  # the third pixel of the second image: 2 + 10 x 0.2
     pulls = [-0.2002 / 0.002 + 0.1, 0.2]

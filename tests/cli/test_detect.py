@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from gazeshift import cli
-from gazeshift.calibrated import Deployed
+from gazeshift.calibrated import CalibratedDetector
 from helpers.small_study import make_images, make_network
 
 COUNT, RATE = 60, "0.1"
@@ -59,11 +59,11 @@ def test_fit_says_what_it_made_and_from_what(run, home, tmp_path):
     lines = out.splitlines()
     assert lines[0].endswith(f"learned from {0.6 * COUNT:.0f} clean images, calibrated on {0.4 * COUNT:.0f} others.")
     assert lines[1].startswith("At most 10.0% of fresh clean images like these score above ")
-    made = Deployed.load(tmp_path / "detector")
+    made = CalibratedDetector.load(tmp_path / "detector")
     assert set(made.fitted_on).isdisjoint(made.calibrated_on)
     assert len(made.fitted_on) + len(made.calibrated_on) == COUNT
     assert len(made.detector.weights.unique()) == 3, "one weight for each feature"
-    assert len(Deployed.load(home / "detector").detector.weights.unique()) > 3, "one for each number"
+    assert len(CalibratedDetector.load(home / "detector").detector.weights.unique()) > 3, "one for each number"
     before = (tmp_path / "detector" / "detector.safetensors").read_bytes()
     assert run("detect", "fit", *given)[0] == 0
     assert (tmp_path / "detector" / "detector.safetensors").read_bytes() == before, "again: nothing changes"
@@ -223,7 +223,7 @@ def test_calibrating_needs_other_images(run, home, tmp_path):
     code, out, shown = run("detect", "calibrate", *images(home / "fresh"), *given)
     assert code == 0, shown
     assert "calibrated on 60 others." in out
-    before, after = Deployed.load(home / "detector"), Deployed.load(tmp_path / "fresh")
+    before, after = CalibratedDetector.load(home / "detector"), CalibratedDetector.load(tmp_path / "fresh")
     assert after.fitted_on == before.fitted_on
     assert set(after.calibrated_on).isdisjoint(before.calibrated_on)
     parts = pq.read_table(tmp_path / "fresh" / "measured.parquet")["part"].to_pylist()

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from gazeshift.data import open_source
-from gazeshift.data._parquet import Rows
+from gazeshift.data._parquet import ParquetRows
 from gazeshift.errors import DataError
 
 IMG = ("img", "label")
@@ -240,7 +240,7 @@ def test_limit_and_pickle(tmp_path: Path) -> None:
     levels = (source.read().images[:, 0, 0, 0] * 255).round().int().tolist()
     assert levels == [int(own) for own in source.ids]
     other = pickle.loads(pickle.dumps(source))  # noqa: S301
-    assert isinstance(other.fetch, Rows)
+    assert isinstance(other.fetch, ParquetRows)
     assert torch.equal(other.read().images, source.read().images)
 
 

@@ -7,10 +7,10 @@ import torchvision
 from sklearn.decomposition import PCA
 from torch import nn
 
-from gazeshift.detectors._null import Reading, threshold
+from gazeshift.detectors._null import NullDistribution, threshold
 from gazeshift.detectors.behaviour_deviation import BehaviourDeviation
 from gazeshift.errors import BoundsError, SettingsError, UnknownNameError
-from gazeshift.pipeline import look, sight
+from gazeshift.pipeline import detector_inputs, look
 from gazeshift.records import Layer
 from gazeshift.seeds import generator_for
 from helpers.networks import Plain, classifier_of, images_of, seeded
@@ -53,7 +53,7 @@ def cosine(one, two):
 def test_the_five_steps():
     classifier, images = classifier_of(seeded(Plain)), images_of()
     detector = BehaviourDeviation(noise_images=25)
-    found = sight(classifier, images, detector, generator=generators(), at_once=7)
+    found = detector_inputs(classifier, images, detector, generator=generators(), at_once=7)
     reading = detector.read(found)
     (layer,) = found.own.layers
     for at, generator in enumerate(generators()):
@@ -71,7 +71,7 @@ def test_views_of_another_class_are_explained_for_the_images_own():
     with torch.no_grad():
         network.head.bias.sub_(network(images).mean(0))
     detector = BehaviourDeviation(noise_images=20, variance=0.2)
-    found = sight(classifier_of(network), images, detector, generator=generators(12))
+    found = detector_inputs(classifier_of(network), images, detector, generator=generators(12))
     assert any(bool((view.predicted != found.own.predicted).any()) for view in found.views)
     assert all(torch.equal(view.explained, found.own.predicted) for view in found.views)
 
@@ -80,7 +80,7 @@ def read(similarity, null, **settings):
     detector = BehaviourDeviation(noise_images=5, alpha=0.2, **settings)
     values = torch.tensor([null], dtype=torch.float64)
     below = threshold(values, detector.rule, alpha=detector.alpha, k=detector.k, level=detector.level)
-    return Reading(similarity=torch.tensor([similarity], dtype=torch.float64), null=values, threshold=below)
+    return NullDistribution(similarity=torch.tensor([similarity], dtype=torch.float64), null=values, threshold=below)
 
 
 def test_thresholds_by_hand():
@@ -100,7 +100,7 @@ def test_an_image_of_rank_one_has_no_residual_and_is_benign():
     rows = torch.linspace(-1, 1, 16)
     image = (0.5 + 0.2 * rows[None, :, None] * torch.linspace(0.5, 1, 16)[None, None, :]).expand(1, 3, 16, 16)
     detector = BehaviourDeviation(noise_images=20)
-    found = sight(classifier_of(seeded(Plain)), image, detector, generator=generators(1))
+    found = detector_inputs(classifier_of(seeded(Plain)), image, detector, generator=generators(1))
     reading = detector.read(found)
     torch.testing.assert_close(reading.similarity, torch.ones(1, dtype=torch.float64), atol=1e-9, rtol=0)
     torch.testing.assert_close(reading.null, torch.ones(1, 20, dtype=torch.float64), atol=1e-9, rtol=0)
@@ -140,7 +140,7 @@ def test_what_it_refuses():
     with pytest.raises(SettingsError, match="rule=absolute needs a level"):
         BehaviourDeviation(rule="absolute")
     detector = BehaviourDeviation()
-    found = sight(
+    found = detector_inputs(
         classifier_of(seeded(Plain)), images_of(), BehaviourDeviation(noise_images=20), generator=generators()
     )
     with pytest.raises(SettingsError, match="compares with 51 views, got 21"):

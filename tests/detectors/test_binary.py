@@ -11,7 +11,7 @@ import helpers.networks
 from gazeshift.detectors._two_classes import fresh_detector
 from gazeshift.detectors.binary import Binary, _images
 from gazeshift.errors import BoundsError, ModelError, SettingsError
-from gazeshift.pipeline import sight
+from gazeshift.pipeline import detector_inputs
 from gazeshift.seeds import generator_for
 from helpers.networks import Plain, classifier_of, images_of, seeded
 
@@ -19,7 +19,7 @@ TINY = f"module:{helpers.networks.__file__}:Plain"
 
 
 def measured(images, detector):
-    return detector.measure(sight(classifier_of(seeded(Plain)), images, detector, generator=[]))
+    return detector.measure(detector_inputs(classifier_of(seeded(Plain)), images, detector, generator=[]))
 
 
 def patterned(images):

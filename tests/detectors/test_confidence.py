@@ -8,14 +8,14 @@ import torch
 
 from gazeshift.detectors.confidence import Confidence
 from gazeshift.errors import UnknownNameError
-from gazeshift.records import Sighting
+from gazeshift.records import DetectorInput
 from gazeshift.seeds import generator_for
 from helpers.evidence import answers
 
 
 def scored(by, logits):
     detector = Confidence(by=by)
-    return detector.score(detector.measure(Sighting(own=answers(logits))))
+    return detector.score(detector.measure(DetectorInput(own=answers(logits))))
 
 
 @pytest.mark.parametrize(

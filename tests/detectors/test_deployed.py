@@ -6,11 +6,11 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from gazeshift.calibrated import Deployed, fingerprints
+from gazeshift.calibrated import CalibratedDetector, fingerprints
 from gazeshift.detectors import calibrate, p_values
 from gazeshift.detectors.stability import Stability
 from gazeshift.errors import BoundsError, DataError, OutputError, SettingsError
-from gazeshift.pipeline import judge, moved_most, sight
+from gazeshift.pipeline import detector_inputs, judge, moved_most
 from gazeshift.records import ANSWER
 from gazeshift.seeds import generator_for
 from helpers.networks import Plain, classifier_of, images_of, seeded
@@ -28,7 +28,7 @@ def deployed(classifier):
     count = 2 * len(detector.layers(classifier.layers((16, 16)))) + 1
     benign, attacked, fresh = (torch.randn(40, count, generator=draw, dtype=torch.float64) for _ in range(3))
     detector = detector.fit(benign, attacked + 1)
-    return Deployed(
+    return CalibratedDetector(
         name="stability",
         detector=detector,
         model=json.loads(json.dumps(classifier.card())),
@@ -43,7 +43,7 @@ def deployed(classifier):
 
 def test_what_was_saved_comes_back(deployed, classifier, tmp_path):
     deployed.save(tmp_path / "new" / "detector")
-    again = Deployed.load(tmp_path / "new" / "detector")
+    again = CalibratedDetector.load(tmp_path / "new" / "detector")
     assert again.detector == deployed.detector
     for one in fields(deployed.detector):
         before, after = getattr(deployed.detector, one.name), getattr(again.detector, one.name)
@@ -130,7 +130,7 @@ def test_only_images_are_judged(deployed, classifier, made, message):
     with pytest.raises(BoundsError, match=message):
         judge(classifier, made(images_of(2) * 0 + 1), deployed)
     with pytest.raises(BoundsError, match=message):
-        sight(classifier, made(images_of(2) * 0 + 1), deployed.detector, generator=generator_for(1, "views"))
+        detector_inputs(classifier, made(images_of(2) * 0 + 1), deployed.detector, generator=generator_for(1, "views"))
 
 
 def test_calibrating_on_images_it_learned_from_is_refused(deployed):
@@ -143,28 +143,28 @@ def test_calibrating_on_images_it_learned_from_is_refused(deployed):
 
 def test_files_that_are_no_detector(deployed, tmp_path):
     with pytest.raises(DataError, match=r"holds no detector: detector.json is missing"):
-        Deployed.load(tmp_path)
+        CalibratedDetector.load(tmp_path)
     deployed.save(tmp_path)
     numbers, words = tmp_path / "detector.safetensors", tmp_path / "detector.json"
     whole, text = numbers.read_bytes(), words.read_text()
     numbers.write_bytes(whole[:-9])
     with pytest.raises(DataError, match=r"does not belong to detector.json beside it, or was cut short"):
-        Deployed.load(tmp_path)
+        CalibratedDetector.load(tmp_path)
     numbers.write_bytes(whole)
     words.write_text(text[: len(text) // 2])
     with pytest.raises(DataError, match="is damaged"):
-        Deployed.load(tmp_path)
+        CalibratedDetector.load(tmp_path)
     words.write_text(json.dumps(json.loads(text) | {"format": 2}))
     with pytest.raises(DataError, match=r"of format 2, and this gazeshift reads up to 1. Update gazeshift"):
-        Deployed.load(tmp_path)
+        CalibratedDetector.load(tmp_path)
     told = json.loads(text)
     del told["layers"]
     words.write_text(json.dumps(told))
     with pytest.raises(DataError, match="damaged detector"):
-        Deployed.load(tmp_path)
+        CalibratedDetector.load(tmp_path)
     words.write_text("[]")
     with pytest.raises(DataError, match="is not a detector's"):
-        Deployed.load(tmp_path)
+        CalibratedDetector.load(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written(deployed, tmp_path):

@@ -8,8 +8,8 @@ from scipy.special import softmax
 
 from gazeshift.detectors.feature_squeezing import FeatureSqueezing
 from gazeshift.errors import BoundsError, SettingsError, UnknownNameError
-from gazeshift.pipeline import sight
-from gazeshift.records import Sighting
+from gazeshift.pipeline import detector_inputs
+from gazeshift.records import DetectorInput
 from gazeshift.registry import build
 from gazeshift.seeds import generator_for
 from helpers.evidence import answers
@@ -19,7 +19,7 @@ from helpers.networks import Plain, classifier_of, images_of, seeded
 def test_by_hand():
     own, one, two = (answers(torch.tensor([row]).log()) for row in ([6.0, 3.0, 1.0], [5.0, 5.0, 0.01], [1.0, 8.0, 1.0]))
     detector = FeatureSqueezing()
-    measured = detector.measure(Sighting(own=own, views=(one, two)))
+    measured = detector.measure(DetectorInput(own=own, views=(one, two)))
     halves = np.array([500, 500, 1]) / 1001
     first = np.abs(np.array([0.6, 0.3, 0.1]) - halves).sum()
     np.testing.assert_allclose(measured.numpy(), [[first, 1.0]], rtol=1e-6)  # |0.6 - 0.1| + |0.3 - 0.8| + 0
@@ -39,7 +39,7 @@ def test_the_papers_steps():
     expected = [np.abs(answer(plain) - answer(other)).sum(1) for other in (levels, smooth)]
     detector = FeatureSqueezing(squeezers=("bit_depth:bits=3", "median:size=3"))
     generator = [generator_for(0, str(at)) for at in range(5)]
-    measured = detector.measure(sight(classifier, images, detector, generator=generator))
+    measured = detector.measure(detector_inputs(classifier, images, detector, generator=generator))
     np.testing.assert_allclose(measured.numpy(), np.stack(expected, 1), atol=1e-6)
     np.testing.assert_allclose(detector.score(measured).numpy(), np.maximum(*expected), atol=1e-6)
 
@@ -66,4 +66,4 @@ def test_what_cannot_squeeze_is_refused(squeezers, error, message):
 
 def test_other_views_are_refused():
     with pytest.raises(SettingsError, match="2 squeezed versions, got 0"):
-        FeatureSqueezing().measure(Sighting(own=answers(torch.zeros(1, 2))))
+        FeatureSqueezing().measure(DetectorInput(own=answers(torch.zeros(1, 2))))

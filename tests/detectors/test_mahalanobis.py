@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from gazeshift.detectors.mahalanobis import Mahalanobis
 from gazeshift.errors import BoundsError, SettingsError
-from gazeshift.pipeline import look, sight
+from gazeshift.pipeline import detector_inputs, look
 from gazeshift.seeds import generator_for
 from helpers.networks import Plain, classifier_of, images_of, seeded
 
@@ -119,7 +119,7 @@ def test_adversarial_images_weigh_the_layers():
 
 def test_measures_the_means_of_the_layers_that_it_names():
     classifier, images = classifier_of(seeded(Plain)), images_of(3)
-    found = Mahalanobis(at="convs").measure(sight(classifier, images, Mahalanobis(at="convs"), generator=[]))
+    found = Mahalanobis(at="convs").measure(detector_inputs(classifier, images, Mahalanobis(at="convs"), generator=[]))
     seen = look(classifier, images, layers="convs", cams=("grad_cam",))
     assert found[:, 0].tolist() == seen.predicted.tolist()
     assert found[0, 1:5].tolist() == [3, 6, 8, 10]

@@ -13,8 +13,8 @@ from gazeshift.detectors._clusters import count_clusters
 from gazeshift.detectors._marking import above_otsu, above_share, above_spread
 from gazeshift.detectors.noisecam_dbscan import NoisecamDbscan
 from gazeshift.errors import BoundsError, SettingsError, UnknownNameError
-from gazeshift.pipeline import look, sight
-from gazeshift.records import Layer, Sighting
+from gazeshift.pipeline import detector_inputs, look
+from gazeshift.records import DetectorInput, Layer
 from helpers.evidence import evidence
 from helpers.networks import Plain, classifier_of, images_of, seeded
 
@@ -48,7 +48,7 @@ def spots(count, size=40):
 
 
 def seen(maps, **words):
-    return Sighting(own=evidence(maps, **words))
+    return DetectorInput(own=evidence(maps, **words))
 
 
 def noise(maps, **words):
@@ -125,11 +125,11 @@ def test_gradients_below_zero_and_constant_gradients_give_a_blank_map():
     for gradient, norms in ((-1.0, ("none", "positive", "all")), (1.0, ("positive",))):
         for norm in norms:
             detector = NoisecamDbscan(alpha_norm=norm)
-            found = sight(constant(gradient), images, detector, generator=torch.Generator())
+            found = detector_inputs(constant(gradient), images, detector, generator=torch.Generator())
             assert not detector.raw(found.own).any()
             assert score(detector, found).tolist() == [0] * 4
     literal = NoisecamDbscan(alpha_norm="none")
-    found = sight(constant(1.0), images, literal, generator=torch.Generator())
+    found = detector_inputs(constant(1.0), images, literal, generator=torch.Generator())
     assert found.own.maps(*found.own.layers, *literal.cams).any()
 
 

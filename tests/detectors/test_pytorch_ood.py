@@ -10,8 +10,8 @@ from scipy.special import rel_entr, softmax
 
 from gazeshift.detectors.pytorch_ood import PytorchOod
 from gazeshift.errors import MissingPackageError, SettingsError, UnknownNameError
-from gazeshift.pipeline import look, sight
-from gazeshift.records import Sighting
+from gazeshift.pipeline import detector_inputs, look
+from gazeshift.records import DetectorInput
 from gazeshift.registry import build
 from gazeshift.seeds import generator_for
 from helpers.evidence import answers
@@ -60,7 +60,7 @@ def test_classes_are_those_predicted_if_wanted():
 
 def test_logits_need_no_fit():
     detector = PytorchOod(name="MaxLogit")
-    found = detector.measure(Sighting(own=answers(torch.tensor([[1.0, 5.0, 2.0]]))))
+    found = detector.measure(DetectorInput(own=answers(torch.tensor([[1.0, 5.0, 2.0]]))))
     assert found.tolist() == [[1, 1, 5, 2]]
     assert detector.score(found).tolist() == [-5]
     assert detector.fit(found) is detector
@@ -69,7 +69,7 @@ def test_logits_need_no_fit():
 def test_features_are_the_means_of_the_layers_that_it_names():
     classifier, images = classifier_of(seeded(Plain)), images_of(3)
     detector = PytorchOod(at="convs")
-    found = detector.measure(sight(classifier, images, detector, generator=[]))
+    found = detector.measure(detector_inputs(classifier, images, detector, generator=[]))
     seen = look(classifier, images, layers="convs")
     assert found.shape == (3, 1 + 6 + 8 + 10)
     torch.testing.assert_close(found[:, 1:7].float(), seen.traces[seen.layers[0]].activation)

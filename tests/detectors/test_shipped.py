@@ -21,7 +21,7 @@ def test_it_is_small_and_names_no_place_of_the_machine_it_was_made_on() -> None:
     text = (folder / "detector.json").read_text()
     assert not re.search(r"(?<![\w.])/\w+/", text)
     assert json.loads(text)["facts"]["sets"] == {}
-    deployed = gs.Deployed.load(folder)
+    deployed = gs.CalibratedDetector.load(folder)
     assert len(deployed.fitted_on) == 400
     assert len(deployed.calibrated_on) == 150
     assert not set(deployed.fitted_on) & set(deployed.calibrated_on)
@@ -33,7 +33,7 @@ def test_without_a_detector_it_judges_and_attacks_are_more_suspicious(capfd: pyt
         cli.main(["detect", "score", *map(str, places), "--json", "--device", "cpu", "--seed", "0"])
     assert ended.value.code == 0
     said = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
-    classifier, deployed = gs.load(device="cpu"), gs.Deployed.shipped()
+    classifier, deployed = gs.load(device="cpu"), gs.CalibratedDetector.shipped()
     images = torch.stack([gs.read_image(place, classifier.preprocessing) for place in places])
     attacked = gs.attack(classifier, images, by="pgd:epsilon=4/255,steps=5").images
     found = gs.judge(classifier, attacked, deployed, generator=torch.Generator().manual_seed(0))
@@ -45,4 +45,4 @@ def test_without_a_detector_it_judges_and_attacks_are_more_suspicious(capfd: pyt
 
 def test_models_without_one_are_told() -> None:
     with pytest.raises(SettingsError, match="no detector ships for torchvision:vgg16, only for efficientnet_lite0"):
-        gs.Deployed.shipped("torchvision:vgg16")
+        gs.CalibratedDetector.shipped("torchvision:vgg16")

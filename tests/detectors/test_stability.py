@@ -7,8 +7,8 @@ from sklearn.linear_model import LogisticRegression
 
 from gazeshift.detectors.stability import FLOOR, Stability, _moved
 from gazeshift.errors import BoundsError, SettingsError, UnknownNameError
-from gazeshift.pipeline import look, sight
-from gazeshift.records import Sighting
+from gazeshift.pipeline import detector_inputs, look
+from gazeshift.records import DetectorInput
 from gazeshift.seeds import generator_for
 from helpers.networks import Plain, classifier_of, images_of, seeded
 
@@ -18,7 +18,7 @@ EVERYTHING = ("activation", "gradient", "grad_cam", "layer_cam", "grad_cam_norm"
 def sighting(detector, images=None):
     images = images_of(5) if images is None else images
     draws = [generator_for(0, str(at)) for at in range(len(images))]
-    return sight(classifier_of(seeded(Plain)), images, detector, generator=draws)
+    return detector_inputs(classifier_of(seeded(Plain)), images, detector, generator=draws)
 
 
 def moved(one, two):
@@ -60,7 +60,7 @@ def test_what_is_measured_is_what_the_documentation_says():
 
 def test_an_image_that_is_its_own_view_has_not_moved():
     own = look(classifier_of(seeded(Plain)), images_of(3), layers="trunk")
-    measured = Stability(shifts=1, features="activation+gradient").measure(Sighting(own=own, views=(own,)))
+    measured = Stability(shifts=1, features="activation+gradient").measure(DetectorInput(own=own, views=(own,)))
     torch.testing.assert_close(measured, torch.full_like(measured, float(np.log(FLOOR))))
 
 
@@ -171,4 +171,4 @@ def test_what_it_cannot_do():
     with pytest.raises(SettingsError, match="fit it first"):
         Stability().score(torch.zeros(3, 2))
     with pytest.raises(SettingsError, match="compares with 4 views, got 0"):
-        Stability().measure(Sighting(own=sighting(Stability()).own))
+        Stability().measure(DetectorInput(own=sighting(Stability()).own))

@@ -17,7 +17,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "adding.md"
 USE = """
 import torch
 import gazeshift as gs
-from gazeshift.pipeline import sight
+from gazeshift.pipeline import detector_inputs
 
 model, source = gs.load(MODEL, device="cpu"), gs.open_source("images")
 batch = source.read(0, 6, model.preprocessing)
@@ -28,7 +28,7 @@ assert (before.maps(before.layers[0], "largest") >= 0).all()
 moved = gs.compare(before, after, measures="peak").table("peak", "largest")
 assert 0 < moved.mean() <= 1 and (gs.compare(before, before, measures="peak").table("peak") == 0).all()
 detector = gs.build("detectors", "unsure")
-seen = sight(model, batch.images, detector, generator=gs.generator_for(0, "views"))
+seen = detector_inputs(model, batch.images, detector, generator=gs.generator_for(0, "views"))
 assert detector.fit(detector.measure(seen)).score(detector.measure(seen)).shape == (6,)
 """
 

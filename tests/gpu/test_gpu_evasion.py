@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 
-from gazeshift.calibrated import Deployed
+from gazeshift.calibrated import CalibratedDetector
 from gazeshift.detectors.stability import Stability
-from gazeshift.evasion import Opponent, evade, evaded
+from gazeshift.evasion import DefendedModel, evade, evaded
 from gazeshift.models import preflight
-from gazeshift.pipeline import sight
+from gazeshift.pipeline import detector_inputs
 from gazeshift.seeds import generator_for
 from helpers.networks import Plain, classifier_of, images_of, seeded
 
@@ -24,9 +24,9 @@ def classifier():
 @pytest.mark.parametrize("method", ["joint", "orthogonal", "expectation"])
 def test_evasion_and_its_verdict_stay_on_the_device(classifier, method):
     images, detector = images_of(24, seed=5), Stability(shifts=1)
-    measured = detector.measure(sight(classifier, images, detector, generator=generator_for(0, "fit")))
+    measured = detector.measure(detector_inputs(classifier, images, detector, generator=generator_for(0, "fit")))
     detector = detector.fit(measured)
-    deployed = Deployed(
+    deployed = CalibratedDetector(
         name="stability",
         detector=detector,
         model=json.loads(json.dumps(classifier.card())),
@@ -37,7 +37,7 @@ def test_evasion_and_its_verdict_stay_on_the_device(classifier, method):
         calibrated_on=(),
     )
     made = evade(classifier, images[:3], None, deployed, by=f"adaptive:steps=5,method={method}")
-    found = evaded(Opponent(classifier=classifier, deployed=deployed), made.images, made.labels)
+    found = evaded(DefendedModel(classifier=classifier, deployed=deployed), made.images, made.labels)
     assert {part.device.type for part in (made.images, found.evaded, found.suspicion)} == {"cuda"}
 
 

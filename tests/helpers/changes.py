@@ -24,7 +24,7 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
 }
 SPECS = [
     spec
-    for name in registry.names("interventions")
+    for name in registry.names("transforms")
     if name not in OF_NETWORKS
     for spec in (name, *(f"{name}:{more}" for more in VARIANTS.get(name, ())))
 ]
@@ -38,7 +38,7 @@ JOINT = (
 VIEWS = [  # from an image alone to an image
     spec
     for spec in SPECS
-    if list(inspect.signature(registry.build("interventions", spec)).parameters) == ["images", "generator"]
+    if list(inspect.signature(registry.build("transforms", spec)).parameters) == ["images", "generator"]
 ]
 
 
@@ -60,7 +60,7 @@ def changed(spec: str, images: Tensor, *, first: int = 0) -> Tensor:
         images: what it is to change.
         first: number of the first image, from which its chance follows.
     """
-    part = registry.build("interventions", spec)
+    part = registry.build("transforms", spec)
     draws = [generator_for(1, str(at)) for at in range(first, first + len(images))]
     call = CALLS.get(spec.partition(":")[0], lambda part, images, draws: part(images, generator=draws))
     made: Tensor = call(part, images, draws)

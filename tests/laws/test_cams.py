@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gazeshift import cams, registry
-from gazeshift.cams import Seen, _seen, draw
+from gazeshift.cams import ActivationsAndGradients, _activations, draw
 from gazeshift.pipeline import look
 from gazeshift.records import Evidence, Layer
 from helpers.fake_mps import fake_mps
@@ -21,7 +21,7 @@ SPECS = [
     *(
         f"{name}:{setting}={value}"
         for name in NAMES
-        for setting in registry.accepted(registry.find("cams", name))
+        for setting in registry.setting_names(registry.find("cams", name))
         for value in SETTINGS[setting]
     ),
 ]
@@ -137,7 +137,7 @@ def test_the_size_of_the_pieces_does_not_matter(spec, values, monkeypatch):
     pair[1][2] = 0.2  # poles, if the sums are -10
     pair[0][2, 1::2] *= -10 / pair[0][2, 1::2].sum((1, 2), keepdim=True)
     whole = draw({spec: registry.build("cams", spec)}, LAYER, *pair)
-    for place, name in ((cams, "PIECE"), (_seen, "BLOCK")):  # of the batch, and of the channels
+    for place, name in ((cams, "PIECE"), (_activations, "BLOCK")):  # of the batch, and of the channels
         monkeypatch.setattr(place, name, {"cpu": values, "cuda": values})
     pieces = draw({spec: registry.build("cams", spec)}, LAYER, *pair)
     alike(pieces.maps[spec], whole.maps[spec], 1e-12)
@@ -171,10 +171,10 @@ def test_can_be_differentiated(spec):
     """An attack that knows the detector goes through the maps."""
     activations, gradients = random_pair(dtype=torch.float64, shape=(2, 3, 2, 2))
     cam = registry.build("cams", spec)
-    if cam(Seen(activations, gradients))[1].isnan().any():
+    if cam(ActivationsAndGradients(activations, gradients))[1].isnan().any():
         pytest.skip("undefined unless gradients are constant, so that they cannot be varied")
     inputs = activations.requires_grad_(), gradients.requires_grad_()
-    assert torch.autograd.gradcheck(lambda *pair: cam(Seen(*pair)), inputs)
+    assert torch.autograd.gradcheck(lambda *pair: cam(ActivationsAndGradients(*pair)), inputs)
 
 
 @every
@@ -183,14 +183,16 @@ def test_a_device_without_float64_gives_the_same_map_and_the_same_derivative(spe
     wanted = drawn(spec, *pair)
     cam, sums = registry.build("cams", spec), wanted.nan_to_num()  # a loss that leaves out what is undefined
     pair[0].requires_grad_()
-    (slope,) = torch.autograd.grad((cam(Seen(*pair)).nan_to_num() * sums).sum(), pair[0])
+    (slope,) = torch.autograd.grad((cam(ActivationsAndGradients(*pair)).nan_to_num() * sums).sum(), pair[0])
     with fake_mps():
         moved = [value.detach().to("mps") for value in pair]
         maps = drawn(spec, *moved)
         assert (maps.device.type, maps.dtype) == ("mps", torch.float32)
         alike(maps.cpu(), wanted)
         moved[0].requires_grad_()
-        (found,) = torch.autograd.grad((cam(Seen(*moved)).nan_to_num() * sums.to("mps")).sum(), moved[0])
+        (found,) = torch.autograd.grad(
+            (cam(ActivationsAndGradients(*moved)).nan_to_num() * sums.to("mps")).sum(), moved[0]
+        )
         alike(found.cpu(), slope)
 
 

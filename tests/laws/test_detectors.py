@@ -10,10 +10,10 @@ from torch import nn
 
 import helpers.networks
 from gazeshift import registry
-from gazeshift.calibrated import Deployed
+from gazeshift.calibrated import CalibratedDetector
 from gazeshift.detectors import SaysWhy, calibrate
-from gazeshift.pipeline import rows_of, sight
-from gazeshift.records import Sighting
+from gazeshift.pipeline import detector_inputs, rows_of
+from gazeshift.records import DetectorInput
 from gazeshift.seeds import generator_for
 from helpers.fake_mps import fake_mps
 from helpers.networks import CLASSES, Plain, classifier_of, images_of, seeded
@@ -63,8 +63,8 @@ def generators(n: int, start: int = 0) -> list[torch.Generator]:
     return [generator_for(0, "law", str(at)) for at in range(start, start + n)]
 
 
-def seen(classifier: Any, detector: Any, images: Any, start: int = 0) -> Sighting:
-    return sight(classifier, images, detector, generator=generators(len(images), start))
+def seen(classifier: Any, detector: Any, images: Any, start: int = 0) -> DetectorInput:
+    return detector_inputs(classifier, images, detector, generator=generators(len(images), start))
 
 
 def fitted(classifier: Any, detector: Any) -> Any:
@@ -146,7 +146,7 @@ def test_learns_and_scores_wherever_it_is_called(detector: Any, classifier: Any,
 def test_a_file_of_it_scores_as_it_does(detector: Any, classifier: Any, tmp_path: Path) -> None:
     learned = fitted(classifier, detector)
     measured = learned.measure(seen(classifier, learned, images_of(5)))
-    Deployed(
+    CalibratedDetector(
         name=type(detector).__module__.rpartition(".")[2],
         detector=learned,
         model=classifier.card(),
@@ -156,7 +156,7 @@ def test_a_file_of_it_scores_as_it_does(detector: Any, classifier: Any, tmp_path
         fitted_on=(),
         calibrated_on=(),
     ).save(tmp_path)
-    again = Deployed.load(tmp_path).detector
+    again = CalibratedDetector.load(tmp_path).detector
     assert again == learned  # the settings
     assert torch.equal(again.score(measured), learned.score(measured))
 
@@ -164,7 +164,7 @@ def test_a_file_of_it_scores_as_it_does(detector: Any, classifier: Any, tmp_path
 def test_what_is_measured_of_an_image_is_its_own(detector: Any, classifier: Any) -> None:
     whole = seen(classifier, detector, images_of(12, seed=5))
     parts = [
-        Sighting(own=own, views=tuple(views))
+        DetectorInput(own=own, views=tuple(views))
         for own, *views in ((rows_of(one, slice(at, at + 1)) for one in (whole.own, *whole.views)) for at in range(12))
     ]
     together = detector.measure(whole)

@@ -24,7 +24,7 @@ def judged(model: Any, images: Any, labels: Any) -> Any:
     card = json.loads(json.dumps(model.card())) if isinstance(model, gs.Classifier) else {}
     size = getattr(model, "size", None) or (SIZE, SIZE)
     layers = detector.layers(model.layers(size)) if isinstance(model, gs.Classifier) else ()
-    deployed = gs.Deployed(
+    deployed = gs.CalibratedDetector(
         name="feature_squeezing",
         detector=detector,
         model=card,
@@ -40,7 +40,9 @@ def judged(model: Any, images: Any, labels: Any) -> Any:
 ENTRANCES: Mapping[str, Callable[[Any, Any, Any], Any]] = {
     "attack": lambda model, images, labels: gs.attack(model, images, labels, by=f"fgsm:epsilon={EPSILON}"),
     "look": lambda model, images, labels: gs.look(model, images, target=labels),
-    "sight": lambda model, images, _: gs.sight(model, images, FeatureSqueezing(), generator=generator_for(0, "kinds")),
+    "sight": lambda model, images, _: gs.detector_inputs(
+        model, images, FeatureSqueezing(), generator=generator_for(0, "kinds")
+    ),
     "judge": judged,
     "preflight": gs.preflight,
 }

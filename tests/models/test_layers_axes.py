@@ -344,7 +344,7 @@ def test_a_network_without_maps_says_why(network, reason):
     assert "gs.attack" in str(told.value)
 
 
-class Twice(nn.Module):
+class SmoothSecondDerivative(nn.Module):
     """One module under two names, called through both."""
 
     def __init__(self):
@@ -357,7 +357,9 @@ class Twice(nn.Module):
 
 
 def test_a_module_with_two_names_and_two_calls():
-    layers = Classifier(nn.Sequential(Twice(), nn.Flatten(), nn.Linear(3 * C * C, 3)), name="twice").layers((C, C))
+    layers = Classifier(
+        nn.Sequential(SmoothSecondDerivative(), nn.Flatten(), nn.Linear(3 * C * C, 3)), name="twice"
+    ).layers((C, C))
     assert [(layer.name, layer.module, layer.call) for layer in layers] == [("0.one", "0.one", 1), ("0", "0.one", 2)]
     assert "0.one#2" in layers[1].names
     with pytest.raises(LayerError, match=r"no map at '0.other': it is the same module as '0.one'; ask for that"):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd import grad, gradgradcheck
 from torch.nn import functional
 
-from gazeshift.models._twice import Twice
+from gazeshift.models._smooth_second_derivative import SmoothSecondDerivative
 from helpers.networks import Linear, Plain, Residual, classifier_of, hooks_on, images_of, seeded
 
 KINKED = {
@@ -38,14 +38,14 @@ def values_and_gradient(function: Callable[[Tensor], Tensor], values: Tensor) ->
 def test_values_and_first_gradients_stay_what_they_are(kinked: Callable[[Tensor], Tensor]) -> None:
     places = torch.tensor([-3.0, -0.5, -0.1, 0.0, 0.3, 1.0, 1.5, 2.0, 5.9, 6.0, 7.0, torch.inf, -torch.inf])
     usual = values_and_gradient(kinked, places)
-    with Twice():
+    with SmoothSecondDerivative():
         assert all(torch.equal(one, two) for one, two in zip(values_and_gradient(kinked, places), usual, strict=True))
 
 
 def second(function: Callable[[Tensor], Tensor], place: float, width: float = 0.5) -> float:
     """Of the function, twice differentiated."""
     live = torch.tensor([place], dtype=torch.float64, requires_grad=True)
-    with Twice(width=width):
+    with SmoothSecondDerivative(width=width):
         (slope,) = grad(function(live).sum(), live, create_graph=True)
         return grad(slope.sum(), live)[0].item() if slope.requires_grad else 0.0
 
@@ -75,7 +75,7 @@ def test_the_gradient_of_a_convolutions_gradient_is_true(settings: dict[str, obj
     mean, scale = torch.rand((2, 4), generator=generator, dtype=torch.float64)
 
     def network(values: Tensor) -> Tensor:
-        with Twice():
+        with SmoothSecondDerivative():
             seen = functional.conv2d(values.sin(), weight, mean, **settings)
             return functional.batch_norm(seen, mean, scale + 0.5, scale, mean).sin()
 
@@ -89,7 +89,7 @@ def test_a_network_is_the_same_inside(kind: type[nn.Module]) -> None:
     classifier, images = classifier_of(network), images_of(3).double()
     before = {name: value.clone() for name, value in classifier.state_dict().items()}
     usual = values_and_gradient(classifier, images)
-    with Twice():
+    with SmoothSecondDerivative():
         inside = values_and_gradient(classifier, images)
     torch.testing.assert_close(inside, usual, rtol=1e-12, atol=1e-12)
     assert all(torch.equal(classifier.state_dict()[name], value) for name, value in before.items())
@@ -100,13 +100,13 @@ def test_weights_that_learn_still_do() -> None:
     images = images_of(2)
     network = seeded(Plain)
     usual = grad(network(images).square().sum(), list(network.parameters()))
-    with Twice():
+    with SmoothSecondDerivative():
         inside = grad(network(images).square().sum(), list(network.parameters()))
     torch.testing.assert_close(inside, usual)
 
 
 def test_it_ends_with_the_block() -> None:
-    with pytest.raises(KeyError), Twice():
+    with pytest.raises(KeyError), SmoothSecondDerivative():
         raise KeyError
     live = torch.tensor([0.1], requires_grad=True)
     (slope,) = grad(functional.relu(live).sum(), live, create_graph=True)

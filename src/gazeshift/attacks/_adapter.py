@@ -21,10 +21,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gazeshift.attacks._balls import project
 from gazeshift.attacks._gradient import Model, finite, own
-from gazeshift.attacks._passage import Seen
+from gazeshift.attacks._model_proxy import ModelProxy
 from gazeshift.attacks._precision import in_full_precision
+from gazeshift.attacks._projections import project
 from gazeshift.attacks._settings import check_size, check_whole
 from gazeshift.errors import BoundsError, GazeshiftError, SettingsError
 from gazeshift.packages import chosen, missing, parameters_of
@@ -247,7 +247,7 @@ def run_attack(
         seeds = _seeds(len(images), generator)
 
         def made_of(part: slice, seed: int) -> tuple[Tensor, set[str]]:
-            seen = Seen(model, images, part, check_classes)
+            seen = ModelProxy(model, images, part, check_classes)
             with _seeded(seed) as chance, _explained(spec, seen):
                 made = run(seen, images[part].to(seen.working).contiguous(), labels[part])
             return made.detach().to(images), chance.drawn
@@ -308,7 +308,7 @@ def _states(gpus: Sequence[int]) -> dict[str, object]:
 
 
 @contextmanager
-def _explained(spec: str, seen: Seen) -> Iterator[None]:
+def _explained(spec: str, seen: ModelProxy) -> Iterator[None]:
     """Say which attack broke off. What the user's model raised, and warnings made errors, pass through as they are."""
     try:
         yield

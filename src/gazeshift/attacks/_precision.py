@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gazeshift.attacks._balls import length_of
+from gazeshift.attacks._projections import length_of
 from gazeshift.models import Classifier
 from gazeshift.precision import wide
 

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gazeshift.attacks._balls import steepest
 from gazeshift.attacks._gradient import Model, finite, loss_gradient, own
 from gazeshift.attacks._precision import in_full_precision
+from gazeshift.attacks._projections import steepest
 from gazeshift.attacks._settings import check_size
 from gazeshift.seeds import Generators
 

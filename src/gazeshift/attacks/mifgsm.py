@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gazeshift.attacks._balls import project, steepest
 from gazeshift.attacks._gradient import Model, finite, loss_gradient, own
 from gazeshift.attacks._precision import in_full_precision
+from gazeshift.attacks._projections import project, steepest
 from gazeshift.attacks._settings import check_norm, check_number, check_size, check_steps
 from gazeshift.errors import BoundsError
 from gazeshift.seeds import Generators

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from gazeshift.cams._seen import Seen
+from gazeshift.cams._activations import ActivationsAndGradients
 from gazeshift.records import Layer, LayerTrace
 
-__all__ = ["DrawsMap", "Seen", "draw"]
+__all__ = ["ActivationsAndGradients", "DrawsMap", "draw"]
 
-DrawsMap = Callable[[Seen], Tensor]
+DrawsMap = Callable[[ActivationsAndGradients], Tensor]
 
 # Values per piece of a batch: small enough on a CPU that a piece stays in the cache while several CAMs read it.
 PIECE = {"cpu": 1 << 20, "cuda": 1 << 27}
@@ -23,7 +23,7 @@ def draw(cams: Mapping[str, DrawsMap], layer: Layer, activations: Tensor, gradie
     maps: dict[str, list[Tensor]] = {name: [] for name in cams}
     poles, means = [], []
     for start in range(0, max(1, len(activations)), size):  # an empty batch is one empty piece
-        seen = Seen(activations[start : start + size], gradients[start : start + size])
+        seen = ActivationsAndGradients(activations[start : start + size], gradients[start : start + size])
         for name, cam in cams.items():
             maps[name].append(cam(seen))
         poles.append(seen.poles if "plus_plus" in vars(seen) else torch.zeros(len(seen.activations), dtype=torch.long))

@@ -5,7 +5,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from gazeshift.cams._seen import Seen
+from gazeshift.cams._activations import ActivationsAndGradients
 from gazeshift.errors import SettingsError
 
 AlphaNorm = Literal["none", "positive", "all"]
@@ -22,7 +22,7 @@ def checked_alpha_norm(value: str | None) -> AlphaNorm:
     raise SettingsError(f"alpha_norm must be none, positive or all, got '{value}'.")
 
 
-def plus_plus_weights(seen: Seen, alpha_norm: AlphaNorm) -> Float[Tensor, "n k"]:
+def plus_plus_weights(seen: ActivationsAndGradients, alpha_norm: AlphaNorm) -> Float[Tensor, "n k"]:
     """W = sum alpha relu(g), with alpha divided by its sum over the pixels that the normalisation names.
 
     A sum of 0 divides by 1 (the channel then has no positive gradient, or its alphas cancel).

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from gazeshift.cams._seen import Seen
+from gazeshift.cams._activations import ActivationsAndGradients
 
 __all__ = ["Cam"]
 
@@ -20,7 +20,7 @@ class Cam:
     pixel, w_k / (h w), and its sum gives w_k back. At any other layer the map is NaN throughout.
     """
 
-    def __call__(self, seen: Seen) -> Float[Tensor, "n h w"]:
+    def __call__(self, seen: ActivationsAndGradients) -> Float[Tensor, "n h w"]:
         """Map (n, h, w) at the layer's own resolution, or NaN for images whose gradient varies over the pixels."""
         low, high = seen.gradients.amin(2), seen.gradients.amax(2)
         size = seen.gradients.abs().amax((1, 2))

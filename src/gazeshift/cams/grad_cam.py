@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from gazeshift.cams._seen import Seen
+from gazeshift.cams._activations import ActivationsAndGradients
 
 __all__ = ["GradCam"]
 
@@ -17,6 +17,6 @@ class GradCam:
     Multiplying the score by c > 0 multiplies the map by c. All zero if the gradient is.
     """
 
-    def __call__(self, seen: Seen) -> Float[Tensor, "n h w"]:
+    def __call__(self, seen: ActivationsAndGradients) -> Float[Tensor, "n h w"]:
         """Map (n, h, w) at the layer's own resolution."""
         return seen.weigh(seen.gradient)

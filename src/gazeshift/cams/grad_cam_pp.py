@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from gazeshift.cams._activations import ActivationsAndGradients
 from gazeshift.cams._plus_plus import AlphaNorm, checked_alpha_norm, plus_plus_weights
-from gazeshift.cams._seen import Seen
 
 __all__ = ["GradCamPP"]
 
@@ -30,6 +30,6 @@ class GradCamPP:
         """Refuse another normalisation."""
         object.__setattr__(self, "alpha_norm", checked_alpha_norm(self.alpha_norm))
 
-    def __call__(self, seen: Seen) -> Float[Tensor, "n h w"]:
+    def __call__(self, seen: ActivationsAndGradients) -> Float[Tensor, "n h w"]:
         """Map (n, h, w) at the layer's own resolution."""
         return seen.weigh(plus_plus_weights(seen, self.alpha_norm))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from gazeshift.cams._seen import Seen
+from gazeshift.cams._activations import ActivationsAndGradients
 
 __all__ = ["LayerCam"]
 
@@ -18,6 +18,6 @@ class LayerCam:
     (`Layer.followed_by`). Never negative where activations are not.
     """
 
-    def __call__(self, seen: Seen) -> Float[Tensor, "n h w"]:
+    def __call__(self, seen: ActivationsAndGradients) -> Float[Tensor, "n h w"]:
         """Map (n, h, w) at the layer's own resolution."""
         return seen.positive_product

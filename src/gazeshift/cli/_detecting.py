@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scipy.stats import binomtest, ks_2samp
 
-from gazeshift.calibrated import Deployed
+from gazeshift.calibrated import CalibratedDetector
 from gazeshift.cli._reasons import draw_reasons
 from gazeshift.cli._study import left_out
 from gazeshift.data import ImageSource, PictureReader, open_source, printable
@@ -29,7 +29,7 @@ DOUBT = 0.01  # chance of so many alarms, or of scores so different, below which
 class Asked:
     """A detector, its model and images to be judged."""
 
-    deployed: Deployed
+    deployed: CalibratedDetector
     classifier: Classifier
     reader: PictureReader
     seed: int | None
@@ -54,7 +54,7 @@ class Asked:
 
 def told(folder: Path) -> list[str]:
     """What a detector promises, in a few lines."""
-    deployed = Deployed.load(folder)
+    deployed = CalibratedDetector.load(folder)
     learned, calibrated = len(deployed.fitted_on), len(deployed.calibrated_on)
     sets = deployed.facts.get("sets") or {}
     also = f" and {sum(one['examples'] for one in sets.values())} examples of {', '.join(sets)}" if sets else ""
@@ -128,7 +128,7 @@ def _advice(more: bool) -> str:
 
 
 def _asked(source: ImageSource, folder: Path | None, **rest: Any) -> Asked:
-    deployed = Deployed.load(folder) if folder else Deployed.shipped(rest["model"] or DEFAULT)
+    deployed = CalibratedDetector.load(folder) if folder else CalibratedDetector.shipped(rest["model"] or DEFAULT)
     classifier = load(
         rest["model"] or deployed.facts["model"],
         weights=rest["weights"] or (deployed.facts["weights"] if rest["model"] is None else None),

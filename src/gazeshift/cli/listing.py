@@ -10,12 +10,12 @@ from gazeshift.errors import SettingsError
 if TYPE_CHECKING:
     from rich.table import Table
 
-KINDS = ("attacks", "cams", "measures", "interventions", "detectors", "models", "studies")
+KINDS = ("attacks", "cams", "measures", "transforms", "model_edits", "detectors", "models", "studies")
 
 
 def list_(
     what: Literal[
-        "all", "attacks", "cams", "measures", "interventions", "detectors", "models", "studies", "layers"
+        "all", "attacks", "cams", "measures", "transforms", "model_edits", "detectors", "models", "studies", "layers"
     ] = "all",
     /,
     *,

@@ -38,7 +38,7 @@ class Columns:
 
 
 def parquet_source(files: Mapping[str, AnyFile], *, name: str, classes: Classes | None) -> ImageSource:
-    """Rows of Parquet files. Ids are row numbers, after the file's name if there are several files.
+    """ParquetRows of Parquet files. Ids are row numbers, after the file's name if there are several files.
 
     The images are in the column ``image`` (binary, or a struct with ``bytes``), the labels, if any, in ``label``; or
     in the one column that the table's Hugging Face features call Image, or ClassLabel. Without `classes`
@@ -58,12 +58,12 @@ def parquet_source(files: Mapping[str, AnyFile], *, name: str, classes: Classes 
         ids = [f"{file}#{row:08d}" if len(files) > 1 else f"{row:08d}" for row in range(len(found))]
         places |= dict(zip(ids, found, strict=True))
         given.append((dict(zip(ids, values, strict=True)), own.names))
-    fetch = Rows(columns.image if columns else "image")
+    fetch = ParquetRows(columns.image if columns else "image")
     labels = None if classes is None else _labels(given, classes, name)
     return assemble(name=name, kind="parquet", places=places, labels=labels or None, fetch=fetch)
 
 
-class Rows:
+class ParquetRows:
     """Bytes of one row. Keeps the last two row groups, so that reading in order reads each of them once."""
 
     def __init__(self, column: str) -> None:
@@ -71,9 +71,9 @@ class Rows:
         self._lock = threading.Lock()
         self._group = lru_cache(maxsize=2)(self._read)
 
-    def __reduce__(self) -> tuple[type["Rows"], tuple[str]]:
+    def __reduce__(self) -> tuple[type["ParquetRows"], tuple[str]]:
         """Another process starts with no row group read."""
-        return Rows, (self._column,)
+        return ParquetRows, (self._column,)
 
     def __call__(self, place: Place, name: str) -> bytes:
         """The encoded image; raises ImageError if the cell is empty or its row group unreadable."""

@@ -89,7 +89,7 @@ def set_rows(
     attacked: Float[Tensor, "n channels h w"],
     facts: Mapping[str, Tensor],
 ) -> pa.Table:
-    """Rows of images of one size; everything lies on the CPU."""
+    """ParquetRows of images of one size; everything lies on the CPU."""
     perturbation, exact = taken_apart(clean, attacked)
     height, width = clean.shape[2:]
     columns: dict[str, Any] = {

@@ -1,7 +1,7 @@
 """Ways to suspect an image, one file each, and the threshold that keeps a promised rate of false alarms.
 
-A detector sees an image and views of it, never its clean twin: `pipeline.sight` looks, the detector measures what was
-seen, and from then on only these few numbers per image count: it learns from those of benign images, and scores others.
+A detector sees an image and views of it, never its clean twin: `pipeline.detector_inputs` looks, the detector measures
+what was seen, and from then on only these few numbers count. It learns from those of benign images, and scores others.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gazeshift.detectors._calibration import calibrate, p_values
 from gazeshift.detectors._two_classes import Normalised, cropped, fresh_detector
-from gazeshift.records import Layer, Sighting
+from gazeshift.records import DetectorInput, Layer
 from gazeshift.seeds import Generators
 
 __all__ = ["Detector", "Normalised", "SaysWhy", "calibrate", "cropped", "fresh_detector", "p_values"]
@@ -33,7 +33,7 @@ class Detector(Protocol):
     ) -> Sequence[Float[Tensor, "n channels h w"]]:
         """Changed copies of the images to look at beside them, in [0, 1]; may be none."""
 
-    def measure(self, seen: Sighting) -> Float[Tensor, "n f"]:
+    def measure(self, seen: DetectorInput) -> Float[Tensor, "n f"]:
         """All that `fit` and `score` ask of an image, in float64; one image's numbers do not depend on the others."""
 
     def fit(self, benign: Float[Tensor, "n f"], attacked: Float[Tensor, "m f"] | None = None) -> Self:

@@ -15,7 +15,7 @@ ROUNDING = 1e-9  # a similarity this little below its threshold is not below it
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Reading(Summary):
+class NullDistribution(Summary):
     """What the behaviour of one layer says of n images.
 
     Args:

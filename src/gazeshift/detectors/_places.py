@@ -30,6 +30,6 @@ def shown(evidence: Evidence, wanted: str) -> str:
     if len(found) != 1:
         raise SettingsError(
             f"a detector that looks at one layer was shown {len(found)} ({', '.join(found[:4])}), and '{wanted}' is "
-            "not one of them. Let pipeline.sight look, or name the layer."
+            "not one of them. Let pipeline.detector_inputs look, or name the layer."
         )
     return found[0]

@@ -8,15 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gazeshift.detectors._null import RULES, Reading, threshold
+from gazeshift.detectors._null import RULES, NullDistribution, threshold
 from gazeshift.detectors._places import named, shown
 from gazeshift.errors import BoundsError, SettingsError, UnknownNameError, did_you_mean
-from gazeshift.interventions.matched_noise import MatchedNoise
-from gazeshift.interventions.pca import Pca
 from gazeshift.measures.cosine import Cosine
 from gazeshift.precision import exact, wide
-from gazeshift.records import Evidence, Layer, Sighting
+from gazeshift.records import DetectorInput, Evidence, Layer
 from gazeshift.seeds import Generators
+from gazeshift.transforms.matched_noise import MatchedNoise
+from gazeshift.transforms.pca import Pca
 
 __all__ = ["BehaviourDeviation"]
 
@@ -98,7 +98,7 @@ class BehaviourDeviation:
         views = (cleaned, *(cleaned + noise for noise in draws))
         return tuple(view.clamp(0, 1).to(images.dtype) for view in views)
 
-    def measure(self, seen: Sighting) -> Float[Tensor, "n 3"]:
+    def measure(self, seen: DetectorInput) -> Float[Tensor, "n 3"]:
         """The three scores of `by`, each larger for a more suspicious image."""
         if not len(seen.own.images):  # there are no quantiles of nothing
             return torch.zeros((0, 3), dtype=torch.float64)
@@ -113,11 +113,11 @@ class BehaviourDeviation:
         """Suspicion per image, as `by` says."""
         return measured[:, SCORES.index(self.by)]
 
-    def decide(self, seen: Sighting) -> Tensor:
+    def decide(self, seen: DetectorInput) -> Tensor:
         """The paper's decision per image: the similarity is below its threshold."""
         return self.read(seen).margin > 0
 
-    def read(self, seen: Sighting) -> Reading:
+    def read(self, seen: DetectorInput) -> NullDistribution:
         """Similarities of the image and of its noisy versions to the cleaned one, and the threshold.
 
         Raises:
@@ -126,13 +126,13 @@ class BehaviourDeviation:
         if len(seen.views) != self.noise_images + 1:
             raise SettingsError(
                 f"behaviour_deviation compares with {self.noise_images + 1} views, got {len(seen.views)}. Let "
-                "pipeline.sight look with the same detector."
+                "pipeline.detector_inputs look with the same detector."
             )
         clean, *noisy = seen.views
         similarity = self._alike(clean, seen.own)
         null = torch.stack([self._alike(clean, one) for one in noisy], 1)
         below = threshold(null, self.rule, alpha=self.alpha, k=self.k, level=self.level)
-        return Reading(similarity=similarity, null=null, threshold=below)
+        return NullDistribution(similarity=similarity, null=null, threshold=below)
 
     def _alike(self, first: Evidence, second: Evidence) -> Float[Tensor, " n"]:
         """Cosine of the two maps as at the images' size, in float64."""

@@ -14,7 +14,7 @@ from gazeshift.detectors._places import last
 from gazeshift.detectors._two_classes import cropped, fresh_detector
 from gazeshift.errors import BoundsError, ModelError, SettingsError
 from gazeshift.precision import exact
-from gazeshift.records import Layer, Sighting
+from gazeshift.records import DetectorInput, Layer
 from gazeshift.seeds import Generators, generator_for
 
 __all__ = ["Binary"]
@@ -73,7 +73,7 @@ class Binary:
         """None: the image alone is looked at."""
         return ()
 
-    def measure(self, seen: Sighting) -> Float[Tensor, "n f"]:
+    def measure(self, seen: DetectorInput) -> Float[Tensor, "n f"]:
         """The number of channels, then the pixels of the centre crop, channel by channel; a smaller image's square."""
         images = seen.own.images
         pixels = exact(cropped(images, min(self.side, *images.shape[2:])).flatten(1)).cpu()

@@ -11,7 +11,7 @@ from torch import Tensor
 from gazeshift.detectors._places import last
 from gazeshift.errors import UnknownNameError, did_you_mean
 from gazeshift.precision import exact
-from gazeshift.records import Layer, Sighting
+from gazeshift.records import DetectorInput, Layer
 from gazeshift.seeds import Generators
 
 __all__ = ["Confidence"]
@@ -54,7 +54,7 @@ class Confidence:
         """None: the image alone is looked at."""
         return ()
 
-    def measure(self, seen: Sighting) -> Float[Tensor, "n 4"]:
+    def measure(self, seen: DetectorInput) -> Float[Tensor, "n 4"]:
         """The suspicion by each of the four ways."""
         logits = exact(seen.own.logits).cpu()
         top, total = logits.amax(1), logits.logsumexp(1)

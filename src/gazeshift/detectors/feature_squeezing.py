@@ -12,7 +12,7 @@ from torch import Tensor
 from gazeshift.detectors._places import last
 from gazeshift.errors import BoundsError, SettingsError
 from gazeshift.precision import exact
-from gazeshift.records import Layer, Sighting
+from gazeshift.records import DetectorInput, Layer
 from gazeshift.registry import build
 from gazeshift.seeds import Generators
 
@@ -60,7 +60,7 @@ class FeatureSqueezing:
         """The squeezed versions."""
         return tuple(squeeze(images, generator=generator).clamp(0, 1) for squeeze in self._built())
 
-    def measure(self, seen: Sighting) -> Float[Tensor, "n f"]:
+    def measure(self, seen: DetectorInput) -> Float[Tensor, "n f"]:
         """The L1 distance to each squeezed version, 0 to 2.
 
         Raises:
@@ -69,7 +69,7 @@ class FeatureSqueezing:
         if len(seen.views) != len(self.squeezers):
             raise SettingsError(
                 f"feature_squeezing compares with {len(self.squeezers)} squeezed versions, got {len(seen.views)}. Let "
-                "pipeline.sight look with the same detector."
+                "pipeline.detector_inputs look with the same detector."
             )
         own, *squeezed = (exact(one.logits).cpu().softmax(1) for one in (seen.own, *seen.views))
         return torch.stack([(own - other).abs().sum(1) for other in squeezed], 1)
@@ -83,7 +83,7 @@ class FeatureSqueezing:
         return measured.amax(1)
 
     def _built(self) -> list[Callable[..., Tensor]]:
-        made = [build("interventions", one) for one in self.squeezers]
+        made = [build("transforms", one) for one in self.squeezers]
         for spec, one in zip(self.squeezers, made, strict=True):
             if list(inspect.signature(one).parameters) != SQUEEZES:
                 raise SettingsError(

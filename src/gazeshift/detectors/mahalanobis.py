@@ -13,7 +13,7 @@ from gazeshift.detectors._places import last
 from gazeshift.errors import BoundsError, SettingsError
 from gazeshift.models import select
 from gazeshift.precision import exact
-from gazeshift.records import Layer, Sighting
+from gazeshift.records import DetectorInput, Layer
 from gazeshift.seeds import Generators
 
 __all__ = ["Mahalanobis"]
@@ -71,7 +71,7 @@ class Mahalanobis:
         """None: the image alone is looked at."""
         return ()
 
-    def measure(self, seen: Sighting) -> Float[Tensor, "n f"]:
+    def measure(self, seen: DetectorInput) -> Float[Tensor, "n f"]:
         """The class predicted, the number of layers, how many channels each has, and all channels' mean activations."""
         found = [trace.activation for trace in seen.own.traces.values()]
         head = torch.tensor([len(found), *(len(one.T) for one in found)])

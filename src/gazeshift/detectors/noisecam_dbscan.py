@@ -17,7 +17,7 @@ from gazeshift.detectors._marking import MARKS
 from gazeshift.detectors._places import named, shown
 from gazeshift.errors import BoundsError, SettingsError, UnknownNameError, did_you_mean
 from gazeshift.precision import exact
-from gazeshift.records import Evidence, Layer, Sighting
+from gazeshift.records import DetectorInput, Evidence, Layer
 from gazeshift.registry import build
 from gazeshift.seeds import Generators
 
@@ -126,7 +126,7 @@ class NoisecamDbscan:
             first = weight * first - exact(evidence.maps(layer, "layer_cam"))
         return np.asarray(first.clamp_min(0).cpu().numpy())
 
-    def measure(self, seen: Sighting) -> Float[Tensor, "n f"]:
+    def measure(self, seen: DetectorInput) -> Float[Tensor, "n f"]:
         """Everything that `fit` and `counted` ask of an image: maximum, then shares of points, then clusters.
 
         One share and one number of clusters; for ``absolute``, one for each of twelve levels below the maximum.

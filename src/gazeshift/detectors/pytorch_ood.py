@@ -16,7 +16,7 @@ from gazeshift.errors import MissingPackageError, SettingsError, UnknownNameErro
 from gazeshift.models import select
 from gazeshift.packages import check_settings, parameters_of, settled
 from gazeshift.precision import exact
-from gazeshift.records import Layer, Sighting
+from gazeshift.records import DetectorInput, Layer
 from gazeshift.seeds import Generators
 
 __all__ = ["PytorchOod"]
@@ -78,7 +78,7 @@ class PytorchOod:
         """None: the image alone is looked at."""
         return ()
 
-    def measure(self, seen: Sighting) -> Float[Tensor, "n f"]:
+    def measure(self, seen: DetectorInput) -> Float[Tensor, "n f"]:
         """The class predicted, then the logits or all channels' mean activations."""
         found = [trace.activation for trace in seen.own.traces.values()]
         columns = [seen.own.predicted[:, None], *([seen.own.logits] if self._is_on_logits else found)]

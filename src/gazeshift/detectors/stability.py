@@ -12,7 +12,7 @@ from torch import Tensor
 from gazeshift.errors import BoundsError, SettingsError, UnknownNameError, did_you_mean
 from gazeshift.models import select
 from gazeshift.precision import exact
-from gazeshift.records import Layer, LayerTrace, Sighting
+from gazeshift.records import DetectorInput, Layer, LayerTrace
 from gazeshift.registry import build, parse
 from gazeshift.seeds import Generators
 
@@ -97,7 +97,7 @@ class Stability:
 
     @cached_property
     def _changes(self) -> tuple[Callable[..., Tensor], ...]:
-        return tuple(build("interventions", spec) for spec in self.changes)
+        return tuple(build("transforms", spec) for spec in self.changes)
 
     @property
     def cams(self) -> tuple[str, ...]:
@@ -121,7 +121,7 @@ class Stability:
             f"{name} {number}" if given.count(name) > 1 else name for name, number in zip(given, numbers, strict=True)
         )
 
-    def measure(self, seen: Sighting) -> Float[Tensor, "n f"]:
+    def measure(self, seen: DetectorInput) -> Float[Tensor, "n f"]:
         """Every feature at every layer for every view, views first, layers next; then the logits' for every view.
 
         Raises:
@@ -129,8 +129,8 @@ class Stability:
         """
         if len(seen.views) != len(self.changes):
             raise SettingsError(
-                f"stability compares with {len(self.changes)} views, got {len(seen.views)}. Let pipeline.sight look "
-                "with the same detector."
+                f"stability compares with {len(self.changes)} views, got {len(seen.views)}. Let "
+                "pipeline.detector_inputs look with the same detector."
             )
         chosen = [FEATURES[name] for name in self.features if name != "logits"]
         moved = [

@@ -11,14 +11,14 @@ from gazeshift.models._differentiable import live_pass, trace_live
 from gazeshift.models._discovery import SELECTORS, select
 from gazeshift.models._edge import NO_GRADIENT, as_classes, backward_explained, check_finite, checked_names
 from gazeshift.models._imagenet import imagenet_names
-from gazeshift.models._neurons import Neurons, Reading, coverage_curve, find_neurons
+from gazeshift.models._layer_hooks import tapped
+from gazeshift.models._neurons import NeuronActivations, Neurons, coverage_curve, find_neurons
 from gazeshift.models._paths import modules_reached, warn_of
 from gazeshift.models._preflight import preflight
 from gazeshift.models._preprocessing import MAX_PIXELS, Pixels, Preprocessing, picture_input, plain_picture
+from gazeshift.models._smooth_second_derivative import SmoothSecondDerivative
 from gazeshift.models._speed import sped_up
-from gazeshift.models._taps import tapped
 from gazeshift.models._trace import SCORES, trace
-from gazeshift.models._twice import Twice
 from gazeshift.registry import find, read_pixels
 
 __all__ = [
@@ -27,12 +27,12 @@ __all__ = [
     "SCORES",
     "SELECTORS",
     "Classifier",
+    "NeuronActivations",
     "Neurons",
     "Passes",
     "Pixels",
     "Preprocessing",
-    "Reading",
-    "Twice",
+    "SmoothSecondDerivative",
     "as_classes",
     "backward_explained",
     "check_finite",

@@ -14,7 +14,7 @@ CHAINS = (nn.Sequential.forward, nn.Module.forward)  # run their children one af
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class BlockOutput:
     """What modules showed in one forward pass.
 
     Args:
@@ -32,7 +32,7 @@ class Shown:
         return sum(conv == name or conv.startswith(f"{name}.") for conv in self.convs)
 
 
-def blocks_of(network: nn.Module, shown: Shown) -> list[str]:
+def blocks_of(network: nn.Module, shown: BlockOutput) -> list[str]:
     """Names of the outermost modules of their own class that work on maps with more than one layer of weights.
 
     ResNet's bottlenecks, Inception's mixed modules, MobileNet's inverted residuals. What merely holds blocks is opened:

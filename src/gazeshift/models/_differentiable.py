@@ -16,8 +16,8 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from gazeshift.errors import LayerError
 from gazeshift.models._classifier import Classifier
 from gazeshift.models._edge import as_classes, backward_explained
+from gazeshift.models._layer_hooks import tapped
 from gazeshift.models._paths import check_reached_by_all, not_reached
-from gazeshift.models._taps import tapped
 from gazeshift.models._trace import Draw, Drawn, scores_of
 from gazeshift.records import Layer
 

@@ -29,7 +29,7 @@ from gazeshift.errors import (
 )
 from gazeshift.models._absent import absent, called, can_run
 from gazeshift.models._axes import UPRIGHT, Axes, axes_of, grids_of
-from gazeshift.models._blocks import Shown, blocks_of, with_kinds, with_paper_names
+from gazeshift.models._blocks import BlockOutput, blocks_of, with_kinds, with_paper_names
 from gazeshift.models._layers import Gift, Key, Output, Tape, key_of, record
 from gazeshift.models._unseen import unseen, weighted
 from gazeshift.records import Layer
@@ -215,7 +215,7 @@ def _unseen(tape: Tape, layers: Sequence[Layer], what: str) -> float:
     return share
 
 
-def _shown(tape: Tape, network: nn.Module) -> Shown:
+def _shown(tape: Tape, network: nn.Module) -> BlockOutput:
     """What each module gave, and which are convolutions: those of torch, and the innermost one around ``conv2d``."""
     steps = [step.makes for step in tape.steps if step.name == "conv2d"]
     waiting = {key: at for at, made in enumerate(steps) for key in (made, tape.rest(made)[0])}
@@ -227,7 +227,7 @@ def _shown(tape: Tape, network: nn.Module) -> Shown:
         if isinstance(network.get_submodule(output.module), nn.Conv2d) or (at is not None and at not in claimed):
             convs.add(output.module)
             claimed.add(at)
-    return Shown(gives=gives, convs=frozenset(convs), ends=frozenset(tape.rest(made)[0] for made in steps))
+    return BlockOutput(gives=gives, convs=frozenset(convs), ends=frozenset(tape.rest(made)[0] for made in steps))
 
 
 def _groups(tape: Tape) -> list[list[Output]]:
@@ -237,7 +237,7 @@ def _groups(tape: Tape) -> list[list[Output]]:
     return list(groups.values())
 
 
-def _layer(tape: Tape, group: list[Output], shown: Shown) -> tuple[tuple[int, int], Layer]:
+def _layer(tape: Tape, group: list[Output], shown: BlockOutput) -> tuple[tuple[int, int], Layer]:
     """One layer from all module outputs that lead to its tensor, after the moment in the pass when it is complete."""
     final, _, last = tape.rest(group[0].makes)
     reached = [output for output in group if output.makes == final and output.at > last]
@@ -260,7 +260,7 @@ def _layer(tape: Tape, group: list[Output], shown: Shown) -> tuple[tuple[int, in
     )
 
 
-def _named(working: list[Output], reached: list[Output], shown: Shown) -> Output:
+def _named(working: list[Output], reached: list[Output], shown: BlockOutput) -> Output:
     """Whose name a layer has: the last that is no more than this layer, or the first that ends or begins it."""
     whole = [output for output in reached if shown.inside(output.module) < 2]
     return whole[-1] if whole else (reached or working)[0]

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from gazeshift.errors import LayerError, ModelError, UnknownNameError, did_you_mean
 from gazeshift.models._classifier import Classifier
+from gazeshift.models._layer_hooks import tapped
 from gazeshift.models._neuron_layers import as_logits, neuron_layers
-from gazeshift.models._taps import tapped
 from gazeshift.precision import exact
 from gazeshift.records import Layer
 from gazeshift.summaries import Summary, plural, span
@@ -27,7 +27,7 @@ Model = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Reading(Summary):
+class NeuronActivations(Summary):
     """What one pass showed of all neurons, for a batch.
 
     Args:
@@ -96,14 +96,14 @@ class Neurons(Summary):
         weights = getattr(self.network.get_submodule(name.split("#")[0]), "weight", None)
         return weights if isinstance(weights, Tensor) else None
 
-    def read(self, images: Float[Tensor, "n channels h w"]) -> Reading:
+    def read(self, images: Float[Tensor, "n channels h w"]) -> NeuronActivations:
         """All neurons of a batch in one forward pass; only means, lowest and highest outlive their layer.
 
         Raises:
             LayerError: the pass took another way than the one on which the neurons were found.
             ModelError: the model's answer is not (n, classes).
         """
-        watch, inside = _Watch(), [layer for layer in self.layers if layer.module]
+        watch, inside = _NeuronHooks(), [layer for layer in self.layers if layer.module]
         with nullcontext() if self.network is None else tapped(self.network, inside, watch.tap):
             logits = as_logits(self.model(images), len(images))
         if self.layers and "softmax" in self.layers[-1].kinds:
@@ -114,7 +114,7 @@ class Neurons(Summary):
         order = [layer.name for layer in self.layers]
         means = torch.cat([watch.means[name] for name in order], 1)
         low, high = (torch.stack([ends[name] for name in order], 1) for ends in (watch.lowest, watch.highest))
-        return Reading(logits=logits, means=means, values=self._scaled(means.detach(), low, high))
+        return NeuronActivations(logits=logits, means=means, values=self._scaled(means.detach(), low, high))
 
     def _scaled(
         self, means: Float[Tensor, "n neurons"], low: Float[Tensor, "n layers"], high: Float[Tensor, "n layers"]
@@ -171,7 +171,7 @@ def coverage_curve(
     return exact(new + started.sum().to(new.device)) / neurons
 
 
-class _Watch:
+class _NeuronHooks:
     """Reduces each layer to three numbers per image and neuron when it passes by."""
 
     def __init__(self) -> None:

@@ -16,8 +16,8 @@ from torch.autograd.graph import Node, get_gradient_edge
 from gazeshift.errors import LayerError, ModelError
 from gazeshift.models._classifier import Classifier
 from gazeshift.models._edge import NO_GRADIENT, as_classes, backward_explained
+from gazeshift.models._layer_hooks import tapped
 from gazeshift.models._paths import check_reached_by_all, not_reached
-from gazeshift.models._taps import tapped
 from gazeshift.records import Layer
 
 Drawn = TypeVar("Drawn")
@@ -52,7 +52,7 @@ def trace(
         ModelError: the model's answer is not (n, classes).
         BoundsError: `classes` is not one class index per image.
     """
-    watch = _Watch(layers, draw, len(images))
+    watch = _TraceHooks(layers, draw, len(images))
     with torch.inference_mode(mode=False), torch.enable_grad(), watch:
         with tapped(classifier.module, layers, watch.tap):
             logits = classifier(images.clone() if images.is_inference() else images.detach())
@@ -69,7 +69,7 @@ def scores_of(logits: Tensor, classes: Tensor, score: str) -> Tensor:
     return values.gather(1, classes[:, None]) * (1 + undefined)
 
 
-class _Watch:
+class _TraceHooks:
     """State of one pass: what still waits for its gradient, and what was drawn. Forgets the graph when left."""
 
     def __init__(self, layers: Sequence[Layer], draw: Draw[Any], images: int) -> None:

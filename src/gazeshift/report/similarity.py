@@ -21,7 +21,7 @@ IMAGE_COLUMNS = ("strength", "kind", "switched", "clean_correct")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Numbers:
+class SimilarityNumbers:
     """A study's numbers.
 
     Args:
@@ -82,7 +82,7 @@ class Numbers:
         return compromise(*both)
 
 
-def numbers(study: Study) -> Numbers:
+def numbers(study: Study) -> SimilarityNumbers:
     """Everything that the report counts."""
     rows, seeds = study.table("rows"), study.table("seeds", SEED_COLUMNS).to_pylist()
     images = study.table("images", IMAGE_COLUMNS)
@@ -90,7 +90,7 @@ def numbers(study: Study) -> Numbers:
     curves: dict[tuple[str, float], list[float]] = {}
     for row in study.table("curves").to_pylist() if study.has("curves") else ():
         curves.setdefault((row["arm"], row["strength"]), []).append(row["coverage"])
-    return Numbers(
+    return SimilarityNumbers(
         manifest=study.manifest,
         seeds=seeds,
         images=images.to_pylist(),

@@ -7,7 +7,7 @@ import numpy as np
 
 from gazeshift.report.charts import bars, boxes, lines
 from gazeshift.report.document import Chart, Table, number, share
-from gazeshift.report.similarity import ATTACKED, NOISE, PREDICTED, REFERENCE, Numbers, mean, percent
+from gazeshift.report.similarity import ATTACKED, NOISE, PREDICTED, REFERENCE, SimilarityNumbers, mean, percent
 from gazeshift.report.statistics import Compromise, wilson
 
 OWN, CLEAN = "each image's own class", "the clean image's class"
@@ -15,7 +15,7 @@ SIMILARITY = "cosine similarity"
 WHOLE = (0.0, 1.02)
 
 
-def coverage_arms(found: Numbers) -> Chart:
+def coverage_arms(found: SimilarityNumbers) -> Chart:
     """Figure 2a, with what the seeds alone cover."""
     wanted = {"adversarial": ("adversarial", 1.0), "random": ("random", 1.0), "seeds alone": ("seeds", 0.0)}
     return _curves(
@@ -30,7 +30,7 @@ def coverage_arms(found: Numbers) -> Chart:
     )
 
 
-def coverage_strengths(found: Numbers) -> Chart:
+def coverage_strengths(found: SimilarityNumbers) -> Chart:
     """Figure 2b."""
     series = {percent(s): values for (arm, s), values in found.curves.items() if arm == "adversarial"}
     return _curves(
@@ -44,7 +44,7 @@ def coverage_strengths(found: Numbers) -> Chart:
     )
 
 
-def _curves(found: Numbers, series: Mapping[str, Sequence[float]], title: str, **words: Any) -> Chart:
+def _curves(found: SimilarityNumbers, series: Mapping[str, Sequence[float]], title: str, **words: Any) -> Chart:
     places: list[int | str] = list(range(1, 1 + max(map(len, series.values()), default=0)))
     if len(places) <= 8:  # an axis of numbers would have ticks at halves
         places = [str(place) for place in places]
@@ -53,7 +53,7 @@ def _curves(found: Numbers, series: Mapping[str, Sequence[float]], title: str, *
     return lines(title, places, series, x_title="seeds", y_title="neuron coverage", digits=4, empty=empty, **words)
 
 
-def pooled_boxes(found: Numbers, kind: int) -> Chart:
+def pooled_boxes(found: SimilarityNumbers, kind: int) -> Chart:
     """Figure 4a (attacked) or 4b (noise): all strengths together."""
     what, letter = (("adversarial examples", "a"), ("Gaussian noise", "b"))[kind]
     values = np.concatenate(list(found.values(PREDICTED, kind, found.main)), axis=1)
@@ -76,7 +76,7 @@ def pooled_boxes(found: Numbers, kind: int) -> Chart:
     )
 
 
-def mean_lines(found: Numbers, kind: int, target: int = PREDICTED) -> Chart:
+def mean_lines(found: SimilarityNumbers, kind: int, target: int = PREDICTED) -> Chart:
     """Figure 5a (attacked) or 5b (noise): a line for each strength."""
     what, letter = (("adversarial examples", "a"), ("Gaussian noise", "b"))[kind]
     levels = [level.attacked if kind == ATTACKED else level.noise for level in found.levels(target)]
@@ -99,7 +99,7 @@ def mean_lines(found: Numbers, kind: int, target: int = PREDICTED) -> Chart:
     )
 
 
-def probability(found: Numbers, target: int = PREDICTED, *, paired: bool = False) -> Chart:
+def probability(found: SimilarityNumbers, target: int = PREDICTED, *, paired: bool = False) -> Chart:
     """Figure 6, or its paired version."""
     levels = zip(found.strengths, found.levels(target), strict=True)
     series = {percent(s): list(level.paired if paired else level.probability) for s, level in levels}
@@ -125,7 +125,7 @@ def probability(found: Numbers, target: int = PREDICTED, *, paired: bool = False
     )
 
 
-def compromised_layers(found: Numbers) -> Chart:
+def compromised_layers(found: SimilarityNumbers) -> Chart:
     """Figure 7."""
     count = len(found.layers)
     levels = zip(found.strengths, found.levels(PREDICTED), strict=True)
@@ -148,7 +148,7 @@ def compromised_layers(found: Numbers) -> Chart:
     )
 
 
-def ranking(found: Numbers) -> Table:
+def ranking(found: SimilarityNumbers) -> Table:
     """Layers by how much further the attack moves them than noise."""
     pooled = found.pooled(PREDICTED)
     gap = pooled.attacked.mean - pooled.noise.mean
@@ -178,7 +178,7 @@ def ranking(found: Numbers) -> Table:
     )
 
 
-def targets(found: Numbers) -> Table:
+def targets(found: SimilarityNumbers) -> Table:
     """Predicted and reference class side by side, at the attack's own strength."""
     pair = [found.levels(target)[found.own] for target in (PREDICTED, REFERENCE)]
     rows = [[layer, *_cells(pair, at)] for at, layer in enumerate(found.layers)]
@@ -200,7 +200,7 @@ def _cells(pair: Sequence[Compromise], at: Any) -> list[str]:
     return [number(mean(values[at])) for part in parts for values in part]
 
 
-def outcomes(found: Numbers) -> Table:
+def outcomes(found: SimilarityNumbers) -> Table:
     """How many seeds gave an example: those classified right, and apart from them those that were wrong."""
     rows = []
     for name, right in (("classified right", True), ("wrong from the start", False)):
@@ -223,7 +223,7 @@ def outcomes(found: Numbers) -> Table:
     )
 
 
-def fooled(found: Numbers) -> Table:
+def fooled(found: SimilarityNumbers) -> Table:
     """What is left of the misclassification at each strength."""
     rows = []
     for at, strength in enumerate(found.strengths):
@@ -247,7 +247,7 @@ def _is(row: Mapping[str, Any], strength: float, kind: str) -> bool:
     return bool(row["clean_correct"] and row["kind"] == kind and abs(row["strength"] - strength) < 1e-6)
 
 
-def wrong_seeds(found: Numbers) -> Table:
+def wrong_seeds(found: SimilarityNumbers) -> Table:
     """The same numbers of seeds that were misclassified before the attack."""
     apart = ~found.main
     levels = found.levels(PREDICTED, apart) if apart.any() else []
@@ -264,7 +264,7 @@ def wrong_seeds(found: Numbers) -> Table:
     )
 
 
-def arithmetic(found: Numbers) -> Table:
+def arithmetic(found: SimilarityNumbers) -> Table:
     """What each strength multiplies, here and in the released code."""
     settings, used = found.manifest["settings"], found.manifest["arithmetic"]
     values = settings["strengths"]

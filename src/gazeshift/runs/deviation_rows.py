@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 
 from gazeshift import pictures
-from gazeshift.interventions.matched_noise import MatchedNoise
-from gazeshift.interventions.strength import Strengths
 from gazeshift.measures.cosine import Cosine
 from gazeshift.measures.psnr import Psnr
 from gazeshift.models import Classifier
@@ -18,6 +16,8 @@ from gazeshift.pipeline import attack, compare, look, rows_of
 from gazeshift.records import Attacked, Batch, Comparison, Evidence, Layer
 from gazeshift.runs.tables import GALLERY, IMAGES, ROWS, Rows, add_comparison, add_images, add_maps, add_picture
 from gazeshift.seeds import generator_for
+from gazeshift.transforms.matched_noise import MatchedNoise
+from gazeshift.transforms.strength import Strengths
 
 KINDS = ("attacked", "noise")
 TARGETS = ("predicted", "reference")
@@ -41,7 +41,7 @@ class Settings(Protocol):
 
 
 @dataclass(frozen=True)
-class Opened:
+class DeviationInputs:
     """A study's settings with everything that they name, opened.
 
     Args:
@@ -78,7 +78,7 @@ class DeviationCell:
         shown: places in the batch of images that the gallery may show.
     """
 
-    def __init__(self, run: Opened, batch: Batch, shown: Sequence[int]) -> None:
+    def __init__(self, run: DeviationInputs, batch: Batch, shown: Sequence[int]) -> None:
         self.run, self.batch, self.shown = run, batch, list(shown)
         self.rows, self.images, self.gallery = Rows(ROWS), Rows(IMAGES), Rows(GALLERY)
         self.undefined: list[dict[str, Any]] = []

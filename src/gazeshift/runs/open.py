@@ -10,14 +10,14 @@ from gazeshift.data import ImageSource, demo_images, open_source
 from gazeshift.errors import DataError
 from gazeshift.models import Classifier, load, preflight, sped_up
 from gazeshift.records import Batch, Finding
-from gazeshift.registry import accepted, build, find, parse
+from gazeshift.registry import build, find, parse, setting_names
 from gazeshift.runs.examples import SetSource
 from gazeshift.runs.settings import StudySettings
 
 
 def open_attack(spec: str, epsilon: float | None) -> Any:
     """The attack that a spec names, with `epsilon` if it has one and the spec does not say another."""
-    takes = epsilon is not None and "epsilon" in accepted(find("attacks", parse(spec)[0]))
+    takes = epsilon is not None and "epsilon" in setting_names(find("attacks", parse(spec)[0]))
     return build("attacks", spec, **({"epsilon": epsilon} if takes else {}))
 
 

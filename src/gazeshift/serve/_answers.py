@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from gazeshift import pictures
-from gazeshift.calibrated import Deployed
+from gazeshift.calibrated import CalibratedDetector
 from gazeshift.models import Classifier
 from gazeshift.precision import exact
 from gazeshift.records import Evidence, Layer, Verdict
@@ -22,7 +22,7 @@ TOP = 5
 DIGITS = 6  # of a map's values
 
 
-def verdicts(classifier: Classifier, deployed: Deployed, found: Verdict) -> list[dict[str, Any]]:
+def verdicts(classifier: Classifier, deployed: CalibratedDetector, found: Verdict) -> list[dict[str, Any]]:
     """One answer for each image of a batch."""
     views, layers = summed(found)
     return [
@@ -98,7 +98,7 @@ def of_picture(picture: Picture) -> dict[str, Any]:
 
 def model(
     classifier: Classifier,
-    deployed: Deployed,
+    deployed: CalibratedDetector,
     settings: ServeSettings,
     layers: Sequence[Layer],
     cams: Sequence[str],

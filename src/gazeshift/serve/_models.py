@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gazeshift.calibrated import Deployed
+from gazeshift.calibrated import CalibratedDetector
 from gazeshift.errors import ModelError
 from gazeshift.models import Classifier, select
 from gazeshift.pipeline import judge, look
@@ -29,7 +29,7 @@ class Asked:
         deployed: its detector.
     """
 
-    def __init__(self, classifier: Classifier, deployed: Deployed) -> None:
+    def __init__(self, classifier: Classifier, deployed: CalibratedDetector) -> None:
         self.classifier, self.deployed = classifier, deployed
 
     @cached_property

@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from gazeshift.calibrated import Deployed
+from gazeshift.calibrated import CalibratedDetector
 from gazeshift.errors import SettingsError
 from gazeshift.models import DEFAULT, Classifier, load
 from gazeshift.serve._desk import Desk
@@ -50,14 +50,14 @@ def open_state(settings: ServeSettings) -> State:
     return state
 
 
-def open_model(settings: ServeSettings) -> tuple[Deployed, Classifier]:
+def open_model(settings: ServeSettings) -> tuple[CalibratedDetector, Classifier]:
     """The detector and the model it was fitted for.
 
     Raises:
         SettingsError: none ships for this model, or it is another model's.
     """
     folder = settings.detector
-    deployed = Deployed.load(folder) if folder else Deployed.shipped(settings.model or DEFAULT)
+    deployed = CalibratedDetector.load(folder) if folder else CalibratedDetector.shipped(settings.model or DEFAULT)
     spec = settings.model or deployed.facts["model"]
     weights = settings.weights or (deployed.facts["weights"] if settings.model is None else None)
     classifier = load(spec, weights=weights, device=settings.device, input_size=deployed.facts["input_size"])

@@ -6,15 +6,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gazeshift.calibrated import Deployed
+from gazeshift.calibrated import CalibratedDetector
 from gazeshift.data import attacked_levels
 from gazeshift.errors import BoundsError, UnknownNameError, did_you_mean
-from gazeshift.interventions.bit_depth import BitDepth
 from gazeshift.models import Classifier
 from gazeshift.pipeline import attack, compare, judge, look, rows_of
 from gazeshift.records import Attacked, Comparison, Evidence, Verdict
 from gazeshift.registry import build
 from gazeshift.seeds import generator_for
+from gazeshift.transforms.bit_depth import BitDepth
 
 CAMS = ("grad_cam", "grad_cam_pp", "layer_cam", "noise_cam")
 ATTACKS = ("fgsm", "pgd")
@@ -96,7 +96,7 @@ class Seen:
 
 def see(
     classifier: Classifier,
-    deployed: Deployed | None,
+    deployed: CalibratedDetector | None,
     image: Float[Tensor, "channels h w"],
     *,
     seed: int,

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from gazeshift.calibrated import Deployed
+from gazeshift.calibrated import CalibratedDetector
 from gazeshift.data import FIT, Handling
 from gazeshift.models import Classifier
 from gazeshift.serve._desk import Desk
@@ -45,7 +45,7 @@ class State:
 
     settings: ServeSettings
     classifier: Classifier
-    deployed: Deployed
+    deployed: CalibratedDetector
     desk: Desk
     intake: Intake
     metrics: Metrics

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from gazeshift.data import ImageSource, demo_images, open_source
 from gazeshift.errors import DataError, GazeshiftError
-from gazeshift.interventions.matched_noise import MatchedNoise
-from gazeshift.interventions.strength import Strengths
 from gazeshift.models import Classifier, Preprocessing
 from gazeshift.pipeline import attack, look
 from gazeshift.records import Evidence
@@ -22,6 +20,8 @@ from gazeshift.runs.open import open_attack, open_classifier, open_images
 from gazeshift.seeds import generator_for
 from gazeshift.serve._telling import told_side
 from gazeshift.studies.deviation.settings import Deviation
+from gazeshift.transforms.matched_noise import MatchedNoise
+from gazeshift.transforms.strength import Strengths
 
 CODE = ("module:",)  # models that are code from a file: loaded only if named at the command line
 SHARED = ("images", "labels", "limit", "model", "weights", "input_size", "classes", "seed")

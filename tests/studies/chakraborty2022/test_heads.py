@@ -15,10 +15,10 @@ from gazeshift.models import Classifier, Preprocessing, load, select
 from gazeshift.records import Batch
 from gazeshift.runs.training import Schedule
 from gazeshift.studies.chakraborty2022.collection import open_collection
-from gazeshift.studies.chakraborty2022.headed import Headed
+from gazeshift.studies.chakraborty2022.headed import WithNewHead
 from gazeshift.studies.chakraborty2022.heads import (
     FEATURES,
-    Examples,
+    HeadExamples,
     epoch_rows,
     examples,
     feature_model,
@@ -143,11 +143,11 @@ def test_features_come_back_as_they_were(tmp_path):
         examples(table, {}, {}, "test")
 
 
-def separable(n: int = 60, seed: int = 0) -> Examples:
+def separable(n: int = 60, seed: int = 0) -> HeadExamples:
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % 3
     features = nn.functional.one_hot(labels, 3).float() + 0.2 * torch.randn(n, 3, generator=generator)
-    return Examples(ids=tuple(map(str, range(n))), features=features, labels=labels)
+    return HeadExamples(ids=tuple(map(str, range(n))), features=features, labels=labels)
 
 
 def trained(folder: Path, epochs: int = 6, **more):
@@ -209,4 +209,4 @@ def test_a_layer_that_is_not_reached_is_named():
     from dataclasses import replace
 
     with pytest.raises(gs.GazeshiftError, match="did not reach layer"):
-        Headed(body.module, replace(layer, call=2), nn.Identity())(IMAGES)
+        WithNewHead(body.module, replace(layer, call=2), nn.Identity())(IMAGES)

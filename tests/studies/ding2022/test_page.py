@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from gazeshift.studies.ding2022.report import claims
-from gazeshift.studies.ding2022.report.numbers import OneSet
-from gazeshift.studies.ding2022.report.power import answer, balanced, difference
+from gazeshift.studies.ding2022.report.numbers import SetNumbers
+from gazeshift.studies.ding2022.report.power import balanced, conclusion, difference
 
 GUESSING = math.log(2)
 
@@ -37,10 +37,10 @@ def detected(right: tuple[int, int], *, n: int, learned: int, loss: float = 0.1)
     }
 
 
-def one_set(**rows: list[dict]) -> OneSet:
+def one_set(**rows: list[dict]) -> SetNumbers:
     empty = ("rows", "seen", "histograms", "gallery", "maps", "training", "detector", "scores")
     told = {"name": "pgd", "attack": {"name": "pgd"}}
-    return OneSet(told=told, classes=1000, **{name: rows.get(name, []) for name in empty})
+    return SetNumbers(told=told, classes=1000, **{name: rows.get(name, []) for name in empty})
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_intervals_of_differences_hold_the_truth_in_19_of_20_cases():
 
 def test_the_edges_of_the_rule():
     told = SimpleNamespace(judged=100, learned=1000, loss=0.5 * GUESSING, classes=2)
-    assert answer((0.51, 0.6), 0.5, **vars(told)) is True
-    assert answer((0.4, 0.49), 0.5, **vars(told)) is False
-    assert answer((0.4, 0.49), 0.5, **vars(told) | {"learned": 999}) is None
-    assert answer((0.51, 0.6), 0.5, **vars(told) | {"judged": 99}) is None
+    assert conclusion((0.51, 0.6), 0.5, **vars(told)) is True
+    assert conclusion((0.4, 0.49), 0.5, **vars(told)) is False
+    assert conclusion((0.4, 0.49), 0.5, **vars(told) | {"learned": 999}) is None
+    assert conclusion((0.51, 0.6), 0.5, **vars(told) | {"judged": 99}) is None

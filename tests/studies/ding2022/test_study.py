@@ -13,7 +13,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 import gazeshift as gs
 from gazeshift import report
 from gazeshift.errors import DataError, ModelError, SettingsError
-from gazeshift.interventions.scale_filters import ScaleFilters
+from gazeshift.model_edits.scale_filters import ScaleFilters
 from gazeshift.runs.examples import open_pairs
 from gazeshift.studies.ding2022.feature_maps import PADDED, averaged, map_rmse, padded, ranked_layers, ranking, summed
 from gazeshift.studies.ding2022.report.numbers import area, change_statistic, roc

@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from gazeshift import report
 from gazeshift.report.study import open_study
 from gazeshift.studies.noisecam2023.report.claims import claims
-from gazeshift.studies.noisecam2023.report.numbers import Scores, auroc, chance, read_found, roc
+from gazeshift.studies.noisecam2023.report.numbers import NoisecamScores, auroc, chance, read_found, roc
 from gazeshift.studies.noisecam2023.settings import Noisecam2023
 from helpers.noisecam_study import make_settings
 
@@ -42,7 +42,7 @@ def test_chance_holds_what_it_says():
 
 
 def test_rates_by_hand():
-    said = Scores(
+    said = NoisecamScores(
         kind=np.array(["clean", "clean", "attacked", "attacked", "noise", "noise", "attacked"]),
         strength=np.array([0, 0, 1, 1, 1, 1, 1.0]),
         is_test=np.array([True] * 6 + [False]),

@@ -14,7 +14,7 @@ import gazeshift as gs
 from gazeshift import cli, report
 from gazeshift.detectors.behaviour_deviation import BehaviourDeviation
 from gazeshift.errors import UnknownNameError
-from gazeshift.pipeline import sight
+from gazeshift.pipeline import detector_inputs
 from gazeshift.studies.noisecam2023.settings import Noisecam2023
 from gazeshift.studies.noisecam2023.verdicts import parts
 from helpers.killing import check_same, run_killed
@@ -107,7 +107,7 @@ def test_the_deviation_is_that_of_the_detector(settings, finished):
     detector = BehaviourDeviation(noise_images=20)
     for row in rows:
         draws = [gs.generator_for(0, "views", "clean", "0", row["image"])]
-        reading = detector.read(sight(model, examples[row["image"]][0][None], detector, generator=draws))
+        reading = detector.read(detector_inputs(model, examples[row["image"]][0][None], detector, generator=draws))
         assert row["similarity"] == pytest.approx(reading.similarity.item(), abs=1e-5)
         assert row["null_mean"] == pytest.approx(reading.mean.item(), abs=1e-5)
         assert row["p_value"] == pytest.approx(reading.p_value.item())

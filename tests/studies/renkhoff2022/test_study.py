@@ -14,10 +14,10 @@ import gazeshift as gs
 from gazeshift import cli
 from gazeshift.attacks.dlfuzz import DLFuzz
 from gazeshift.errors import OutputError
-from gazeshift.interventions.matched_noise import MatchedNoise
 from gazeshift.runs.adversarial_set.run import AttackRun
 from gazeshift.runs.adversarial_set.settings import SetSettings
 from gazeshift.studies.renkhoff2022.settings import Renkhoff2022
+from gazeshift.transforms.matched_noise import MatchedNoise
 from helpers.killing import check_same, run_killed
 from helpers.renkhoff_study import ATTACK, make_settings
 from helpers.small_study import make_images

@@ -8,16 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from gazeshift.studies.scorecard.report.bootstrap import Negatives, Sample, estimate, leaders, mean, resampled
+from gazeshift.studies.scorecard.report.bootstrap import Negatives, Resample, estimate, leaders, mean, resampled
 from helpers.scorecard_study import plain_detected
 
 
-def sample(scores: list[float], images: list[int] | None = None) -> Sample:
-    return Sample(np.array(scores, dtype=float), np.array(range(len(scores)) if images is None else images, dtype=int))
+def sample(scores: list[float], images: list[int] | None = None) -> Resample:
+    return Resample(
+        np.array(scores, dtype=float), np.array(range(len(scores)) if images is None else images, dtype=int)
+    )
 
 
-def drawn(seed: int, n: int, p: int) -> tuple[Sample, Sample]:
-    """Scores with many ties, of images of which several are of one."""
+def drawn(seed: int, n: int, p: int) -> tuple[Resample, Resample]:
+    """ScorecardScores with many ties, of images of which several are of one."""
     random = np.random.default_rng(seed)
     negative, positive = random.integers(0, 6, n), random.integers(2, 8, p)
     return sample(negative.tolist(), random.integers(0, 5, n).tolist()), sample(
@@ -25,7 +27,7 @@ def drawn(seed: int, n: int, p: int) -> tuple[Sample, Sample]:
     )
 
 
-def repeated(one: Sample, counts: np.ndarray) -> np.ndarray:
+def repeated(one: Resample, counts: np.ndarray) -> np.ndarray:
     """The scores, each as often as its image was drawn."""
     return np.repeat(one.score, counts[one.image])
 
@@ -100,8 +102,8 @@ def test_the_interval_is_about_as_wide_as_theory_has_it():
     """Hanley and McNeil 1982, for independent scores."""
     random = np.random.default_rng(1)
     clean, attacked = random.normal(0, 1, 300), random.normal(1.5, 1, 200)
-    negative = Sample(clean, np.arange(300))
-    positive = Sample(attacked, np.arange(300, 500))
+    negative = Resample(clean, np.arange(300))
+    positive = Resample(attacked, np.arange(300, 500))
     value, low, high = estimate(Negatives.of(negative, resampled(500)).auroc(positive))
     q1, q2 = value / (2 - value), 2 * value**2 / (1 + value)
     variance = (value * (1 - value) + 199 * (q1 - value**2) + 299 * (q2 - value**2)) / (300 * 200)

@@ -21,7 +21,7 @@ from gazeshift.models import Classifier
 from gazeshift.pipeline import attack
 from gazeshift.precision import wide
 from gazeshift.records import Attacked, Finding
-from gazeshift.registry import accepted
+from gazeshift.registry import setting_names
 from gazeshift.seeds import generator_for, normal, uniform
 
 HUGE = 0.5  # L-inf ball that holds a grey image for every image, so that no class can be defended
@@ -59,7 +59,7 @@ class Probe:
     @property
     def knows(self) -> tuple[str, ...]:
         """Settings of the attack that a probe may change."""
-        return accepted(self.made) if is_dataclass(self.made) else ()
+        return setting_names(self.made) if is_dataclass(self.made) else ()
 
 
 def probe(

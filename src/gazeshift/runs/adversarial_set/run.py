@@ -13,7 +13,7 @@ import torch
 from gazeshift.data import SET, counted, describe_shard, join_rows, set_options
 from gazeshift.errors import DataError
 from gazeshift.records import Finding, Sample, Skipped
-from gazeshift.registry import accepted
+from gazeshift.registry import setting_names
 from gazeshift.runs.adversarial_set.health import judge_rows, probe
 from gazeshift.runs.adversarial_set.rows import Attacker, batches_of
 from gazeshift.runs.adversarial_set.settings import SetSettings
@@ -106,7 +106,7 @@ class AttackRun(Reopened):
         }
 
     def _attack_settings(self) -> dict[str, Any]:
-        return {name: getattr(self.attacker.made, name) for name in accepted(self.attacker.made)}
+        return {name: getattr(self.attacker.made, name) for name in setting_names(self.attacker.made)}
 
     def _cells(self) -> list[Cell]:
         inputs, ids, step = {"set": 1, **self._identity()}, self.source.ids, self.settings.shard_size

@@ -12,13 +12,13 @@ from gazeshift.calibrated import fingerprints
 from gazeshift.data import Pairs
 from gazeshift.detectors import Detector
 from gazeshift.errors import DataError
-from gazeshift.interventions.bit_depth import BitDepth
 from gazeshift.models import Classifier
-from gazeshift.pipeline import sight
+from gazeshift.pipeline import detector_inputs
 from gazeshift.records import Attacked, Batch
 from gazeshift.runs.examples import SetSource, attacked_pairs
 from gazeshift.runs.tables import Rows
 from gazeshift.seeds import generator_for
+from gazeshift.transforms.bit_depth import BitDepth
 
 Filled = tuple[Mapping[str, Any], Mapping[str, Any]]
 MEASURED = pa.schema(
@@ -38,7 +38,7 @@ def eight_bit(images: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n chann
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eyes:
+class FeatureExtractor:
     """What sees images for a detector.
 
     Args:
@@ -56,7 +56,7 @@ class Eyes:
     ) -> tuple[Float[Tensor, "n f"], Float[Tensor, "n c"]]:
         """What the detector measures of 8-bit images, and their logits; each image's views follow from its names."""
         draws = [generator_for(self.seed, "view", *own) for own in names]
-        seen = sight(self.classifier, images, self.detector, generator=draws)
+        seen = detector_inputs(self.classifier, images, self.detector, generator=draws)
         return self.detector.measure(seen), seen.own.logits
 
     def clean(self, batch: Batch) -> Filled:

@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from gazeshift.calibrated import Deployed
+from gazeshift.calibrated import CalibratedDetector
 from gazeshift.data import replace_file
 from gazeshift.detectors import calibrate
 from gazeshift.errors import BoundsError, DataError
 from gazeshift.registry import build, parse
-from gazeshift.runs.detector.rows import Eyes
+from gazeshift.runs.detector.rows import FeatureExtractor
 from gazeshift.runs.detector.settings import CalibrateSettings, FitSettings, named_folders
 from gazeshift.runs.examples import SetSource, open_pairs
 from gazeshift.runs.reopen import Reopened
@@ -84,8 +84,8 @@ class Measuring(Reopened):
         if isinstance(settings, FitSettings):
             detector = build("detectors", settings.detector)
         else:
-            detector = Deployed.load(settings.detector).detector
-        self.eyes = Eyes(classifier=work.classifier, detector=detector, seed=settings.seed)
+            detector = CalibratedDetector.load(settings.detector).detector
+        self.eyes = FeatureExtractor(classifier=work.classifier, detector=detector, seed=settings.seed)
 
     @cache  # noqa: B019  # it lives as long as the process
     def examples(self, folder: Path) -> SetSource:
@@ -153,7 +153,7 @@ def recalibrate(settings: CalibrateSettings, out: Path, **how: Any) -> Path:
         SettingsError: it learned from some of them, or it belongs to another model.
         GazeshiftError: settings, model, images or folder cannot be used.
     """
-    deployed, before = Deployed.load(settings.detector), read_learned(settings.detector)
+    deployed, before = CalibratedDetector.load(settings.detector), read_learned(settings.detector)
     work = Run("calibration", 1, settings, out, **how)
     deployed.check(work.classifier)
     rate = deployed.false_alarms if settings.false_alarms is None else settings.false_alarms
@@ -242,8 +242,12 @@ def _named(settings: FitSettings, images: str) -> dict[str, Any]:
 
 
 def _deployed(
-    eyes: Eyes, work: Run[FitSettings], settings: FitSettings, layers: tuple[str, ...], facts: dict[str, Any]
-) -> Deployed:
+    eyes: FeatureExtractor,
+    work: Run[FitSettings],
+    settings: FitSettings,
+    layers: tuple[str, ...],
+    facts: dict[str, Any],
+) -> CalibratedDetector:
     learned = read_learned(work.store.folder)
     different = len(learned.benign) + len(learned.calibration)
     _check_parts(different, settings, eyes.detector, "images that can be read and differ")
@@ -251,7 +255,7 @@ def _deployed(
     fitted = eyes.detector.fit(learned.benign, attacked)
     scores = fitted.score(learned.calibration)
     calibrate(scores, settings.false_alarms)
-    return Deployed(
+    return CalibratedDetector(
         name=parse(settings.detector)[0],
         detector=fitted,
         model=work.classifier.card(),

@@ -8,7 +8,7 @@ from gazeshift.models import tapped
 from gazeshift.records import Layer
 
 
-class Headed(nn.Module):
+class WithNewHead(nn.Module):
     """A body whose last layer is averaged over its pixels and handed to a new head.
 
     The body runs as it always does, its own head too, which costs little and may be of any form; only the layer's

@@ -18,7 +18,7 @@ from gazeshift.runs.settings import Progress
 from gazeshift.runs.training import History, Schedule, Shuffled, train
 from gazeshift.seeds import generator_for
 from gazeshift.studies.chakraborty2022.collection import Collection, members, shuffled
-from gazeshift.studies.chakraborty2022.headed import Headed
+from gazeshift.studies.chakraborty2022.headed import WithNewHead
 
 PARTS = ("train", "val", "test")
 HELD_OUT = 0.1  # of each class, for validation and again for the test
@@ -59,7 +59,7 @@ def split(found: Collection, seed: int) -> dict[str, str]:
 
 def feature_model(body: Classifier, layer: Layer) -> Classifier:
     """A classifier's body that answers with its last layer's features, averaged over the pixels."""
-    headed = Headed(body.module, layer, nn.Identity())
+    headed = WithNewHead(body.module, layer, nn.Identity())
     return Classifier(headed, name=body.name, preprocessing=body.preprocessing, source=body.source, own=True)
 
 
@@ -73,7 +73,7 @@ def feature_rows(model: Classifier, batch: Batch) -> pa.Table:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Examples:
+class HeadExamples:
     """Features and classes of one part.
 
     Args:
@@ -92,7 +92,7 @@ class Examples:
         return self.features[at], self.labels[at]
 
 
-def examples(table: pa.Table, labels: Mapping[str, int], parts: Mapping[str, str], part: str) -> Examples:
+def examples(table: pa.Table, labels: Mapping[str, int], parts: Mapping[str, str], part: str) -> HeadExamples:
     """The examples of one part that could be read, in the order of the table.
 
     Raises:
@@ -105,11 +105,11 @@ def examples(table: pa.Table, labels: Mapping[str, int], parts: Mapping[str, str
     width = len(table["features"][at[0]])
     values = np.asarray(table["features"].combine_chunks().flatten()).reshape(-1, width)[at]
     known = torch.tensor([labels[ids[place]] for place in at], dtype=torch.long)
-    return Examples(ids=tuple(ids[place] for place in at), features=torch.from_numpy(values.copy()), labels=known)
+    return HeadExamples(ids=tuple(ids[place] for place in at), features=torch.from_numpy(values.copy()), labels=known)
 
 
 def train_head(
-    given: Mapping[str, Examples],
+    given: Mapping[str, HeadExamples],
     *,
     classes: int,
     dropout: float,
@@ -156,7 +156,7 @@ def _fresh(features: int, classes: int, seed: int) -> nn.Linear:
 
 def headed(body: Classifier, layer: Layer, head: nn.Linear, names: Sequence[str]) -> Classifier:
     """The body with its new head, as a classifier of the new classes, on the body's device."""
-    module = Headed(body.module, layer, head.to(body.device))
+    module = WithNewHead(body.module, layer, head.to(body.device))
     source = f"{body.source}, new head of {len(names)} classes"
     made = Classifier(
         module, name=body.name, preprocessing=body.preprocessing, class_names=names, source=source, own=True

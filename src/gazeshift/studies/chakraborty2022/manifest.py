@@ -21,11 +21,11 @@ from gazeshift.runs.training import History
 from gazeshift.studies.chakraborty2022.collection import Collection
 from gazeshift.studies.chakraborty2022.heads import PARTS
 from gazeshift.studies.chakraborty2022.pictures import shown
-from gazeshift.studies.chakraborty2022.rows import Seen
+from gazeshift.studies.chakraborty2022.rows import HeadedModel
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class ManifestBuilder:
     """What there is to tell.
 
     Args:
@@ -38,7 +38,7 @@ class Told:
 
     found: Collection
     parts: Mapping[str, str]
-    models: Mapping[str, Seen]
+    models: Mapping[str, HeadedModel]
     notes: Sequence[Mapping[str, Any]]
     findings: Sequence[Finding]
 
@@ -87,7 +87,7 @@ class Told:
         }
 
 
-def head_card(seen: Seen, history: History) -> dict[str, Any]:
+def head_card(seen: HeadedModel, history: History) -> dict[str, Any]:
     """What the manifest says of a head: how it was trained, and where its model's maps are drawn."""
     return {
         "weights_sha256": seen.classifier.weights_sha256,

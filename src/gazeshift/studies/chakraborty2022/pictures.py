@@ -21,7 +21,7 @@ from gazeshift.pipeline import look
 from gazeshift.records import Batch, Evidence
 from gazeshift.runs.examples import fitted
 from gazeshift.runs.tables import Rows
-from gazeshift.studies.chakraborty2022.rows import Attacks, Seen, direction, moved
+from gazeshift.studies.chakraborty2022.rows import Attacks, HeadedModel, direction, moved
 
 GALLERY = pa.schema(
     [
@@ -50,7 +50,7 @@ def choose(rows: pa.Table, condition: str, source: str, count: int) -> list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
+class GalleryPictures:
     """What every cell of the gallery needs.
 
     Args:
@@ -97,7 +97,7 @@ class Pictures:
                     noise = pictures.encode_webp(pictures.perturbation_picture(change[0]))
                     add(rows, noise, kind="noise", access="black_box", epsilon=level, **keys)
 
-    def _last(self, rows: Rows, seen: Seen, images: Tensor, **keys: Any) -> None:
+    def _last(self, rows: Rows, seen: HeadedModel, images: Tensor, **keys: Any) -> None:
         """The image, its map and both together, for the black-box attack."""
         evidence = seen.look(images)
         found, said = evidence.maps(seen.last.name)[0], {**keys, **answer(seen.classifier, evidence)}
@@ -108,7 +108,7 @@ class Pictures:
         ):
             add(rows, pictures.encode_webp(picture), kind=kind, access="black_box", **said)
 
-    def _all(self, rows: Rows, seen: Seen, images: Tensor, **keys: Any) -> None:
+    def _all(self, rows: Rows, seen: HeadedModel, images: Tensor, **keys: Any) -> None:
         """Maps of every layer in one picture, for the white-box attack."""
         size = (images.shape[2], images.shape[3])
         known = seen.classifier.layers(size)

@@ -49,7 +49,7 @@ MAPS = pa.schema(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class HeadedModel:
     """A classifier with its new head.
 
     Args:
@@ -79,7 +79,7 @@ class Attacks:
     """
 
     condition: str
-    models: Mapping[str, Seen]
+    models: Mapping[str, HeadedModel]
     source: str
     levels: tuple[float, ...]
     unit: float
@@ -120,7 +120,7 @@ class Attacks:
                     evidence = seen.look(fitted(changed, (own.shape[2], own.shape[3]), "resize"))
                     self._compare(rows, seen, (clean, evidence), labels=labels, **keys | about)
 
-    def _compare(self, rows: Rows, seen: Seen, pair: tuple[Evidence, Evidence], **keys: Any) -> None:
+    def _compare(self, rows: Rows, seen: HeadedModel, pair: tuple[Evidence, Evidence], **keys: Any) -> None:
         """Rows of one change, for each image's own class and for the clean image's.
 
         What was made on the source is a black-box attack on all models, and on the source a white-box one as well.
@@ -161,7 +161,7 @@ def random_signs(
     return torch.stack(signs)
 
 
-def targets(seen: Seen, clean: Evidence, changed: Evidence) -> Iterator[tuple[str, Tensor, Tensor]]:
+def targets(seen: HeadedModel, clean: Evidence, changed: Evidence) -> Iterator[tuple[str, Tensor, Tensor]]:
     """NISSIM and blank codes per image: for each image's own class, then for the clean image's on both sides."""
     comparison = compare(clean, changed, measures="nissim")
     (key,) = comparison.values

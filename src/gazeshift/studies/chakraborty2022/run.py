@@ -23,7 +23,7 @@ from gazeshift.runs.store import Cell, CellResult, fingerprint
 from gazeshift.runs.training import History, Schedule
 from gazeshift.studies.chakraborty2022.collection import draw_classes, open_collection, shuffled
 from gazeshift.studies.chakraborty2022.heads import (
-    Examples,
+    HeadExamples,
     epoch_rows,
     examples,
     feature_model,
@@ -32,9 +32,9 @@ from gazeshift.studies.chakraborty2022.heads import (
     split,
     train_head,
 )
-from gazeshift.studies.chakraborty2022.manifest import Told, head_card, split_table, unrelated, write_table
-from gazeshift.studies.chakraborty2022.pictures import Pictures, choose
-from gazeshift.studies.chakraborty2022.rows import Attacks, Seen
+from gazeshift.studies.chakraborty2022.manifest import ManifestBuilder, head_card, split_table, unrelated, write_table
+from gazeshift.studies.chakraborty2022.pictures import GalleryPictures, choose
+from gazeshift.studies.chakraborty2022.rows import Attacks, HeadedModel
 from gazeshift.studies.chakraborty2022.settings import Chakraborty2022
 
 PIECE = 32  # images whose features a killed run computes again
@@ -43,7 +43,7 @@ UNIT = {"unit": 1.0, "symmetric": 0.5}
 
 def run(settings: Chakraborty2022, out: Path, **how: Any) -> Path:
     """Do what is missing, and write the manifest; `how` as of `Run`."""
-    study = Study(settings, out, **how)
+    study = ChakrabortyCells(settings, out, **how)
     for name, body in study.bodies.items():
         if name != settings.attacked:
             check_first(body, study.unlabelled, min(4, settings.batch_size))
@@ -52,7 +52,7 @@ def run(settings: Chakraborty2022, out: Path, **how: Any) -> Path:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Done:
+class ConditionDone:
     """What one condition left.
 
     Args:
@@ -70,7 +70,7 @@ class Done:
     epochs: Sequence[pa.Table]
 
 
-class Study(Reopened):
+class ChakrabortyCells(Reopened):
     """A run of the study, with what its settings name.
 
     Args:
@@ -80,7 +80,7 @@ class Study(Reopened):
     """
 
     def __init__(self, settings: Chakraborty2022, out: Path, **how: Any) -> None:
-        self.recipe, self.settings = (Study, (settings, out)), settings
+        self.recipe, self.settings = (ChakrabortyCells, (settings, out)), settings
         self.bodies = _bodies(settings)
         first = self.bodies[settings.attacked]
         names = {"class_names": first.class_names, "wnids": first.wnids}
@@ -103,7 +103,7 @@ class Study(Reopened):
         """Each body's last layer."""
         return {name: last_layer(body, self.run.first.images) for name, body in self.bodies.items()}
 
-    def condition(self, condition: str) -> Done:
+    def condition(self, condition: str) -> ConditionDone:
         """Everything about one kind of picture but the gallery."""
         self.run.source = self.sources[condition]
         notes: list[Mapping[str, Any]] = []
@@ -114,7 +114,7 @@ class Study(Reopened):
         about: dict[str, Any] = {"condition": condition, "heads": _cards(self.attacks(condition).models)}
         cells = self.run.cells("attack", ids=self._tested(self.run.source), **about)
         notes += self.run.do(cells, partial(self.attack, condition=condition), what="test images")
-        return Done(
+        return ConditionDone(
             condition=condition,
             cells=cells,
             notes=notes,
@@ -122,7 +122,7 @@ class Study(Reopened):
             epochs=[epoch_rows(history, condition=condition, model=name) for name, (_, history) in trained.items()],
         )
 
-    def finish(self, done: Sequence[Done]) -> Path:
+    def finish(self, done: Sequence[ConditionDone]) -> Path:
         """Join the tables, draw the gallery, and write the manifest."""
         work, folder = self.run, self.run.store.folder
         cells = [cell for one in done for cell in one.cells]
@@ -137,7 +137,9 @@ class Study(Reopened):
         models = self.attacks(shown_one).models
         work.source, work.classifier = self.collection.source, models[self.settings.attacked].classifier
         every = [note for one in done for note in one.notes] + notes
-        told = Told(found=self.collection, parts=self.parts, models=models, notes=every, findings=tuple(self.findings))
+        told = ManifestBuilder(
+            found=self.collection, parts=self.parts, models=models, notes=every, findings=tuple(self.findings)
+        )
         tested = {one.condition: sum(len(cell.ids) for cell in one.cells) for one in done}
         heads = {one.condition: one.heads for one in done}
         more = told.entries(tested, heads) | {"attacked": self.settings.attacked, "levels": list(self.settings.levels)}
@@ -159,7 +161,7 @@ class Study(Reopened):
     def draw(self, cell: Cell, *, condition: str) -> CellResult:
         """An image of the gallery."""
         settings = self.settings
-        drawn = Pictures(
+        drawn = GalleryPictures(
             attacks=self.attacks(condition),
             layers=settings.layers,
             last_first=settings.layer_order == "last_first",
@@ -185,7 +187,7 @@ class Study(Reopened):
         )
 
     @cache  # noqa: B019
-    def heads(self, condition: str) -> dict[str, tuple[Seen, History]]:
+    def heads(self, condition: str) -> dict[str, tuple[HeadedModel, History]]:
         """Every body with the head trained on its features, or read back if that is done."""
         return {name: self._head(condition, place, name) for place, name in enumerate(self.bodies)}
 
@@ -199,7 +201,7 @@ class Study(Reopened):
         first = place * -(-len(source) // PIECE)
         return self.run.cells("features", ids=source.ids, size=PIECE, first=first, **about)
 
-    def _head(self, condition: str, place: int, name: str) -> tuple[Seen, History]:
+    def _head(self, condition: str, place: int, name: str) -> tuple[HeadedModel, History]:
         work, settings, source = self.run, self.settings, self.sources[condition]
         cells = self._feature_cells(condition, name)
         schedule = Schedule(epochs=settings.epochs, learning_rate=settings.learning_rate, seed=settings.seed)
@@ -220,9 +222,9 @@ class Study(Reopened):
         body = self.bodies[name]
         made = headed(body, self.last[name], head, self.collection.names)
         images = fitted(work.first.images, body.size, "resize")
-        return Seen(classifier=made, last=last_layer(made, images)), history
+        return HeadedModel(classifier=made, last=last_layer(made, images)), history
 
-    def _examples(self, cells: Sequence[Cell], source: ImageSource) -> dict[str, Examples]:
+    def _examples(self, cells: Sequence[Cell], source: ImageSource) -> dict[str, HeadExamples]:
         """Features to train on and to choose the epoch by, read back from their cells."""
         store = self.run.store
         table = pa.concat_tables([pq.read_table(store.place(cell, "features")) for cell in cells])
@@ -275,5 +277,5 @@ def last_layer(classifier: Classifier, images: torch.Tensor) -> Layer:
     return select(layers, "trunk", classifier.name)[-1]
 
 
-def _cards(models: Mapping[str, Seen]) -> dict[str, Any]:
+def _cards(models: Mapping[str, HeadedModel]) -> dict[str, Any]:
     return {name: seen.classifier.card() for name, seen in models.items()}

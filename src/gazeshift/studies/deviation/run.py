@@ -4,22 +4,22 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from gazeshift.interventions.strength import Strengths
 from gazeshift.models import select
 from gazeshift.records import Batch
 from gazeshift.registry import build
-from gazeshift.runs.deviation_rows import DeviationCell, Opened, layer_card, merged
+from gazeshift.runs.deviation_rows import DeviationCell, DeviationInputs, layer_card, merged
 from gazeshift.runs.open import open_attack
 from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.run import Run, accuracy, all_of
 from gazeshift.runs.store import Cell, CellResult
 from gazeshift.studies.deviation.settings import Deviation
+from gazeshift.transforms.strength import Strengths
 
 
 def run(settings: Deviation, out: Path, **how: Any) -> Path:
     """Do what is missing of the study, join its tables and write its manifest; `how` as of `Run`."""
     work = Run("deviation", 1, settings, out, **how)
-    study = Study(work)
+    study = DeviationCells(work)
     work.open()
     cells = work.cells()
     notes = work.do(cells, study.compute)
@@ -36,7 +36,7 @@ def run(settings: Deviation, out: Path, **how: Any) -> Path:
     )
 
 
-class Study(Reopened):
+class DeviationCells(Reopened):
     """What the cells need, opened from the settings.
 
     Args:
@@ -44,17 +44,17 @@ class Study(Reopened):
     """
 
     def __init__(self, work: Run[Deviation]) -> None:
-        self.recipe, self.work, settings = (Study, (work,)), work, work.settings
+        self.recipe, self.work, settings = (DeviationCells, (work,)), work, work.settings
         self.attacks = {spec: open_attack(spec, settings.epsilon) for spec in settings.attack}
         self.cams = {spec: build("cams", spec) for spec in settings.cams}
         self.strengths = Strengths(values=settings.strengths)
 
     @cached_property
-    def opened(self) -> Opened:
+    def opened(self) -> DeviationInputs:
         """With the layers, for images of this size."""
         settings, classifier = self.work.settings, self.work.classifier
         layers = select(classifier.layers(self.work.size), settings.layers, classifier.name)
-        return Opened(settings, classifier, self.attacks, self.cams, self.strengths, layers)
+        return DeviationInputs(settings, classifier, self.attacks, self.cams, self.strengths, layers)
 
     def compute(self, cell: Cell) -> CellResult:
         """One cell."""
@@ -62,9 +62,9 @@ class Study(Reopened):
         return self.work.batch(cell, fill=partial(_filled, self.opened, self.work.settings.gallery, first))
 
 
-def _filled(opened: Opened, gallery: int, first: int, batch: Batch) -> tuple[dict[str, Any], dict[str, Any]]:
+def _filled(opened: DeviationInputs, gallery: int, first: int, batch: Batch) -> tuple[dict[str, Any], dict[str, Any]]:
     """Tables and notes of one cell."""
-    # Twice as many images as the gallery needs, so that the report can prefer fooled ones.
+    # SmoothSecondDerivative as many images as the gallery needs, so that the report can prefer fooled ones.
     shown = range(min(len(batch.ids), max(0, 2 * gallery - first)))
     cell = DeviationCell(opened, batch, shown)
     if batch.ids:

@@ -10,12 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 from gazeshift import pictures
-from gazeshift.interventions.roi_pixels import enlarged
 from gazeshift.models import Classifier
 from gazeshift.records import Attacked, Batch
 from gazeshift.runs.tables import Rows
 from gazeshift.studies.ding2022.feature_maps import PADDED, captured, padded
-from gazeshift.studies.ding2022.rows import Filled, Opened, histograms
+from gazeshift.studies.ding2022.rows import Filled, OpenedSet, histograms
+from gazeshift.transforms.roi_pixels import enlarged
 
 PAIRS = 4  # of feature maps, as in the paper's figure 4
 TALL = 96
@@ -28,7 +28,7 @@ GALLERY = pa.schema(
 )
 
 
-def gallery_cell(run: Opened, most: Sequence[tuple[str, int]], batch: Batch) -> Filled:
+def gallery_cell(run: OpenedSet, most: Sequence[tuple[str, int]], batch: Batch) -> Filled:
     """Both sides of each image with its histogram, CAM, and the maps that change most over the set."""
     rows = Rows(GALLERY)
     if not batch.ids:
@@ -49,7 +49,9 @@ def gallery_cell(run: Opened, most: Sequence[tuple[str, int]], batch: Batch) -> 
     return {"gallery": rows.table()}, {}
 
 
-def _features(run: Opened, pairs: Attacked, most: Sequence[tuple[str, int]]) -> Iterator[tuple[str, str, Image.Image]]:
+def _features(
+    run: OpenedSet, pairs: Attacked, most: Sequence[tuple[str, int]]
+) -> Iterator[tuple[str, str, Image.Image]]:
     """The maps listed, of the first image, both sides in the same grey scale."""
     layers = {name: run.layers[name] for name, _ in most}
     wanted = tuple(dict.fromkeys(layers.values()))

@@ -11,14 +11,14 @@ import pyarrow as pa
 from gazeshift.records import Finding
 from gazeshift.runs.store import Cell
 from gazeshift.studies.ding2022.feature_maps import Ranking
-from gazeshift.studies.ding2022.rows import Opened, filters
+from gazeshift.studies.ding2022.rows import OpenedSet, filters
 from gazeshift.studies.ding2022.training_data import Split
 
 SOUND = 0.7  # clean accuracy below which an ImageNet model was preprocessed in another way than it was trained
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class SetPlan:
     """Who does what in one set.
 
     Args:
@@ -44,7 +44,7 @@ class Plan:
 
 
 @dataclass
-class Done:
+class Collected:
     """Cells and notes of all sets so far, by stage, and what the manifest says of each set."""
 
     cells: dict[str, list[Cell]] = field(default_factory=dict)
@@ -62,13 +62,13 @@ def slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
 
 
-def identity(opened: Opened) -> dict[str, Any]:
+def identity(opened: OpenedSet) -> dict[str, Any]:
     """What decides a set's pixels: its attack, and the files that hold it."""
     examples = opened.source.examples
     return {"name": opened.name, "attack": examples.manifest.get("attack"), "examples": examples.identity}
 
 
-def told(opened: Opened, plan: Plan) -> dict[str, Any]:
+def set_summary(opened: OpenedSet, plan: SetPlan) -> dict[str, Any]:
     """What the manifest says of a set."""
     return {
         "name": opened.name,
@@ -89,7 +89,7 @@ def told(opened: Opened, plan: Plan) -> dict[str, Any]:
     }
 
 
-def sound(sets: Sequence[Mapping[str, Any]]) -> tuple[Finding, ...]:
+def baseline_check(sets: Sequence[Mapping[str, Any]]) -> tuple[Finding, ...]:
     """Whether the model is as good on clean images as it should be before it is trained further."""
     findings = []
     for one in sets:

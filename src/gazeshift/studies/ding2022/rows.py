@@ -10,9 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gazeshift.errors import ModelError
-from gazeshift.interventions.mask_maps import MaskMaps
-from gazeshift.interventions.roi_pixels import RoiPixels
-from gazeshift.interventions.scale_filters import ScaleFilters, convolution_before
+from gazeshift.model_edits.mask_maps import MaskMaps
+from gazeshift.model_edits.scale_filters import ScaleFilters, convolution_before
 from gazeshift.models import Classifier, select
 from gazeshift.pipeline import look
 from gazeshift.precision import exact
@@ -21,6 +20,7 @@ from gazeshift.runs.examples import SetSource, attacked_pairs
 from gazeshift.runs.tables import Rows
 from gazeshift.seeds import generator_for
 from gazeshift.studies.ding2022.feature_maps import Ranking, summed
+from gazeshift.transforms.roi_pixels import RoiPixels
 
 if TYPE_CHECKING:
     from gazeshift.studies.ding2022.settings import Ding2022
@@ -54,7 +54,7 @@ ROWS = pa.schema(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opened:
+class OpenedSet:
     """One set of the study, with the model and the layers that everything about it needs.
 
     Args:
@@ -99,7 +99,7 @@ def last_layer(classifier: Classifier, images: Float[Tensor, "n channels h w"]) 
     return layer
 
 
-def seen_cell(run: Opened, batch: Batch) -> Filled:
+def seen_cell(run: OpenedSet, batch: Batch) -> Filled:
     """What the model answers to each pair, histograms, and how far its feature maps move."""
     if not batch.ids:
         return {"seen": SEEN.empty_table()}, {"right": 0}
@@ -113,7 +113,7 @@ def seen_cell(run: Opened, batch: Batch) -> Filled:
     return tables, {"right": int(found.clean_correct.sum())}
 
 
-def add_seen(rows: Rows, run: Opened, ids: Sequence[str], found: Attacked) -> None:
+def add_seen(rows: Rows, run: OpenedSet, ids: Sequence[str], found: Attacked) -> None:
     """One row per pair."""
     name = run.classifier.class_name
     told: dict[str, Any] = {}
@@ -152,7 +152,7 @@ def histograms(images: Float[Tensor, "n channels h w"]) -> dict[str, list[int]]:
     return {name: torch.bincount(values, minlength=256).tolist() for name, values in levels.items()}
 
 
-def change_cell(run: Opened, found: Ranking, batch: Batch) -> Filled:
+def change_cell(run: OpenedSet, found: Ranking, batch: Batch) -> Filled:
     """Top-1 answers before and after every change of pixels, maps and filters, clean and attacked side by side."""
     if not batch.ids:
         return {"rows": ROWS.empty_table()}, {}
@@ -167,7 +167,7 @@ def change_cell(run: Opened, found: Ranking, batch: Batch) -> Filled:
     return {"rows": rows.table()}, {}
 
 
-def _painted(run: Opened, pairs: Attacked, ids: Sequence[str]) -> Iterator[tuple[dict[str, Any], Tensor]]:
+def _painted(run: OpenedSet, pairs: Attacked, ids: Sequence[str]) -> Iterator[tuple[dict[str, Any], Tensor]]:
     """Pixels painted at the same places of both images, inside the clean image's region and outside it."""
     settings, height, width = run.settings, pairs.clean.shape[2], pairs.clean.shape[3]
     brush = RoiPixels(count=settings.pixels, level=settings.level)
@@ -181,7 +181,7 @@ def _painted(run: Opened, pairs: Attacked, ids: Sequence[str]) -> Iterator[tuple
                 yield {"experiment": experiment, "value": value, "draw": draw}, torch.cat(painted)
 
 
-def _mended(run: Opened, found: Ranking) -> Iterator[tuple[str, Any]]:
+def _mended(run: OpenedSet, found: Ranking) -> Iterator[tuple[str, Any]]:
     """The model with its sensitive maps masked, and with sensitive and with insensitive filters enlarged."""
     enlarge = ScaleFilters(factor=run.settings.factor)
     yield "mask", MaskMaps()(run.classifier, by_layer(run, found.most))
@@ -189,7 +189,7 @@ def _mended(run: Opened, found: Ranking) -> Iterator[tuple[str, Any]]:
     yield "enlarge_insensitive", enlarge(run.classifier, filters(run, found.least))
 
 
-def by_layer(run: Opened, maps: Sequence[tuple[str, int]]) -> dict[Layer, list[int]]:
+def by_layer(run: OpenedSet, maps: Sequence[tuple[str, int]]) -> dict[Layer, list[int]]:
     """Channels of the listed maps by their layer, each once."""
     grouped: dict[Layer, list[int]] = {}
     for name, channel in maps:
@@ -199,7 +199,7 @@ def by_layer(run: Opened, maps: Sequence[tuple[str, int]]) -> dict[Layer, list[i
     return grouped
 
 
-def filters(run: Opened, maps: Sequence[tuple[str, int]]) -> dict[str, list[int]]:
+def filters(run: OpenedSet, maps: Sequence[tuple[str, int]]) -> dict[str, list[int]]:
     """Filters that make the listed maps, by the name of their convolution."""
     every = run.classifier.layers(run.size)
     grouped: dict[str, list[int]] = {}
@@ -213,7 +213,7 @@ def _answers(model: Classifier, images: Tensor) -> Float[Tensor, "n c"]:
     return model(images)  # type: ignore[no-any-return]
 
 
-def _add(rows: Rows, run: Opened, ids: Sequence[str], *, pairs: Attacked, after: Tensor, **keys: Any) -> None:
+def _add(rows: Rows, run: OpenedSet, ids: Sequence[str], *, pairs: Attacked, after: Tensor, **keys: Any) -> None:
     """One row per image of both sides; `after` holds the clean images' logits first."""
     labels, before = pairs.labels, torch.cat([pairs.clean_logits, pairs.logits])
     name, n = run.classifier.class_name, len(ids)

@@ -20,8 +20,8 @@ from gazeshift.runs.run import Run, accuracy
 from gazeshift.runs.store import Cell, CellResult, fingerprint
 from gazeshift.studies.ding2022.feature_maps import Ranking, averaged, ranked_layers, ranking
 from gazeshift.studies.ding2022.pictures import PAIRS, gallery_cell
-from gazeshift.studies.ding2022.plan import Done, Plan, identity, slug, sound, told, unlabelled
-from gazeshift.studies.ding2022.rows import Filled, Opened, change_cell, last_layer, seen_cell
+from gazeshift.studies.ding2022.plan import Collected, SetPlan, baseline_check, identity, set_summary, slug, unlabelled
+from gazeshift.studies.ding2022.rows import Filled, OpenedSet, change_cell, last_layer, seen_cell
 from gazeshift.studies.ding2022.settings import Ding2022
 from gazeshift.studies.ding2022.training_data import forget, shuffled, split, write_pixels
 from gazeshift.studies.ding2022.training_stages import Trainings, checkpoint
@@ -40,7 +40,7 @@ def run(settings: Ding2022, out: Path, **how: Any) -> Path:
         source.examples.check_model(work.classifier)
     work.open()
     layers, _ = _layers(work)
-    done = Done()
+    done = Collected()
     for name, place in (settings.folders or _made(work)).items():
         one = OneSet(work, name, place)
         _check(one.source)
@@ -77,10 +77,10 @@ class OneSet(Reopened):
         self.scratch = work.store.folder / "scratch"
 
     @cached_property
-    def opened(self) -> Opened:
+    def opened(self) -> OpenedSet:
         """With the model and the layers."""
         layers, last = _layers(self.work)
-        return Opened(
+        return OpenedSet(
             settings=self.work.settings,
             name=self.name,
             source=self.source,
@@ -99,15 +99,15 @@ class OneSet(Reopened):
         """A cell of images: `fill` is called with the set, what is `given`, and the batch."""
         return self.work.batch(cell, fill=partial(fill, self.opened, *given), source=self.source)
 
-    def adversarial(self, cell: Cell, plan: Plan) -> CellResult:
+    def adversarial(self, cell: Cell, plan: SetPlan) -> CellResult:
         """Adversarial training of one size."""
         return self._trainings(plan).adversarial(cell, plan.parts)
 
-    def detector(self, cell: Cell, plan: Plan) -> CellResult:
+    def detector(self, cell: Cell, plan: SetPlan) -> CellResult:
         """The detector, or its control."""
         return self._trainings(plan).detector(cell, plan.halves, plan.shown)
 
-    def _trainings(self, plan: Plan) -> Trainings:
+    def _trainings(self, plan: SetPlan) -> Trainings:
         return Trainings(
             settings=self.work.settings,
             name=self.name,
@@ -139,7 +139,7 @@ def _made(work: Run[Ding2022]) -> dict[str, Path]:
     return {spec: AttackRun(spec, wanted, place, **how).run() for spec, place in places.items()}
 
 
-def _one_set(work: Run[Ding2022], one: OneSet, done: Done) -> None:
+def _one_set(work: Run[Ding2022], one: OneSet, done: Collected) -> None:
     """Everything about one set."""
     opened = one.opened
     about: dict[str, Any] = {"set": identity(opened)}
@@ -159,10 +159,10 @@ def _one_set(work: Run[Ding2022], one: OneSet, done: Done) -> None:
     notes += work.do(gallery, draw, main="gallery", what=f"images of the gallery, {one.name}")
     done.notes += notes
     _train(work, one, done, plan)
-    done.sets.append(told(opened, plan))
+    done.sets.append(set_summary(opened, plan))
 
 
-def _plan(opened: Opened, seen: Sequence[Mapping[str, Any]], found: Ranking) -> Plan:
+def _plan(opened: OpenedSet, seen: Sequence[Mapping[str, Any]], found: Ranking) -> SetPlan:
     """Who is painted, shown, trained on and held out."""
     settings, ids = opened.settings, [row["image"] for row in seen]
     fooled = [row["image"] for row in seen if row["success"]]
@@ -170,7 +170,7 @@ def _plan(opened: Opened, seen: Sequence[Mapping[str, Any]], found: Ranking) -> 
     halves = mixed[: len(ids) // 2], mixed[len(ids) // 2 :]
     chosen = tuple(sorted(shuffled(fooled, settings.seed, "examples")[: settings.examples]))
     unseen = [own for own in fooled if own in set(halves[1])]
-    return Plan(
+    return SetPlan(
         seen=seen,
         found=found,
         chosen=chosen,
@@ -180,7 +180,7 @@ def _plan(opened: Opened, seen: Sequence[Mapping[str, Any]], found: Ranking) -> 
     )
 
 
-def _train(work: Run[Ding2022], one: OneSet, done: Done, plan: Plan) -> None:
+def _train(work: Run[Ding2022], one: OneSet, done: Collected, plan: SetPlan) -> None:
     """Adversarial training at every size, and the detector with its control."""
     settings, parts = work.settings, plan.parts
     about = {"set": identity(one.opened), "labels": fingerprint(plan.labels)}
@@ -202,7 +202,7 @@ def _train(work: Run[Ding2022], one: OneSet, done: Done, plan: Plan) -> None:
 
 
 def _cells(
-    work: Run[Ding2022], done: Done, stage: str, about: Mapping[str, Any], *, ids: Sequence[str] | None = None
+    work: Run[Ding2022], done: Collected, stage: str, about: Mapping[str, Any], *, ids: Sequence[str] | None = None
 ) -> list[Cell]:
     """Cells over images of the present set, after those of the sets before."""
     first = len(done.cells.get(stage, ()))
@@ -211,7 +211,7 @@ def _cells(
     return made
 
 
-def _cell(work: Run[Ding2022], done: Done, stage: str, about: Mapping[str, Any]) -> Cell:
+def _cell(work: Run[Ding2022], done: Collected, stage: str, about: Mapping[str, Any]) -> Cell:
     before = done.cells.setdefault(stage, [])
     before.append(work.cell(stage, number=len(before), **about))
     return before[-1]
@@ -222,7 +222,7 @@ def _joined(work: Run[Ding2022], cells: Sequence[Cell], name: str) -> pa.Table:
     return pa.concat_tables([pq.read_table(place) for place in places if place.is_file()])
 
 
-def _finished(work: Run[Ding2022], layers: Mapping[str, Any], done: Done) -> Path:
+def _finished(work: Run[Ding2022], layers: Mapping[str, Any], done: Collected) -> Path:
     """Join the tables and write the manifest."""
     stages = {table: done.cells.get(table, []) for table in TABLES}
     stages |= {"histograms": stages["seen"], "scores": stages["detector"], "maps2": stages["detector"]}
@@ -233,7 +233,7 @@ def _finished(work: Run[Ding2022], layers: Mapping[str, Any], done: Done) -> Pat
     right, used = sum(note["right"] for note in done.seen), sum(note["used"] for note in done.seen)
     manifest = work.manifest(
         done.notes,
-        preflight=(*accuracy(work.source, [{"right": right, "used": used}]), *sound(done.sets)),
+        preflight=(*accuracy(work.source, [{"right": right, "used": used}]), *baseline_check(done.sets)),
         layers=[{"shown": name, **layer_card(layer)} for name, layer in layers.items()],
         sets=done.sets,
         training_seconds=round(done.training_seconds, 3),

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from gazeshift.detectors.noisecam_dbscan import CHOICES, NoisecamDbscan
-from gazeshift.interventions.matched_noise import MatchedNoise
 from gazeshift.records import Attacked, Batch
-from gazeshift.runs.deviation_rows import Opened
+from gazeshift.runs.deviation_rows import DeviationInputs
 from gazeshift.runs.examples import attacked_batch
 from gazeshift.seeds import generator_for
+from gazeshift.transforms.matched_noise import MatchedNoise
 
 if TYPE_CHECKING:
     from gazeshift.studies.noisecam2023.settings import Noisecam2023
@@ -23,7 +23,7 @@ CLEAN = "clean"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class NoisecamPlan:
     """What the study's cells need beside the deviation's.
 
     Args:
@@ -37,7 +37,7 @@ class Plan:
     """
 
     settings: "Noisecam2023"
-    opened: Opened
+    opened: DeviationInputs
     spec: str
     made: Any
     source: object

@@ -10,23 +10,23 @@ from PIL import Image
 from torch import Tensor
 
 from gazeshift import pictures
-from gazeshift.interventions.blur import Blur
 from gazeshift.records import Evidence
 from gazeshift.runs.tables import Rows
-from gazeshift.studies.noisecam2023.examples import CLEAN, Plan
+from gazeshift.studies.noisecam2023.examples import CLEAN, NoisecamPlan
+from gazeshift.transforms.blur import Blur
 
 KINDS = ("attacked", "noise", CLEAN)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class NoisecamPictures:
     """What pictures need of one condition: evidence, and the classes of the blurred images."""
 
     evidence: Evidence
     blurred: Int[Tensor, " n"]
 
 
-def figures(rows: Rows, plan: Plan, image: str, *, at: int, seen: Mapping[str, Shown]) -> None:
+def figures(rows: Rows, plan: NoisecamPlan, image: str, *, at: int, seen: Mapping[str, NoisecamPictures]) -> None:
     """The three figures of one example.
 
     Args:
@@ -48,7 +48,9 @@ def figures(rows: Rows, plan: Plan, image: str, *, at: int, seen: Mapping[str, S
         _add(rows, "9", what, caption, picture, image=image, kind="attacked")
 
 
-def _row(plan: Plan, shown: Shown, at: int, noise_map: Any) -> list[tuple[str, str, str, Image.Image]]:
+def _row(
+    plan: NoisecamPlan, shown: NoisecamPictures, at: int, noise_map: Any
+) -> list[tuple[str, str, str, Image.Image]]:
     """Figures 1 and 5 of one kind: figure, what, caption, picture."""
     own, name = shown.evidence, plan.opened.classifier.class_name
     image = own.images[at]
@@ -61,7 +63,9 @@ def _row(plan: Plan, shown: Shown, at: int, noise_map: Any) -> list[tuple[str, s
     ]
 
 
-def _ninth(plan: Plan, seen: Mapping[str, Shown], at: int, noise_map: Any) -> list[tuple[str, str, Image.Image]]:
+def _ninth(
+    plan: NoisecamPlan, seen: Mapping[str, NoisecamPictures], at: int, noise_map: Any
+) -> list[tuple[str, str, Image.Image]]:
     """Figure 9: the example, its perturbation as it is and amplified, and three maps of it."""
     own = seen["attacked"].evidence
     image, change = own.images[at], own.images[at] - seen[CLEAN].evidence.images[at]
@@ -75,7 +79,7 @@ def _ninth(plan: Plan, seen: Mapping[str, Shown], at: int, noise_map: Any) -> li
     ]
 
 
-def _weighted(plan: Plan, evidence: Evidence, at: int) -> Tensor:
+def _weighted(plan: NoisecamPlan, evidence: Evidence, at: int) -> Tensor:
     return evidence.maps(plan.place, f"grad_cam_pp:alpha_norm={plan.settings.alpha_norm}")[at]
 
 

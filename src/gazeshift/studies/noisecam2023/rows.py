@@ -6,23 +6,23 @@ from typing import Any
 from torch import Tensor
 
 from gazeshift.detectors.noisecam_dbscan import NoisecamDbscan
-from gazeshift.interventions.blur import Blur
-from gazeshift.interventions.pca import Pca
 from gazeshift.measures.psnr import Psnr
-from gazeshift.pipeline import look, sight
-from gazeshift.records import Batch, Evidence, Sighting
+from gazeshift.pipeline import detector_inputs, look
+from gazeshift.records import Batch, DetectorInput, Evidence
 from gazeshift.runs.deviation_rows import DeviationCell
 from gazeshift.runs.tables import IMAGES, Rows, add_images
-from gazeshift.studies.noisecam2023.examples import ALPHA_NORMS, CLEAN, Plan
-from gazeshift.studies.noisecam2023.pictures import Shown, figures
+from gazeshift.studies.noisecam2023.examples import ALPHA_NORMS, CLEAN, NoisecamPlan
+from gazeshift.studies.noisecam2023.pictures import NoisecamPictures, figures
 from gazeshift.studies.noisecam2023.schemas import BEHAVIOUR, MEASURED, PICTURES
+from gazeshift.transforms.blur import Blur
+from gazeshift.transforms.pca import Pca
 
 Filled = tuple[dict[str, Any], dict[str, Any]]
 GALLERY_SEEDS = 16  # seeds among which each example of the gallery may be found
 CAMS = ("layer_cam", *(f"{cam}:alpha_norm={norm}" for cam in ("grad_cam_pp", "noise_cam") for norm in ALPHA_NORMS))
 
 
-def seeds_cell(plan: Plan, first: int, batch: Batch) -> Filled:
+def seeds_cell(plan: NoisecamPlan, first: int, batch: Batch) -> Filled:
     """Tables and notes of one batch of seeds, `first` the number of the batch's first."""
     seeds, measured, shown = Rows(IMAGES), Rows(MEASURED), Rows(PICTURES)
     cell = DeviationCell(plan.opened, batch, ())
@@ -47,9 +47,9 @@ def seeds_cell(plan: Plan, first: int, batch: Batch) -> Filled:
     return tables, {"undefined": cell.undefined, "poles": cell.poles, "right": right, "examples": examples}
 
 
-def _measure(plan: Plan, some: Batch, conditions: Any, rows: Rows) -> dict[str, Shown]:
+def _measure(plan: NoisecamPlan, some: Batch, conditions: Any, rows: Rows) -> dict[str, NoisecamPictures]:
     """Rows of what the detectors ask of every condition; and what the pictures need of the attack as it was made."""
-    kept: dict[str, Shown] = {}
+    kept: dict[str, NoisecamPictures] = {}
     for kind, strength, images in conditions:
         whole = kind == CLEAN or strength == plan.opened.shown_strength
         layers, cams = (plan.places, CAMS) if whole else ((plan.place,), plan.main.cams)
@@ -62,12 +62,12 @@ def _measure(plan: Plan, some: Batch, conditions: Any, rows: Rows) -> dict[str, 
             rows.add(len(some.ids), **condition, **combination(detector), measured=_values(detector, evidence))
         if whole:
             blurred = plan.opened.classifier(Blur(sigma=1.5)(images).clamp(0, 1)).argmax(1)
-            kept[kind] = Shown(evidence=evidence, blurred=blurred)
+            kept[kind] = NoisecamPictures(evidence=evidence, blurred=blurred)
     return kept
 
 
 def _values(detector: NoisecamDbscan, evidence: Evidence) -> list[Any]:
-    return list(detector.measure(Sighting(own=evidence)).numpy())
+    return list(detector.measure(DetectorInput(own=evidence)).numpy())
 
 
 def combination(detector: NoisecamDbscan) -> dict[str, str]:
@@ -76,7 +76,7 @@ def combination(detector: NoisecamDbscan) -> dict[str, str]:
     return {name: getattr(detector, name) for name in names}
 
 
-def behaviour_cell(plan: Plan, detector: Any, batch: Batch) -> Filled:
+def behaviour_cell(plan: NoisecamPlan, detector: Any, batch: Batch) -> Filled:
     """What the deviation of one layer says of a batch's examples, at every strength; and no notes."""
     rows = Rows(BEHAVIOUR)
     if batch.ids:
@@ -90,7 +90,7 @@ def behaviour_cell(plan: Plan, detector: Any, batch: Batch) -> Filled:
 
 def _behave(
     rows: Rows,
-    plan: Plan,
+    plan: NoisecamPlan,
     detector: Any,
     ids: Sequence[str],
     *,
@@ -100,7 +100,7 @@ def _behave(
 ) -> None:
     """Rows of one condition; `classes` are those of the clean images."""
     draws = plan.generators(ids, "views", condition["kind"], f"{condition['strength']:g}")
-    seen = sight(plan.opened.classifier, images, detector, generator=draws)
+    seen = detector_inputs(plan.opened.classifier, images, detector, generator=draws)
     reading = detector.read(seen)
     cleaned, components = Pca(mode=detector.cleaning, variance=detector.variance).cleaned(images)
     residual = (images - cleaned).flatten(1)

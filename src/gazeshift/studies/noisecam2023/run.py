@@ -9,19 +9,19 @@ import pyarrow.parquet as pq
 
 from gazeshift.detectors.behaviour_deviation import BehaviourDeviation
 from gazeshift.detectors.noisecam_dbscan import NoisecamDbscan
-from gazeshift.interventions.strength import Strengths
 from gazeshift.models import select
 from gazeshift.records import Layer
 from gazeshift.registry import build
-from gazeshift.runs.deviation_rows import Opened, layer_card, merged
+from gazeshift.runs.deviation_rows import DeviationInputs, layer_card, merged
 from gazeshift.runs.open import open_attack
 from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.run import Run, accuracy, all_of
 from gazeshift.runs.store import Cell, CellResult
-from gazeshift.studies.noisecam2023.examples import Plan
+from gazeshift.studies.noisecam2023.examples import NoisecamPlan
 from gazeshift.studies.noisecam2023.rows import behaviour_cell, combination, seeds_cell
 from gazeshift.studies.noisecam2023.settings import Noisecam2023
 from gazeshift.studies.noisecam2023.verdicts import parts, write_verdicts
+from gazeshift.transforms.strength import Strengths
 
 CAM = "grad_cam"
 TABLES = ("rows", "images", "seeds", "measured", "pictures")
@@ -30,7 +30,7 @@ TABLES = ("rows", "images", "seeds", "measured", "pictures")
 def run(settings: Noisecam2023, out: Path, **how: Any) -> Path:
     """Do what is missing of the study, join its tables and write its manifest; `how` as of `Run`."""
     work = Run("noisecam2023", 1, settings, out, **how)
-    study = Study(work)
+    study = NoisecamCells(work)
     work.open()
     plan = study.plan
     (probe,) = study.named(study.detector.layers(study.known))
@@ -59,7 +59,7 @@ def run(settings: Noisecam2023, out: Path, **how: Any) -> Path:
     )
 
 
-class Study(Reopened):
+class NoisecamCells(Reopened):
     """What the cells need, opened from the settings.
 
     Args:
@@ -67,7 +67,7 @@ class Study(Reopened):
     """
 
     def __init__(self, work: Run[Noisecam2023]) -> None:
-        self.recipe, self.work = (Study, (work,)), work
+        self.recipe, self.work = (NoisecamCells, (work,)), work
         self.made, self.detector = open_attack(work.settings.attack, None), _behaviour(work.settings)
 
     @cached_property
@@ -80,13 +80,13 @@ class Study(Reopened):
         return tuple(layer.name for layer in select(self.known, wanted, self.work.classifier.name))
 
     @cached_property
-    def plan(self) -> Plan:
+    def plan(self) -> NoisecamPlan:
         """Model, layers and strengths."""
         work, settings = self.work, self.work.settings
         convs = [layer.name for layer in self.known if "conv" in layer.kinds]
         (place,) = self.named(NoisecamDbscan(layer=settings.noise_layer).layers(self.known))
         places = self.named(settings.noise_layers or convs[1:5] or convs)
-        opened = Opened(
+        opened = DeviationInputs(
             settings,
             work.classifier,
             {settings.attack: self.made},
@@ -95,7 +95,7 @@ class Study(Reopened):
             select(self.known, settings.layers, work.classifier.name),
             structure=False,
         )
-        return Plan(
+        return NoisecamPlan(
             settings=settings,
             opened=opened,
             spec=settings.attack,
@@ -132,7 +132,7 @@ def _tested(folder: Path, part_of: dict[str, str], most: int | None) -> tuple[st
     return tuple(found[:most])
 
 
-def _deviate(work: Run[Noisecam2023], study: Study, ids: Sequence[str], first: int) -> list[dict[str, Any]]:
+def _deviate(work: Run[Noisecam2023], study: NoisecamCells, ids: Sequence[str], first: int) -> list[dict[str, Any]]:
     """The deviation's cells and table; notes that count no image twice."""
     cells = work.cells("behaviour", ids=ids, size=min(4, work.settings.batch_size), first=first)
     notes = work.do(cells, study.behaviour, main="behaviour", what="test examples under noise")

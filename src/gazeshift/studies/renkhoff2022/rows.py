@@ -10,7 +10,7 @@ from torch import Tensor
 from gazeshift.attacks.dlfuzz import DLFuzz
 from gazeshift.measures.psnr import Psnr
 from gazeshift.records import Attacked, Batch
-from gazeshift.runs.deviation_rows import DeviationCell, Opened
+from gazeshift.runs.deviation_rows import DeviationCell, DeviationInputs
 from gazeshift.runs.examples import SetSource, attacked_batch
 from gazeshift.runs.tables import IMAGES, Rows, add_images
 from gazeshift.seeds import generator_for
@@ -20,7 +20,7 @@ GALLERY_SEEDS = 16  # seeds among which each example of the gallery may be found
 
 
 @dataclass(frozen=True, kw_only=True)
-class Examples:
+class SeedExamples:
     """Where the study's examples come from.
 
     Args:
@@ -40,7 +40,7 @@ class Examples:
         """Whether the last step alone is wanted, and known: only DLFuzz tells, and only when it runs now."""
         return self.last_step and isinstance(self.made, DLFuzz) and not isinstance(self.source, SetSource)
 
-    def __call__(self, opened: Opened, batch: Batch) -> tuple[Attacked, Tensor]:
+    def __call__(self, opened: DeviationInputs, batch: Batch) -> tuple[Attacked, Tensor]:
         """The batch's examples, and the images that their change is taken from."""
         seed, model = opened.settings.seed, opened.classifier
         if not self.has_last_step:
@@ -48,7 +48,7 @@ class Examples:
             return found, found.clean
         return self._stepped(opened, batch)
 
-    def _stepped(self, opened: Opened, batch: Batch) -> tuple[Attacked, Tensor]:
+    def _stepped(self, opened: DeviationInputs, batch: Batch) -> tuple[Attacked, Tensor]:
         model, images = opened.classifier, batch.images.to(opened.classifier.device)
         draws = [generator_for(opened.settings.seed, self.spec, name) for name in batch.ids]
         fuzzed = self.made.run(model, images, batch.labels, generator=draws, stop=self.made.pick == "first")
@@ -63,7 +63,7 @@ class Examples:
         return Attacked(clean=images, images=made, forwards=0, backwards=0, **judged), origin
 
 
-def seeds_cell(opened: Opened, examples: Examples, gallery: int, first: int, batch: Batch) -> Filled:
+def seeds_cell(opened: DeviationInputs, examples: SeedExamples, gallery: int, first: int, batch: Batch) -> Filled:
     """Tables and notes of one batch of seeds.
 
     Args:

@@ -4,18 +4,18 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from gazeshift.interventions.strength import Strengths
 from gazeshift.measures.cosine import Cosine
 from gazeshift.models import select
 from gazeshift.registry import build
-from gazeshift.runs.deviation_rows import Opened, layer_card, merged
+from gazeshift.runs.deviation_rows import DeviationInputs, layer_card, merged
 from gazeshift.runs.open import open_attack
 from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.run import Run, accuracy, all_of
 from gazeshift.runs.store import Cell, CellResult
 from gazeshift.studies.renkhoff2022.coverage import coverage_cell, write_curves
-from gazeshift.studies.renkhoff2022.rows import Examples, seeds_cell
+from gazeshift.studies.renkhoff2022.rows import SeedExamples, seeds_cell
 from gazeshift.studies.renkhoff2022.settings import Renkhoff2022
+from gazeshift.transforms.strength import Strengths
 
 CAM = "grad_cam"
 STEP_UNKNOWN = (
@@ -27,7 +27,7 @@ STEP_UNKNOWN = (
 def run(settings: Renkhoff2022, out: Path, **how: Any) -> Path:
     """Do what is missing of the study, join its tables and write its manifest; `how` as of `Run`."""
     work = Run("renkhoff2022", 1, settings, out, **how)
-    study = Study(work)
+    study = RenkhoffCells(work)
     work.open()
     cells = work.cells("seeds")
     notes = work.do(cells, study.seeds, what="seeds")
@@ -49,7 +49,7 @@ def run(settings: Renkhoff2022, out: Path, **how: Any) -> Path:
     )
 
 
-class Study(Reopened):
+class RenkhoffCells(Reopened):
     """What the cells need, opened from the settings.
 
     Args:
@@ -57,20 +57,20 @@ class Study(Reopened):
     """
 
     def __init__(self, work: Run[Renkhoff2022]) -> None:
-        self.recipe, self.work, settings = (Study, (work,)), work, work.settings
+        self.recipe, self.work, settings = (RenkhoffCells, (work,)), work, work.settings
         self.made = open_attack(settings.attack, None)
         self.strengths = Strengths(
             values=settings.strengths, arithmetic=settings.arithmetic, eight_bit=settings.eight_bit
         )
-        self.examples = Examples(
+        self.examples = SeedExamples(
             spec=settings.attack, made=self.made, source=work.source, last_step=settings.arithmetic == "released"
         )
 
     @cached_property
-    def opened(self) -> Opened:
+    def opened(self) -> DeviationInputs:
         """Model, layers and measures."""
         settings, classifier = self.work.settings, self.work.classifier
-        return Opened(
+        return DeviationInputs(
             settings,
             classifier,
             {settings.attack: self.made},
@@ -95,7 +95,7 @@ class Study(Reopened):
         return work.batch(cell, fill=fill)
 
 
-def _coverage(work: Run[Renkhoff2022], study: Study, first: int) -> list[dict[str, Any]]:
+def _coverage(work: Run[Renkhoff2022], study: RenkhoffCells, first: int) -> list[dict[str, Any]]:
     """The coverage curves' cells and tables; notes that count no image twice."""
     ids = work.source.ids[: work.settings.coverage_seeds]
     if not ids:

@@ -11,13 +11,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gazeshift.calibrated import fingerprints
-from gazeshift.interventions.matched_noise import MatchedNoise
 from gazeshift.records import Batch
 from gazeshift.registry import build
-from gazeshift.runs.detector.rows import Eyes, eight_bit, judged
+from gazeshift.runs.detector.rows import FeatureExtractor, eight_bit, judged
 from gazeshift.runs.examples import SetSource
 from gazeshift.runs.tables import Rows
 from gazeshift.seeds import generator_for
+from gazeshift.transforms.matched_noise import MatchedNoise
 
 Filled = tuple[Mapping[str, Any], Mapping[str, Any]]
 CLEAN, BENIGN, ATTACK = "clean", "benign", "attack"
@@ -41,7 +41,7 @@ SEEN = pa.schema(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looks:
+class ScorecardRows:
     """Looks at images for every detector; those that measure the same look once.
 
     Args:
@@ -51,7 +51,7 @@ class Looks:
         seed: of the study.
     """
 
-    eyes: Sequence[Eyes]
+    eyes: Sequence[FeatureExtractor]
     benign: Sequence[str]
     noise: SetSource | None
     seed: int
@@ -68,7 +68,7 @@ class Looks:
             seen(CLEAN, CLEAN, batch.ids, images)
             for spec in self.benign:
                 draws = [generator_for(self.seed, spec, name) for name in batch.ids]
-                seen(BENIGN, spec, batch.ids, eight_bit(build("interventions", spec)(images, generator=draws)))
+                seen(BENIGN, spec, batch.ids, eight_bit(build("transforms", spec)(images, generator=draws)))
             self._add_noise(rows, batch.ids, images, labels, classes)
         return {"seen": rows.table()}, {"right": right}
 

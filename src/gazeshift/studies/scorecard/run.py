@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from gazeshift.calibrated import Deployed
+from gazeshift.calibrated import CalibratedDetector
 from gazeshift.data import replace_file
 from gazeshift.detectors import Detector, calibrate, p_values
 from gazeshift.errors import DataError, SettingsError
-from gazeshift.runs.detector.rows import Eyes
+from gazeshift.runs.detector.rows import FeatureExtractor
 from gazeshift.runs.detector.run import Learned, read_learned
 from gazeshift.runs.detector.settings import named_folders
 from gazeshift.runs.examples import SetSource, open_pairs
@@ -26,7 +26,7 @@ from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.run import Run, accuracy
 from gazeshift.runs.store import Cell, CellResult
 from gazeshift.runs.tables import Rows
-from gazeshift.studies.scorecard.rows import CLEAN, Looks
+from gazeshift.studies.scorecard.rows import CLEAN, ScorecardRows
 from gazeshift.studies.scorecard.settings import Scorecard
 
 AS_FITTED, BENIGN_ONLY, WITHOUT, ONLY = "as fitted", "clean images only", "without", "only"
@@ -71,7 +71,7 @@ class Judge:
 def run(settings: Scorecard, out: Path, **how: Any) -> Path:
     """Do what is missing of the study, join its tables and write its manifest; `how` as of `Run`."""
     work = Run("scorecard", 1, settings, out, **how)
-    study = Study(work)
+    study = ScorecardCells(work)
     work.open()
     looks = study.looks
     detectors = [repr(eyes.detector) for eyes in looks.eyes]
@@ -105,7 +105,7 @@ def run(settings: Scorecard, out: Path, **how: Any) -> Path:
     )
 
 
-class Study(Reopened):
+class ScorecardCells(Reopened):
     """What the cells need, opened from the settings.
 
     Args:
@@ -113,9 +113,9 @@ class Study(Reopened):
     """
 
     def __init__(self, work: Run[Scorecard]) -> None:
-        self.recipe, self.work, settings = (Study, (work,)), work, work.settings
+        self.recipe, self.work, settings = (ScorecardCells, (work,)), work, work.settings
         self.folders = named_folders(settings.detector)
-        self.deployed = {name: Deployed.load(folder) for name, folder in self.folders.items()}
+        self.deployed = {name: CalibratedDetector.load(folder) for name, folder in self.folders.items()}
         for one in self.deployed.values():
             one.check(work.classifier)
         named = {name: open_pairs(folder, settings) for name, folder in named_folders(settings.set).items()}
@@ -130,9 +130,9 @@ class Study(Reopened):
         self.eyes_of = {
             name: kinds.index(one.detector) for name, one in self.deployed.items()
         }  # those alike share them
-        eyes = [Eyes(classifier=work.classifier, detector=kind, seed=settings.seed) for kind in kinds]
+        eyes = [FeatureExtractor(classifier=work.classifier, detector=kind, seed=settings.seed) for kind in kinds]
         noise = self.sets[settings.noise_like] if settings.noise_like else next(iter(self.sets.values()), None)
-        self.looks = Looks(eyes=eyes, benign=settings.benign, noise=noise, seed=settings.seed)
+        self.looks = ScorecardRows(eyes=eyes, benign=settings.benign, noise=noise, seed=settings.seed)
 
     def clean(self, cell: Cell) -> CellResult:
         """A cell of clean images and their benign changes."""
@@ -144,7 +144,9 @@ class Study(Reopened):
         return self.work.batch(cell, fill=partial(self.looks.attacked, name, pairs), source=pairs)
 
 
-def _judges(name: str, deployed: Deployed, learned: Learned, sets: Mapping[str, Mapping[str, Any]]) -> Iterator[Judge]:
+def _judges(
+    name: str, deployed: CalibratedDetector, learned: Learned, sets: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Judge]:
     """The detector; and if it learned from sets, what it would be without them, without one attack, with one set."""
     yield _judge(name, AS_FITTED, "", deployed.detector, deployed.scores)
     if not learned.attacked:
@@ -187,7 +189,7 @@ def _add(rows: Rows, judge: Judge, seen: pa.Table, rate: float) -> None:
     )
 
 
-def _check_fresh(seen: pa.Table, deployed: Mapping[str, Deployed]) -> None:
+def _check_fresh(seen: pa.Table, deployed: Mapping[str, CalibratedDetector]) -> None:
     """Refuse images that a detector knows: its scores of them are lower than of fresh ones."""
     clean = np.array(seen["kind"].to_pylist()) == CLEAN
     prints = set(np.array(seen["print"].to_pylist(), dtype=object)[clean])
@@ -218,7 +220,7 @@ def _story(source: SetSource | None) -> Mapping[str, Any] | None:
     return None if source is None else source.examples.manifest
 
 
-def _card(name: str, deployed: Deployed) -> dict[str, Any]:
+def _card(name: str, deployed: CalibratedDetector) -> dict[str, Any]:
     return {
         "name": name,
         "kind": deployed.name,

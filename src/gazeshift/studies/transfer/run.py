@@ -18,7 +18,7 @@ from gazeshift.studies.transfer.summary import write_table
 def run(settings: Transfer, out: Path, **how: Any) -> Path:
     """Do what is missing of the study; `how` as of `Run`. Images are read anew for each source, at its size."""
     work = Run("transfer", 1, settings, out, **how)
-    study = Study(work)
+    study = TransferCells(work)
     attacked = list(dict.fromkeys((settings.model, *settings.sources)))
     size = min(16, settings.batch_size)
     others = {name: check_first(study.models[name], work.source, size) for name in attacked[1:]}
@@ -47,7 +47,7 @@ def run(settings: Transfer, out: Path, **how: Any) -> Path:
     return work.store.folder
 
 
-class Study(Reopened):
+class TransferCells(Reopened):
     """What the cells need, opened from the settings: models are opened once and kept.
 
     Args:
@@ -55,7 +55,7 @@ class Study(Reopened):
     """
 
     def __init__(self, work: Run[Transfer]) -> None:
-        self.recipe, self.work, settings = (Study, (work,)), work, work.settings
+        self.recipe, self.work, settings = (TransferCells, (work,)), work, work.settings
         self.attacks = {spec: open_attack(spec, settings.epsilon) for spec in settings.attack}
         self.models = _models(settings, work.classifier)
 

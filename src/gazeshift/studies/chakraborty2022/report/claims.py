@@ -7,20 +7,20 @@ import numpy as np
 
 from gazeshift.report.document import Claim, number, share
 from gazeshift.report.words import called
-from gazeshift.studies.chakraborty2022.report.numbers import Numbers, mean_row
+from gazeshift.studies.chakraborty2022.report.numbers import ChakrabortyNumbers, mean_row
 
 HELD, NOT, PARTLY, UNTESTED = "held", "did not hold", "partly", "not tested"
 DEEP, WIDE = ("vgg", "resnet"), ("inception", "xception")
 SLACK = 0.01  # a share of images that a rise may fall back by
 
 
-def claims(found: Numbers) -> list[Claim]:
+def claims(found: ChakrabortyNumbers) -> list[Claim]:
     """Every finding of the paper that this study can speak to."""
     made = [_falls(found), _wide(found), _grows(found), _follows(found), _explains(found)]
     return [*made, _smallest(found), _spread(found), _preprocessing(found)]
 
 
-def findings(found: Numbers) -> list[str]:
+def findings(found: ChakrabortyNumbers) -> list[str]:
     """The sentences that matter."""
     largest, n = found.levels[-1], len(found.images(found.shown))
     accuracy, mods = _ends(found), [found.mod(model)[-1] for model in found.models]
@@ -44,16 +44,16 @@ def findings(found: Numbers) -> list[str]:
     ]
 
 
-def _ends(found: Numbers) -> list[tuple[float, float]]:
+def _ends(found: ChakrabortyNumbers) -> list[tuple[float, float]]:
     rows = [found.accuracy(found.shown, model) for model in found.models]
     return [(row[0], row[-1]) for row in rows]
 
 
-def _random_accuracy(found: Numbers) -> float:
+def _random_accuracy(found: ChakrabortyNumbers) -> float:
     return mean_row([found.accuracy(found.shown, model, "random") for model in found.models])[-1]
 
 
-def _white(found: Numbers, level: float) -> str:
+def _white(found: ChakrabortyNumbers, level: float) -> str:
     counted = [(called(model), *found.success(model, level)) for model in found.models]
     return ", ".join(f"{name} {fooled} of {right} fooled" for name, fooled, right in counted)
 
@@ -66,7 +66,7 @@ def _rises(values: Sequence[float], slack: float = 0.0) -> bool:
     return all(after >= before - slack for before, after in pairwise(values))
 
 
-def _falls(found: Numbers) -> Claim:
+def _falls(found: ChakrabortyNumbers) -> Claim:
     mean = mean_row([found.accuracy(found.shown, model) for model in found.models])
     falls, steady = mean[0] - mean[-1] > SLACK, _rises([-value for value in mean], SLACK)
     return Claim(
@@ -78,7 +78,7 @@ def _falls(found: Numbers) -> Claim:
     )
 
 
-def _wide(found: Numbers) -> Claim:
+def _wide(found: ChakrabortyNumbers) -> Claim:
     lost: dict[str, list[float]] = {"deep": [], "wide": []}
     for model, (clean, attacked) in zip(found.models, _ends(found), strict=True):
         for kind, words in (("deep", DEEP), ("wide", WIDE)):
@@ -97,7 +97,7 @@ def _wide(found: Numbers) -> Claim:
     )
 
 
-def _grows(found: Numbers) -> Claim:
+def _grows(found: ChakrabortyNumbers) -> Claim:
     shift = found.mean_shift()
     return Claim(
         paper="The gaze shifts further as ε grows: mean shift 0.127, 0.220, 0.241, 0.251 (Table 3).",
@@ -107,7 +107,7 @@ def _grows(found: Numbers) -> Claim:
     )
 
 
-def _follows(found: Numbers) -> Claim:
+def _follows(found: ChakrabortyNumbers) -> Claim:
     lost = [a - b for a, b in _ends(found)]
     mods = [found.mod(model)[-1] for model in found.models]
     order = [called(found.models[at]) for at in np.argsort(mods)]
@@ -123,7 +123,7 @@ def _follows(found: Numbers) -> Claim:
     )
 
 
-def _explains(found: Numbers) -> Claim:
+def _explains(found: ChakrabortyNumbers) -> Claim:
     """Judged at the largest size; the smallest is told as well."""
     parts = [_control(found, at) for at in (1, -1)]
     lost, harmless, part = parts[-1]
@@ -140,7 +140,7 @@ def _explains(found: Numbers) -> Claim:
     )
 
 
-def _control(found: Numbers, at: int) -> tuple[float, float, float]:
+def _control(found: ChakrabortyNumbers, at: int) -> tuple[float, float, float]:
     """Accuracy that the attack costs at one size, and random signs; and the signs' share of the attack's MOD."""
     attacked, random = (
         mean_row([found.accuracy(found.shown, model, access) for model in found.models])
@@ -151,7 +151,7 @@ def _control(found: Numbers, at: int) -> tuple[float, float, float]:
     return attacked[0] - attacked[at], random[0] - random[at], part
 
 
-def _smallest(found: Numbers) -> Claim:
+def _smallest(found: ChakrabortyNumbers) -> Claim:
     level = found.levels[0]
     counted = [found.success(model, level) for model in found.models]
     fooled = sum(own for own, _ in counted)
@@ -163,7 +163,7 @@ def _smallest(found: Numbers) -> Claim:
     )
 
 
-def _spread(found: Numbers) -> Claim:
+def _spread(found: ChakrabortyNumbers) -> Claim:
     middles = [[float(np.median(1 - 2 * column)) for column in found.nissim(model).T] for model in found.models]
     left = [_rises([-value for value in row], SLACK) and row[-1] < row[0] for row in middles]
     return Claim(
@@ -179,7 +179,7 @@ def _spread(found: Numbers) -> Claim:
     )
 
 
-def _preprocessing(found: Numbers) -> Claim:
+def _preprocessing(found: ChakrabortyNumbers) -> Claim:
     if "aligned" not in found.conditions:
         ours, held = "These pictures have no landmarks to align by.", UNTESTED
     else:

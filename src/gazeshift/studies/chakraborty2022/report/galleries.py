@@ -12,7 +12,7 @@ LAYERED = {"vgg": "Fig 6", "resnet50": "Fig 7", "resnet101": "Fig 8", "inception
 Row = dict[str, Any]
 
 
-class Pictures:
+class PictureIndex:
     """The pictures of a study, asked for by what they show.
 
     Args:

@@ -39,7 +39,7 @@ ACCESS = {"black_box": "black box", "white_box": "white box", "random": "random 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Numbers:
+class ChakrabortyNumbers:
     """Everything that the page says in numbers.
 
     Args:
@@ -164,7 +164,7 @@ def mean_row(rows: Sequence[Sequence[float]]) -> list[float]:
     return [float(value) for value in np.mean(np.asarray(rows, dtype=float), axis=0)]
 
 
-def read_numbers(study: Study) -> Numbers:
+def read_numbers(study: Study) -> ChakrabortyNumbers:
     """The numbers of a finished study."""
     table, manifest = study.table("rows"), study.manifest
     columns = {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
@@ -176,7 +176,7 @@ def read_numbers(study: Study) -> Numbers:
         kind: _mean(np.array([row["nissim"] for row in own if (row["condition"], row["model"]) == kind]))
         for kind in kinds
     }
-    return Numbers(
+    return ChakrabortyNumbers(
         columns=columns,
         conditions=tuple(manifest["conditions"]),
         models=tuple(manifest["models"]),

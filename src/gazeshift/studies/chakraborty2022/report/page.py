@@ -7,8 +7,8 @@ from gazeshift.report.study import Study
 from gazeshift.report.words import called
 from gazeshift.studies.chakraborty2022.report import tables
 from gazeshift.studies.chakraborty2022.report.claims import claims, findings
-from gazeshift.studies.chakraborty2022.report.galleries import Pictures
-from gazeshift.studies.chakraborty2022.report.numbers import Numbers, read_numbers
+from gazeshift.studies.chakraborty2022.report.galleries import PictureIndex
+from gazeshift.studies.chakraborty2022.report.numbers import ChakrabortyNumbers, read_numbers
 
 __all__ = ["page"]
 
@@ -34,12 +34,12 @@ def page(study: Study) -> Document:
     )
 
 
-def _sections(study: Study, found: Numbers) -> list[Section]:
+def _sections(study: Study, found: ChakrabortyNumbers) -> list[Section]:
     numbers = [_heads(study, found), _fooled(found), _size(study, found), _moved(found), _spread(found)]
     return [*numbers, *_galleries(study, found)]
 
 
-def _facts(manifest: Any, found: Numbers) -> list[tuple[str, str]]:
+def _facts(manifest: Any, found: ChakrabortyNumbers) -> list[tuple[str, str]]:
     parts, images, cost = manifest["parts"], manifest["images"], manifest.get("cost", {})
     split = f"{parts['train']} to train, {parts['val']} to choose the epoch, {parts['test']} to test"
     facts = [
@@ -56,7 +56,7 @@ def _facts(manifest: Any, found: Numbers) -> list[tuple[str, str]]:
     return facts
 
 
-def _warnings(manifest: Any, found: Numbers) -> list[str]:
+def _warnings(manifest: Any, found: ChakrabortyNumbers) -> list[str]:
     made = []
     if manifest["images"]["kind"] == "demo":
         made.append(
@@ -78,11 +78,11 @@ def _warnings(manifest: Any, found: Numbers) -> list[str]:
     return made
 
 
-def _heads(study: Study, found: Numbers) -> Section:
+def _heads(study: Study, found: ChakrabortyNumbers) -> Section:
     return Section(title="How good are the heads?", items=[tables.heads(found, study.manifest["conditions"])])
 
 
-def _fooled(found: Numbers) -> Section:
+def _fooled(found: ChakrabortyNumbers) -> Section:
     items: list[Table | Chart] = [tables.accuracy_chart(found), tables.accuracy(found, "raw")]
     if "aligned" in found.conditions:
         items += [tables.accuracy(found, "aligned"), tables.common(found)]
@@ -92,11 +92,11 @@ def _fooled(found: Numbers) -> Section:
     return Section(title="Who is fooled?", items=items)
 
 
-def _size(study: Study, found: Numbers) -> Section:
+def _size(study: Study, found: ChakrabortyNumbers) -> Section:
     return Section(title="How large is the change?", items=[tables.decibels(found, study.manifest["unit"])])
 
 
-def _moved(found: Numbers) -> Section:
+def _moved(found: ChakrabortyNumbers) -> Section:
     items: list[Table | Chart] = [tables.mod_chart(found), tables.mod(found)]
     items += [tables.mod(found, target="reference"), tables.mod(found, "white_box"), tables.mod(found, "random")]
     return Section(
@@ -109,16 +109,16 @@ def _moved(found: Numbers) -> Section:
     )
 
 
-def _spread(found: Numbers) -> Section:
+def _spread(found: ChakrabortyNumbers) -> Section:
     return Section(title="How is it spread?", items=tables.distributions(found))
 
 
-def _galleries(study: Study, found: Numbers) -> list[Section]:
-    pictures = Pictures(study, found.source, found.levels)
+def _galleries(study: Study, found: ChakrabortyNumbers) -> list[Section]:
+    pictures = PictureIndex(study, found.source, found.levels)
     seen = [pictures.shifts(), pictures.example(), pictures.black_box()]
     layered = [pictures.layered(model) for model in found.models]
     about = ["Every map is divided by its own largest value: brightness says where, not how much."]
     return [
-        Section(title="Examples", items=seen, about=about),
+        Section(title="HeadExamples", items=seen, about=about),
         Section(title="Layer by layer", items=layered, about=about),
     ]

@@ -7,13 +7,22 @@ import numpy as np
 from gazeshift.report.charts import boxes, histogram, lines
 from gazeshift.report.document import NONE, Chart, Table, number, share
 from gazeshift.report.words import called
-from gazeshift.studies.chakraborty2022.report.numbers import ACCESS, ALIGNED, LEVELS, MOD, PAPER, RAW, Numbers, mean_row
+from gazeshift.studies.chakraborty2022.report.numbers import (
+    ACCESS,
+    ALIGNED,
+    LEVELS,
+    MOD,
+    PAPER,
+    RAW,
+    ChakrabortyNumbers,
+    mean_row,
+)
 
 KINDS = {"raw": "pictures as they are", "aligned": "aligned faces"}
 Printed = Sequence[Sequence[float]]
 
 
-def heads(found: Numbers, conditions: dict[str, dict[str, dict[str, dict[str, object]]]]) -> Table:
+def heads(found: ChakrabortyNumbers, conditions: dict[str, dict[str, dict[str, dict[str, object]]]]) -> Table:
     """How well each new head does."""
     rows = []
     for condition, said in conditions.items():
@@ -30,7 +39,7 @@ def heads(found: Numbers, conditions: dict[str, dict[str, dict[str, dict[str, ob
     )
 
 
-def accuracy(found: Numbers, condition: str) -> Table:
+def accuracy(found: ChakrabortyNumbers, condition: str) -> Table:
     """Tables 1 and 2: accuracy under the black-box attack."""
     item, printed = ("Table 1", RAW) if condition == "raw" else ("Table 2", ALIGNED)
     n = len(found.images(condition))
@@ -60,7 +69,7 @@ def not_aligned() -> Table:
     )
 
 
-def common(found: Numbers) -> Table:
+def common(found: ChakrabortyNumbers) -> Table:
     """Tables 1 and 2 on the images that both have."""
     shared = set(found.images("raw")) & set(found.images("aligned"))
     rows = [
@@ -78,7 +87,7 @@ def common(found: Numbers) -> Table:
     )
 
 
-def others(found: Numbers, access: str) -> Table:
+def others(found: ChakrabortyNumbers, access: str) -> Table:
     """Accuracy under the white-box attack, or under random signs."""
     about = {
         "white_box": "FGSM made on each model itself.",
@@ -94,7 +103,7 @@ def others(found: Numbers, access: str) -> Table:
     )
 
 
-def accuracy_chart(found: Numbers) -> Chart:
+def accuracy_chart(found: ChakrabortyNumbers) -> Chart:
     """Accuracy by size, black box, with the mean under random signs."""
     series: dict[str, Sequence[float | None]] = {
         called(model): found.accuracy(found.shown, model) for model in found.models
@@ -115,7 +124,7 @@ def accuracy_chart(found: Numbers) -> Chart:
     )
 
 
-def decibels(found: Numbers, unit: float) -> Table:
+def decibels(found: ChakrabortyNumbers, unit: float) -> Table:
     """Figure 3: PSNR at each size."""
     levels = np.array(found.levels)
     source = found.source
@@ -138,7 +147,7 @@ def decibels(found: Numbers, unit: float) -> Table:
     )
 
 
-def mod(found: Numbers, access: str = "black_box", target: str = "predicted") -> Table:
+def mod(found: ChakrabortyNumbers, access: str = "black_box", target: str = "predicted") -> Table:
     """Table 3: MOD, with the row of the mean shift."""
     is_paper = access == "black_box" and target == "predicted"
     rows = [[called(model), *_decimals(found.mod(model, access, target))] for model in found.models]
@@ -159,7 +168,7 @@ def mod(found: Numbers, access: str = "black_box", target: str = "predicted") ->
     )
 
 
-def mod_chart(found: Numbers) -> Chart:
+def mod_chart(found: ChakrabortyNumbers) -> Chart:
     """MOD by size, with random signs and what unrelated maps have."""
     series: dict[str, Sequence[float | None]] = {called(model): found.mod(model) for model in found.models}
     series["random signs, mean of the models"] = found.mean_shift("random")
@@ -179,7 +188,7 @@ def mod_chart(found: Numbers) -> Chart:
     )
 
 
-def switched(found: Numbers) -> Table:
+def switched(found: ChakrabortyNumbers) -> Table:
     """How much of MOD is another class explained."""
     rows = []
     for model in found.models:
@@ -197,7 +206,7 @@ def switched(found: Numbers) -> Table:
     )
 
 
-def blanks(found: Numbers) -> Table:
+def blanks(found: ChakrabortyNumbers) -> Table:
     """How many maps are blank, and what MOD is without them."""
     rows = []
     for access, name in ACCESS.items():
@@ -214,7 +223,7 @@ def blanks(found: Numbers) -> Table:
     )
 
 
-def distributions(found: Numbers) -> list[Chart]:
+def distributions(found: ChakrabortyNumbers) -> list[Chart]:
     """Figure 4, whose axes the paper does not name: NISSIM and SSIM by size, and VID."""
     charts = []
     for measure, low, high in (("NISSIM", 0.0, 0.6), ("SSIM", -0.2, 1.0)):
@@ -239,7 +248,7 @@ def distributions(found: Numbers) -> list[Chart]:
     return [*charts, vid(found)]
 
 
-def vid(found: Numbers) -> Chart:
+def vid(found: ChakrabortyNumbers) -> Chart:
     """VID of every image, as boxes."""
     names = [called(model) for model in found.models]
     groups = {ACCESS[access]: [found.vid(model, access) for model in found.models] for access in ACCESS}
@@ -262,11 +271,13 @@ def vid(found: Numbers) -> Chart:
     )
 
 
-def _head(found: Numbers) -> list[str]:
+def _head(found: ChakrabortyNumbers) -> list[str]:
     return ["model", *(f"ε {level:g}" for level in (0.0, *found.levels))]
 
 
-def _shares(found: Numbers, condition: str, access: str, among: Collection[str] | None = None) -> list[list[str]]:
+def _shares(
+    found: ChakrabortyNumbers, condition: str, access: str, among: Collection[str] | None = None
+) -> list[list[str]]:
     return [
         [called(model), *(share(value, 1) for value in found.accuracy(condition, model, access, among))]
         for model in found.models
@@ -277,7 +288,9 @@ def _decimals(values: Sequence[float]) -> list[str]:
     return [number(value, 3) for value in values]
 
 
-def _printed(found: Numbers, printed: Printed, whole: float, names: Sequence[str] = PAPER) -> list[list[str]]:
+def _printed(
+    found: ChakrabortyNumbers, printed: Printed, whole: float, names: Sequence[str] = PAPER
+) -> list[list[str]]:
     """The paper's rows at our sizes; a dash where the paper has none."""
     rows = []
     for name, values in zip(names, printed, strict=True):

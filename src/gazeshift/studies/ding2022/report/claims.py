@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from gazeshift.report.document import Claim, number, share
-from gazeshift.studies.ding2022.report.numbers import MENDED, OneSet, absolute_change, change_statistic, restored
-from gazeshift.studies.ding2022.report.power import RULE, answer, balanced, difference
+from gazeshift.studies.ding2022.report.numbers import MENDED, SetNumbers, absolute_change, change_statistic, restored
+from gazeshift.studies.ding2022.report.power import RULE, balanced, conclusion, difference
 from gazeshift.studies.ding2022.report.tables import CALLED, overlap, points
 from gazeshift.studies.ding2022.report.training_tables import trained_row
 
@@ -17,7 +17,7 @@ SAME = "What counts as not tested: as with training on adversarial examples."
 FEW = "Another model and attack; the paper has eight images of each set and one draw of the pixels."
 
 
-def claims(sets: Sequence[OneSet]) -> list[Claim]:
+def claims(sets: Sequence[SetNumbers]) -> list[Claim]:
     """Every finding of the paper that this study can speak to."""
     return [
         _alike(sets),
@@ -32,12 +32,12 @@ def claims(sets: Sequence[OneSet]) -> list[Claim]:
     ]
 
 
-def findings(sets: Sequence[OneSet]) -> list[str]:
+def findings(sets: Sequence[SetNumbers]) -> list[str]:
     """The sentences that matter."""
     return [sentence for one in sets for sentence in (_seen(one), _mended(one), _learned(one)) if sentence]
 
 
-def _seen(one: OneSet) -> str:
+def _seen(one: SetNumbers) -> str:
     told = one.told
     fooled = f"{one.name}: {told['fooled']} of {told['clean_correct']} images that the model gets right are fooled"
     if not one.rows:
@@ -49,14 +49,14 @@ def _seen(one: OneSet) -> str:
     )
 
 
-def _mended(one: OneSet) -> str:
+def _mended(one: SetNumbers) -> str:
     if not one.rows:
         return ""
     parts = [f"{CALLED[name]}: {share(restored(one.changes(name, 'attacked')))}" for name in MENDED]
     return f"{one.name}: adversarial images given their true label back by " + "; ".join(parts) + "."
 
 
-def _learned(one: OneSet) -> str:
+def _learned(one: SetNumbers) -> str:
     parts = []
     trained, found = trained_row(one), one.detected()
     if trained is not None:
@@ -73,7 +73,7 @@ def _learned(one: OneSet) -> str:
     return f"{one.name}: {'; '.join(parts)}." if parts else ""
 
 
-def _sizes(one: OneSet, place: str) -> list[float]:
+def _sizes(one: SetNumbers, place: str) -> list[float]:
     return [change_statistic(one.changes(place, side)) for side in ("clean", "attacked")]
 
 
@@ -82,11 +82,11 @@ def _verdict(votes: Sequence[bool | None]) -> str:
     return UNTESTED if not known else HELD if all(known) else PARTLY if any(known) else NOT
 
 
-def _each(sets: Sequence[OneSet], say: Callable[[OneSet], str]) -> str:
+def _each(sets: Sequence[SetNumbers], say: Callable[[SetNumbers], str]) -> str:
     return " ".join(f"{one.name}: {say(one)}." for one in sets)
 
 
-def _alike(sets: Sequence[OneSet]) -> Claim:
+def _alike(sets: Sequence[SetNumbers]) -> Claim:
     return Claim(
         paper="Histograms of clean and adversarial images differ little (Fig 2).",
         ours=_each(sets, lambda one: f"{share(overlap(one), 1)} of the pixels lie in other bins"),
@@ -95,8 +95,8 @@ def _alike(sets: Sequence[OneSet]) -> Claim:
     )
 
 
-def _region(sets: Sequence[OneSet]) -> Claim:
-    def sizes(one: OneSet) -> list[float]:
+def _region(sets: Sequence[SetNumbers]) -> Claim:
+    def sizes(one: SetNumbers) -> list[float]:
         return [absolute_change(one.changes("roi", side)) for side in ("clean", "attacked")]
 
     return Claim(
@@ -108,8 +108,8 @@ def _region(sets: Sequence[OneSet]) -> Claim:
     )
 
 
-def _control(sets: Sequence[OneSet]) -> Claim:
-    def both(one: OneSet) -> list[float]:
+def _control(sets: Sequence[SetNumbers]) -> Claim:
+    def both(one: SetNumbers) -> list[float]:
         return [absolute_change(one.changes(place, "clean")) for place in ("roi", "outside")]
 
     return Claim(
@@ -124,8 +124,8 @@ def _more(first: float, second: float) -> bool | None:
     return None if math.isnan(first) or math.isnan(second) else first > second
 
 
-def _early(sets: Sequence[OneSet]) -> Claim:
-    def depths(one: OneSet) -> list[float]:
+def _early(sets: Sequence[SetNumbers]) -> Claim:
+    def depths(one: SetNumbers) -> list[float]:
         top = len(one.told["most"])
         return [one.depth(one.ranked(key)[:top]) for key in ("rmse", "relative")]
 
@@ -140,8 +140,8 @@ def _early(sets: Sequence[OneSet]) -> Claim:
     )
 
 
-def _late(sets: Sequence[OneSet]) -> Claim:
-    def depth(one: OneSet) -> float:
+def _late(sets: Sequence[SetNumbers]) -> Claim:
+    def depth(one: SetNumbers) -> float:
         return one.depth(one.ranked(least=True)[: len(one.told["least"])])
 
     return Claim(
@@ -161,11 +161,11 @@ STATED = {
 }
 
 
-def _change(sets: Sequence[OneSet], experiment: str) -> Claim:
-    def both(one: OneSet) -> list[float]:
+def _change(sets: Sequence[SetNumbers], experiment: str) -> Claim:
+    def both(one: SetNumbers) -> list[float]:
         return [change_statistic(one.changes(experiment, side)) for side in ("clean", "attacked")]
 
-    def said(one: OneSet) -> str:
+    def said(one: SetNumbers) -> str:
         clean, attacked = both(one)
         right = share(restored(one.changes(experiment, "attacked")))
         return f"{points(clean)} clean, {points(attacked)} adversarial, {right} with their true label back"
@@ -178,7 +178,7 @@ def _change(sets: Sequence[OneSet], experiment: str) -> Claim:
     )
 
 
-def _as_stated(one: OneSet, experiment: str, clean: float, attacked: float) -> bool | None:
+def _as_stated(one: SetNumbers, experiment: str, clean: float, attacked: float) -> bool | None:
     if not one.rows or math.isnan(clean) or math.isnan(attacked):
         return None
     if experiment == "mask":
@@ -188,11 +188,11 @@ def _as_stated(one: OneSet, experiment: str, clean: float, attacked: float) -> b
     return clean < 0 and attacked < 0 and clean < change_statistic(one.changes("enlarge_sensitive", "clean"))
 
 
-def _trained(sets: Sequence[OneSet]) -> Claim:
-    def accuracies(one: OneSet) -> list[float]:
+def _trained(sets: Sequence[SetNumbers]) -> Claim:
+    def accuracies(one: SetNumbers) -> list[float]:
         return [found["after"]["attacked_accuracy"] for found in one.trained()]
 
-    def rises(one: OneSet) -> bool | None:
+    def rises(one: SetNumbers) -> bool | None:
         found = _moved(one, "attacked", margin=NO_RISE)
         return found and bool(np.argmax(accuracies(one)) > 0)
 
@@ -206,8 +206,8 @@ def _trained(sets: Sequence[OneSet]) -> Claim:
     )
 
 
-def _clean(sets: Sequence[OneSet]) -> Claim:
-    def said(one: OneSet) -> str:
+def _clean(sets: Sequence[SetNumbers]) -> Claim:
+    def said(one: SetNumbers) -> str:
         found = trained_row(one)
         if found is None:
             return "not trained"
@@ -224,14 +224,14 @@ def _clean(sets: Sequence[OneSet]) -> Claim:
     )
 
 
-def _moved(one: OneSet, side: str, *, margin: float = 0.0) -> bool | None:
+def _moved(one: SetNumbers, side: str, *, margin: float = 0.0) -> bool | None:
     """Whether the largest training raised the accuracy on one side."""
     found = trained_row(one)
     if found is None:
         return None
     n = found["after"]["validation"]
     after, before = ((round(found[when][f"{side}_accuracy"] * n), n) for when in ("after", "before"))
-    return answer(
+    return conclusion(
         difference(after, before),
         0.0,
         judged=n,
@@ -242,8 +242,8 @@ def _moved(one: OneSet, side: str, *, margin: float = 0.0) -> bool | None:
     )
 
 
-def _detected(sets: Sequence[OneSet]) -> Claim:
-    def said(one: OneSet) -> str:
+def _detected(sets: Sequence[SetNumbers]) -> Claim:
+    def said(one: SetNumbers) -> str:
         found, control = one.detected(), one.detected("gaussian")
         if found is None:
             return "not trained"
@@ -262,11 +262,11 @@ def _detected(sets: Sequence[OneSet]) -> Claim:
     )
 
 
-def _tells(one: OneSet) -> bool | None:
+def _tells(one: SetNumbers) -> bool | None:
     """Whether the detector tells nearly all images."""
     found = one.detected()
     if found is None:
         return None
     kept = next(row for row in one.detector if row["trained_on"] == "attacked" and row["kept"])
     bounds = balanced(found["clean"], found["other"], found["n"])
-    return answer(bounds, TELLS, judged=found["n"], learned=2 * kept["train"], loss=kept["loss"], classes=2)
+    return conclusion(bounds, TELLS, judged=found["n"], learned=2 * kept["train"], loss=kept["loss"], classes=2)

@@ -65,7 +65,7 @@ def roc(positives: Any, negatives: Any) -> tuple[list[float], list[float]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneSet:
+class SetNumbers:
     """Everything that was measured on one adversarial set.
 
     Args:
@@ -156,7 +156,7 @@ class OneSet:
         }
 
 
-def read_sets(study: Study) -> list[OneSet]:
+def read_sets(study: Study) -> list[SetNumbers]:
     """Every set of a finished study.
 
     Raises:
@@ -168,7 +168,7 @@ def read_sets(study: Study) -> list[OneSet]:
     tables["gallery"] += tables.pop("maps2")
     classes = study.manifest["model"].get("classes") or 1 + max((row["label"] for row in tables["seen"]), default=0)
     return [
-        OneSet(
+        SetNumbers(
             told=told,
             classes=classes,
             **{name: [row for row in rows if row["set"] == told["name"]] for name, rows in tables.items()},

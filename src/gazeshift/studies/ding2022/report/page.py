@@ -9,7 +9,7 @@ from gazeshift.report.words import called
 from gazeshift.studies.ding2022.report import tables
 from gazeshift.studies.ding2022.report import training_tables as trainings
 from gazeshift.studies.ding2022.report.claims import claims, findings
-from gazeshift.studies.ding2022.report.numbers import MENDED, OneSet, read_sets
+from gazeshift.studies.ding2022.report.numbers import MENDED, SetNumbers, read_sets
 
 __all__ = ["page"]
 
@@ -38,7 +38,7 @@ def page(study: Study) -> Document:
     )
 
 
-def _facts(manifest: Mapping[str, Any], sets: Sequence[OneSet]) -> list[tuple[str, str]]:
+def _facts(manifest: Mapping[str, Any], sets: Sequence[SetNumbers]) -> list[tuple[str, str]]:
     settings, cost = manifest["settings"], manifest.get("cost", {})
     facts = [("Model", called(manifest["model"]["name"]))]
     for one in sets:
@@ -54,7 +54,7 @@ def _facts(manifest: Mapping[str, Any], sets: Sequence[OneSet]) -> list[tuple[st
     return facts
 
 
-def _warnings(manifest: Mapping[str, Any], sets: Sequence[OneSet]) -> list[str]:
+def _warnings(manifest: Mapping[str, Any], sets: Sequence[SetNumbers]) -> list[str]:
     made = [str(note) for note in manifest.get("notes", ())]
     for one in sets:
         if not one.told["fooled"]:
@@ -70,7 +70,7 @@ def _warnings(manifest: Mapping[str, Any], sets: Sequence[OneSet]) -> list[str]:
     return made
 
 
-def _sections(manifest: Mapping[str, Any], sets: Sequence[OneSet]) -> list[Section]:
+def _sections(manifest: Mapping[str, Any], sets: Sequence[SetNumbers]) -> list[Section]:
     classes = manifest["model"].get("classes")
     named = f"{classes} classes" if classes else "the classifier"
     return [
@@ -101,15 +101,15 @@ def _section(title: str, items: Sequence[Table | Chart | Gallery]) -> Section:
     return Section(title=title, items=items)
 
 
-def _maps(one: OneSet) -> list[Table | Chart | Gallery]:
+def _maps(one: SetNumbers) -> list[Table | Chart | Gallery]:
     most, least = (tables.ranked(one, least=least) for least in (False, True))
     return [tables.layers_chart(one), most, least, trainings.feature_gallery(one)]
 
 
-def _training(one: OneSet) -> list[Table | Chart | Gallery]:
+def _training(one: SetNumbers) -> list[Table | Chart | Gallery]:
     return [trainings.adversarial(one), *(trainings.epochs(one, side) for side in ("clean", "attacked"))]
 
 
-def _detector(one: OneSet, classes: str) -> list[Table | Chart | Gallery]:
+def _detector(one: SetNumbers, classes: str) -> list[Table | Chart | Gallery]:
     scored = trainings.detector(one), trainings.suspected(one)
     return [*scored, trainings.roc_chart(one), trainings.two_class_gallery(one, classes)]

@@ -12,7 +12,7 @@ RULE = (
 )
 
 
-def answer(
+def conclusion(
     bounds: tuple[float, float],
     limit: float,
     *,
@@ -35,7 +35,7 @@ def answer(
         classes: of the network trained.
         margin: how far above the limit a figure may lie and still count as none.
 
-    >>> answer((0.6, 0.7), 0.5, judged=200, learned=100, loss=0.1, classes=2)
+    >>> conclusion((0.6, 0.7), 0.5, judged=200, learned=100, loss=0.1, classes=2)
     True
     """
     if judged < JUDGES or not loss <= UNLEARNED * math.log(classes):

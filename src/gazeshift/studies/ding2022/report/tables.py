@@ -10,8 +10,8 @@ from gazeshift.report.charts import bars, lines
 from gazeshift.report.document import Chart, Table, number, share
 from gazeshift.studies.ding2022.report.numbers import (
     PIXELS,
-    OneSet,
     Row,
+    SetNumbers,
     absolute_change,
     change_statistic,
     restored,
@@ -64,7 +64,9 @@ def _answer(row: Row, when: str) -> list[str]:
     return [short(row[f"{when}_name"]), f"{100 * row[f'{when}_confidence']:.2f}"]
 
 
-def _pairs(one: OneSet, experiment: str, value: float | None = None, draw: int | None = None) -> list[tuple[Row, Row]]:
+def _pairs(
+    one: SetNumbers, experiment: str, value: float | None = None, draw: int | None = None
+) -> list[tuple[Row, Row]]:
     """Clean and attacked rows of the same image."""
     clean, attacked = (one.changes(experiment, side, value) for side in ("clean", "attacked"))
     pairs = zip(clean, attacked, strict=True)
@@ -74,7 +76,7 @@ def _pairs(one: OneSet, experiment: str, value: float | None = None, draw: int |
 HEAD = ("category", "", "change", "clean: label", "confidence", "adversarial: label", "confidence")
 
 
-def painted(one: OneSet) -> Table:
+def painted(one: SetNumbers) -> Table:
     """Tables 2 and 3: the first draw of the pixels, and the statistic of it."""
     rows = []
     images = list(dict.fromkeys(row["image"] for row in one.changes("roi", "clean")))[:SHOWN]
@@ -99,7 +101,7 @@ def painted(one: OneSet) -> Table:
     )
 
 
-def control(one: OneSet) -> Table:
+def control(one: SetNumbers) -> Table:
     """All draws, inside and outside the region: the statistic with its spread over draws, sizes, labels lost."""
     rows = []
     for value in one.values:
@@ -127,7 +129,7 @@ def control(one: OneSet) -> Table:
     )
 
 
-def painted_chart(one: OneSet) -> Chart:
+def painted_chart(one: SetNumbers) -> Chart:
     """The change statistic by value."""
     series = {
         f"{side}, {'inside' if place == 'roi' else 'outside (random pixels)'}": [
@@ -152,7 +154,7 @@ def painted_chart(one: OneSet) -> Chart:
     )
 
 
-def mended(one: OneSet, experiment: str) -> Table:
+def mended(one: SetNumbers, experiment: str) -> Table:
     """Tables 8 to 13: before and after a change of maps or filters, with the statistic."""
     rows = []
     for clean, attacked in _pairs(one, experiment)[:SHOWN]:
@@ -178,14 +180,14 @@ def mended(one: OneSet, experiment: str) -> Table:
     )
 
 
-def _changed(one: OneSet, experiment: str) -> str:
+def _changed(one: SetNumbers, experiment: str) -> str:
     if experiment == "mask":
         return "Silenced: " + ", ".join(f"{layer} {channel}" for layer, channel in one.told["most"]) + "."
     filters = one.told["filters_least" if experiment == "enlarge_insensitive" else "filters_most"]
     return "Filters: " + "; ".join(f"{conv} {', '.join(map(str, found))}" for conv, found in filters.items()) + "."
 
 
-def ranked(one: OneSet, *, least: bool) -> Table:
+def ranked(one: SetNumbers, *, least: bool) -> Table:
     """Tables 4 to 7: the feature maps that change most, or least, absolute and relative to their layer."""
     top = len(one.told["most"])
     absolute, relative = (one.ranked(key, least=least)[:top] for key in ("rmse", "relative"))
@@ -219,7 +221,7 @@ def _named(row: Row) -> str:
     return f"{row['layer']}_{row['channel']}"
 
 
-def layers_chart(one: OneSet) -> Chart:
+def layers_chart(one: SetNumbers) -> Chart:
     """Mean change of the maps of every layer, absolute and relative."""
     absolute, relative = one.by_layer("rmse"), one.by_layer("relative")
     top = max(absolute.values(), default=0) or 1
@@ -237,7 +239,7 @@ def layers_chart(one: OneSet) -> Chart:
     )
 
 
-def histograms(one: OneSet) -> list[Chart]:
+def histograms(one: SetNumbers) -> list[Chart]:
     """Figure 2's histograms over all images: luminance, and the colours or other channels if there are several."""
     found = {(row["side"], row["channel"]): np.zeros(256) for row in one.histograms}
     for row in one.histograms:
@@ -256,7 +258,7 @@ def histograms(one: OneSet) -> list[Chart]:
     return charts
 
 
-def overlap(one: OneSet) -> float:
+def overlap(one: SetNumbers) -> float:
     """Half the sum of absolute differences of the two luminance histograms: 0 the same, 1 disjoint."""
     sides = []
     for side in ("clean", "attacked"):

@@ -6,7 +6,7 @@ import numpy as np
 
 from gazeshift.report.charts import curves, lines
 from gazeshift.report.document import Chart, Gallery, Picture, Table, number, share
-from gazeshift.studies.ding2022.report.numbers import OneSet, Row, area, roc
+from gazeshift.studies.ding2022.report.numbers import Row, SetNumbers, area, roc
 from gazeshift.studies.ding2022.report.tables import short
 
 NOT_TRAINED = "This was left out (0 epochs were asked for)."
@@ -19,7 +19,7 @@ KINDS = {
 }
 
 
-def adversarial(one: OneSet) -> Table:
+def adversarial(one: SetNumbers) -> Table:
     """Tables 14 and 15: accuracy by size of the training set."""
     rows = [
         [
@@ -47,7 +47,7 @@ def adversarial(one: OneSet) -> Table:
     )
 
 
-def epochs(one: OneSet, side: str) -> Chart:
+def epochs(one: SetNumbers, side: str) -> Chart:
     """Accuracy on one side by epoch, for every size."""
     sizes = one.trained()
     longest = max((len(found["epochs"]) for found in sizes), default=0)
@@ -66,7 +66,7 @@ def epochs(one: OneSet, side: str) -> Chart:
     )
 
 
-def detector(one: OneSet) -> Table:
+def detector(one: SetNumbers) -> Table:
     """The detector and its controls, from scores and from hard labels."""
     rows = []
     for trained_on in ("attacked", "gaussian"):
@@ -92,7 +92,7 @@ def detector(one: OneSet) -> Table:
     )
 
 
-def suspected(one: OneSet) -> Table:
+def suspected(one: SetNumbers) -> Table:
     """What each detector says of every kind of image."""
     rows = []
     for trained_on in ("attacked", "gaussian"):
@@ -112,7 +112,7 @@ def suspected(one: OneSet) -> Table:
     )
 
 
-def roc_chart(one: OneSet) -> Chart:
+def roc_chart(one: SetNumbers) -> Chart:
     """ROC of the detectors."""
     series, summary = {}, {}
     for trained_on in ("attacked", "gaussian"):
@@ -132,7 +132,7 @@ def roc_chart(one: OneSet) -> Chart:
     )
 
 
-def _picture(one: OneSet, image: str, kind: str, *, caption: str = "", named: bool = True) -> Picture | None:
+def _picture(one: SetNumbers, image: str, kind: str, *, caption: str = "", named: bool = True) -> Picture | None:
     for row in one.gallery:
         if row["image"] == image and row["kind"] == kind:
             said = f"{short(row['name'])}, {100 * row['confidence']:.0f} %" if named and row["name"] else ""
@@ -140,7 +140,7 @@ def _picture(one: OneSet, image: str, kind: str, *, caption: str = "", named: bo
     return None
 
 
-def _images(one: OneSet) -> list[str]:
+def _images(one: SetNumbers) -> list[str]:
     return list(dict.fromkeys(row["image"] for row in one.gallery if row["kind"] == "clean"))
 
 
@@ -153,7 +153,7 @@ def _gallery(
     return Gallery(title=title, rows=kept, item=item, paper=paper, about=about)
 
 
-def histogram_gallery(one: OneSet) -> Gallery | Table:
+def histogram_gallery(one: SetNumbers) -> Gallery | Table:
     """Figure 2: clean image, histogram, adversarial image, histogram."""
     kinds = ("clean", "clean_histogram", "attacked", "attacked_histogram")
     rows = [(image, [_picture(one, image, kind) for kind in kinds]) for image in _images(one)]
@@ -161,14 +161,14 @@ def histogram_gallery(one: OneSet) -> Gallery | Table:
     return _gallery(f"Images and their histograms, {one.name}", rows, "Fig 2", "four columns, the same four", about)
 
 
-def cam_gallery(one: OneSet) -> Gallery | Table:
+def cam_gallery(one: SetNumbers) -> Gallery | Table:
     """Figure 3: clean images, their CAM, adversarial images, their CAM."""
     names = {"clean": "clean", "clean_cam": "CAM", "attacked": "adversarial", "attacked_cam": "CAM"}
     rows = [(name, [_picture(one, image, kind) for image in _images(one)]) for kind, name in names.items()]
     return _gallery(f"Where the class is seen, {one.name}", rows, "Fig 3", "four rows; the salient region moves")
 
 
-def feature_gallery(one: OneSet) -> Gallery | Table:
+def feature_gallery(one: SetNumbers) -> Gallery | Table:
     """Figure 4: the feature maps that change most, clean above adversarial."""
     names = list(dict.fromkeys(row["map"] for row in one.gallery if row["map"]))
     rows = []
@@ -180,7 +180,7 @@ def feature_gallery(one: OneSet) -> Gallery | Table:
     return _gallery(f"The feature maps that change most, {one.name}", rows, "Fig 4", paper, "One scale for each pair.")
 
 
-def two_class_gallery(one: OneSet, classes: str) -> Gallery | Table:
+def two_class_gallery(one: SetNumbers, classes: str) -> Gallery | Table:
     """Figure 5: six rows, CAM of the classifier and of the detector on both sides."""
     kinds = {
         "clean": "clean",
@@ -195,7 +195,7 @@ def two_class_gallery(one: OneSet, classes: str) -> Gallery | Table:
     return _gallery(f"Two networks on the same images, {one.name}", rows, "Fig 5", "six rows, the same six", about)
 
 
-def trained_row(one: OneSet) -> Row | None:
+def trained_row(one: SetNumbers) -> Row | None:
     """The largest training set's row; None if nothing was trained."""
     found = one.trained()
     return found[-1] if found else None

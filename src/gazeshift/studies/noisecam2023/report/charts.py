@@ -17,8 +17,8 @@ from gazeshift.studies.noisecam2023.report.numbers import (
     PEAK,
     WAYS,
     Combination,
-    Found,
-    Scores,
+    NoisecamScores,
+    NoisecamTables,
     chance,
     roc,
 )
@@ -30,13 +30,13 @@ COLOURS = {CLUSTERS: "--attacked", DEVIATION: "--noise"}
 FIRST = 12
 
 
-def detectors(found: Found) -> dict[str, Scores]:
+def detectors(found: NoisecamTables) -> dict[str, NoisecamScores]:
     """Both detectors' answers, by name; one that saw nothing is left out."""
     both = {CLUSTERS: found.noisecam, DEVIATION: found.deviation}
     return {name: said for name, said in both.items() if said is not None and said.at(CLEAN).any()}
 
 
-def similarity(found: Found, kind: int) -> Chart:
+def similarity(found: NoisecamTables, kind: int) -> Chart:
     """Figure 6a (attacked) or 6b (noise)."""
     said = (
         "adversarial examples deviate further than Gaussian noise, deeper layers more, 5-1 most; 25 % further than 200 "
@@ -46,13 +46,13 @@ def similarity(found: Found, kind: int) -> Chart:
     return replace(mean_lines(found.gaze, kind), item=f"Fig 6{'ab'[kind]}", paper=said, name=f"similarity-{'ab'[kind]}")
 
 
-def compromise(found: Found) -> Chart:
+def compromise(found: NoisecamTables) -> Chart:
     """Figure 7."""
     said = "about 0.4 at the lowest strength for any layer, 0.8 above 200 % or below 25 %."
     return replace(probability(found.gaze), item="Fig 7", paper=said, name="compromise")
 
 
-def accuracy(found: Found) -> Chart:
+def accuracy(found: NoisecamTables) -> Chart:
     """Figure 8a."""
     return lines(
         "Accuracy of both detectors",
@@ -73,7 +73,7 @@ def accuracy(found: Found) -> Chart:
     )
 
 
-def rates(found: Found) -> Chart:
+def rates(found: NoisecamTables) -> Chart:
     """Figure 8b."""
     series: dict[str, list[float | None]] = {}
     for name, said in detectors(found).items():
@@ -97,7 +97,7 @@ def rates(found: Found) -> Chart:
     )
 
 
-def receiver(found: Found) -> Chart:
+def receiver(found: NoisecamTables) -> Chart:
     """ROC curves of both detectors and of the map's maximum, at the attack's own strength."""
     series, areas = {}, {}
     for name, said in detectors(found).items():
@@ -125,7 +125,7 @@ def receiver(found: Found) -> Chart:
     )
 
 
-def areas(found: Found) -> Chart:
+def areas(found: NoisecamTables) -> Chart:
     """AUC per strength against each kind of benign image."""
     series = {
         f"{name}, {what}": [said.auroc(s, (kind,)) for s in found.strengths]
@@ -147,7 +147,7 @@ def areas(found: Found) -> Chart:
     )
 
 
-def strengths(found: Found) -> Table:
+def strengths(found: NoisecamTables) -> Table:
     """Both detectors in numbers, negatives apart and together."""
     rows = [
         [
@@ -181,7 +181,7 @@ def strengths(found: Found) -> Table:
     )
 
 
-def combinations(found: Found, against: str) -> Chart:
+def combinations(found: NoisecamTables, against: str) -> Chart:
     """AUC of every combination against one kind of benign image, and of the map's maximum."""
     maps = list(dict.fromkeys(one.map for one in found.verdicts))
     by_map: Mapping[str, dict[str, Combination]] = {name: {} for name in maps}
@@ -206,7 +206,7 @@ def combinations(found: Found, against: str) -> Chart:
     )
 
 
-def best(found: Found) -> Table:
+def best(found: NoisecamTables) -> Table:
     """The combinations that separate best on the test images, and what the paper's rule makes of them."""
     ranked = list(found.ranked())
     shown = ranked[:FIRST]
@@ -235,7 +235,7 @@ def _described(one: Combination) -> list[str]:
     return [one.layer, one.alpha_norm, FACTORS[one.factor], WAYS[one.binarise]]
 
 
-def _rates(found: Found, one: Combination) -> list[str]:
+def _rates(found: NoisecamTables, one: Combination) -> list[str]:
     said, s = found.verdicts[one], found.shown
     kinds = ((CLEAN,), (NOISE,), (CLEAN, NOISE))
     benign = said.alarm[said.at(CLEAN) | said.at(NOISE, s)]
@@ -249,5 +249,5 @@ def _rates(found: Found, one: Combination) -> list[str]:
     ]
 
 
-def _nothing(found: Found) -> str:
+def _nothing(found: NoisecamTables) -> str:
     return "" if detectors(found) else "No test image has an adversarial example, so there is nothing to detect."

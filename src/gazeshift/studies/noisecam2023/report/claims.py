@@ -7,7 +7,7 @@ import numpy as np
 from gazeshift.report.document import Claim, number, share
 from gazeshift.report.similarity import PREDICTED, mean, percent
 from gazeshift.studies.noisecam2023.report.charts import CLUSTERS, DEVIATION, detectors
-from gazeshift.studies.noisecam2023.report.numbers import ATTACKED, CLEAN, NOISE, WAYS, Found, chance
+from gazeshift.studies.noisecam2023.report.numbers import ATTACKED, CLEAN, NOISE, WAYS, NoisecamTables, chance
 
 HELD, NOT, PARTLY, UNTESTED = "held", "did not hold", "partly", "not tested"
 BOTH = (CLEAN, NOISE)
@@ -16,7 +16,7 @@ ENOUGH = 20  # examples that both detectors saw
 OTHER = "Another model and other images. The paper does not say how its map becomes points."
 
 
-def findings(found: Found) -> list[str]:
+def findings(found: NoisecamTables) -> list[str]:
     """The few sentences that matter."""
     seeds = found.gaze.seeds
     attack = found.gaze.manifest["settings"]["attack"]
@@ -26,14 +26,14 @@ def findings(found: Found) -> list[str]:
     return [*said, *_each(found), *_chosen(found), *_peak(found)]
 
 
-def nothing(found: Found) -> str:
+def nothing(found: NoisecamTables) -> str:
     """Why there is nothing to detect."""
     if not any(seed["switched"] for seed in found.gaze.seeds):
         return "No image's class was changed, so there is nothing to detect: a stronger attack or more images may help."
     return "No test image has an adversarial example, so nothing could be detected: more images are needed."
 
 
-def _each(found: Found) -> Iterator[str]:
+def _each(found: NoisecamTables) -> Iterator[str]:
     for name, said in detectors(found).items():
         n, s = int(said.at(CLEAN).sum()), found.shown
         area = said.auroc(s, BOTH)
@@ -44,7 +44,7 @@ def _each(found: Found) -> Iterator[str]:
         )
 
 
-def _called(found: Found, name: str) -> str:
+def _called(found: NoisecamTables, name: str) -> str:
     if name == DEVIATION:
         return f"The deviation of {found.probe}"
     return f"NoiseCAM with clusters ({found.main.map}, {WAYS[found.main.binarise]})"
@@ -57,7 +57,7 @@ def _judged(area: float, n: int, looks: int = 1) -> str:
     return "better than chance" if area > 0.5 else "worse than chance: attacked images have the lower score"
 
 
-def _chosen(found: Found) -> Iterator[str]:
+def _chosen(found: NoisecamTables) -> Iterator[str]:
     ranked = [pair for pair in found.ranked() if np.isfinite(pair[1])]
     if not ranked:
         return
@@ -78,7 +78,7 @@ def _chosen(found: Found) -> Iterator[str]:
     )
 
 
-def _peak(found: Found) -> Iterator[str]:
+def _peak(found: NoisecamTables) -> Iterator[str]:
     said = found.noisecam
     if said is not None:
         values = [number(said.auroc(found.shown, (kind,), peak=True), 3) for kind in BOTH]
@@ -89,7 +89,7 @@ def _peak(found: Found) -> Iterator[str]:
         )
 
 
-def claims(found: Found) -> list[Claim]:
+def claims(found: NoisecamTables) -> list[Claim]:
     """What the paper found, beside what this study did."""
     made = [_success(found)]
     if found.gaze.found is not None and found.gaze.main.any():
@@ -102,12 +102,12 @@ def claims(found: Found) -> list[Claim]:
     return made
 
 
-def _held(found: Found, verdict: str) -> str:
+def _held(found: NoisecamTables, verdict: str) -> str:
     """The verdict, unless too few images were tested for one."""
     return verdict if min(found.tested, found.deviated) >= ENOUGH else f"{UNTESTED}: fewer than {ENOUGH} examples"
 
 
-def _success(found: Found) -> Claim:
+def _success(found: NoisecamTables) -> Claim:
     seeds = found.gaze.seeds
     hit = sum(seed["switched"] for seed in seeds)
     return Claim(
@@ -118,7 +118,7 @@ def _success(found: Found) -> Claim:
     )
 
 
-def _compromise(found: Found) -> Claim:
+def _compromise(found: NoisecamTables) -> Claim:
     levels = found.gaze.levels(PREDICTED)
     first, last = mean(levels[0].probability), mean(levels[-1].probability)
     return Claim(
@@ -130,7 +130,7 @@ def _compromise(found: Found) -> Claim:
     )
 
 
-def _probe(found: Found) -> Claim:
+def _probe(found: NoisecamTables) -> Claim:
     pooled = found.gaze.pooled(PREDICTED)
     place = int(np.nanargmin(pooled.attacked.mean))
     layer = found.gaze.layers[place]
@@ -143,7 +143,7 @@ def _probe(found: Found) -> Claim:
     )
 
 
-def _blank(found: Found) -> Claim:
+def _blank(found: NoisecamTables) -> Claim:
     said = found.verdicts[found.main]
     none = {kind: _none(found, kind) for kind in (CLEAN, NOISE, ATTACKED)}
     is_so = min(none[CLEAN], none[NOISE]) > 0.9 and none[ATTACKED] < 0.1
@@ -159,13 +159,13 @@ def _blank(found: Found) -> Claim:
     )
 
 
-def _none(found: Found, kind: str) -> float:
+def _none(found: NoisecamTables, kind: str) -> float:
     said = found.verdicts[found.main]
     counts = said.score[said.at(kind, found.shown)]
     return float((counts == 0).mean()) if counts.size else float("nan")
 
 
-def _accuracy(found: Found) -> Claim:
+def _accuracy(found: NoisecamTables) -> Claim:
     said = detectors(found)
     one, two = (mean([said[name].accuracy(s) for s in found.strengths]) for name in (CLUSTERS, DEVIATION))
     return Claim(
@@ -177,7 +177,7 @@ def _accuracy(found: Found) -> Claim:
     )
 
 
-def _rates(found: Found) -> Claim:
+def _rates(found: NoisecamTables) -> Claim:
     said = detectors(found)
     true = [mean([said[name].rate(ATTACKED, s) for s in found.strengths]) for name in said]
     false = [mean([said[name].rate(kind, s) for s in found.strengths for kind in BOTH]) for name in said]
@@ -190,7 +190,7 @@ def _rates(found: Found) -> Claim:
     )
 
 
-def _strength(found: Found) -> Claim:
+def _strength(found: NoisecamTables) -> Claim:
     said, ends = detectors(found), (found.strengths[0], found.strengths[-1])
     moved = {name: said[name].rate(ATTACKED, ends[1]) - said[name].rate(ATTACKED, ends[0]) for name in said}
     falls = -0.2 <= moved[DEVIATION] < 0

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from gazeshift.report.similarity import Numbers, numbers, short
+from gazeshift.report.similarity import SimilarityNumbers, numbers, short
 from gazeshift.report.study import Study
 
 CLEAN, ATTACKED, NOISE = "clean", "attacked", "noise"
@@ -40,7 +40,7 @@ class Combination(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
+class NoisecamScores:
     """One detector's answers to some images.
 
     Args:
@@ -87,7 +87,7 @@ class Scores:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class NoisecamTables:
     """Everything that the page says in numbers.
 
     Args:
@@ -99,10 +99,10 @@ class Found:
         probe: the layer of the deviation.
     """
 
-    gaze: Numbers
-    verdicts: Mapping[Combination, Scores]
-    deviation: Scores
-    doubt: Scores
+    gaze: SimilarityNumbers
+    verdicts: Mapping[Combination, NoisecamScores]
+    deviation: NoisecamScores
+    doubt: NoisecamScores
     main: Combination
     probe: str
 
@@ -117,7 +117,7 @@ class Found:
         return self.strengths[self.gaze.own]
 
     @property
-    def noisecam(self) -> Scores | None:
+    def noisecam(self) -> NoisecamScores | None:
         """The main combination's answers; None if there is no example, or nothing it could learn from."""
         return self.verdicts.get(self.main)
 
@@ -145,7 +145,7 @@ class Found:
         yield from sorted(scored, key=lambda pair: -pair[1] if not np.isnan(pair[1]) else 1.0)
 
 
-def read_found(study: Study) -> Found:
+def read_found(study: Study) -> NoisecamTables:
     """All numbers of a finished study."""
     verdicts, called = study.table("verdicts"), _names(study)
     keys = zip(*(verdicts[name].to_pylist() for name in Combination._fields), strict=True)
@@ -153,7 +153,7 @@ def read_found(study: Study) -> Found:
     for at, (layer, *rest) in enumerate(keys):
         places.setdefault(Combination(called.get(layer, layer), *rest), []).append(at)
     columns = {name: verdicts[name].to_numpy(zero_copy_only=False) for name in verdicts.column_names}
-    return Found(
+    return NoisecamTables(
         gaze=numbers(study),
         verdicts={key: _verdicts({name: column[at] for name, column in columns.items()}) for key, at in places.items()},
         deviation=_deviation(study.table("behaviour") if study.has("behaviour") else None),
@@ -173,8 +173,8 @@ def _names(study: Study) -> dict[str, str]:
     return {layer["name"]: short((layer["name"], *layer["aliases"])) for layer in study.manifest["layers"]}
 
 
-def _verdicts(columns: Mapping[str, Any]) -> Scores:
-    return Scores(
+def _verdicts(columns: Mapping[str, Any]) -> NoisecamScores:
+    return NoisecamScores(
         kind=columns["kind"],
         strength=columns["strength"].astype(float),
         is_test=columns["part"] == "test",
@@ -185,12 +185,12 @@ def _verdicts(columns: Mapping[str, Any]) -> Scores:
     )
 
 
-def _deviation(table: Any) -> Scores:
+def _deviation(table: Any) -> NoisecamScores:
     rows = {} if table is None else {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
     nothing = np.array([])
     strength = rows.get("strength", nothing).astype(float)
     undefined = np.full(strength.shape, np.nan)
-    return Scores(
+    return NoisecamScores(
         kind=rows.get("kind", nothing),
         strength=strength,
         is_test=np.ones(strength.shape, dtype=bool),
@@ -201,7 +201,7 @@ def _deviation(table: Any) -> Scores:
     )
 
 
-def _doubt(study: Study) -> Scores:
+def _doubt(study: Study) -> NoisecamScores:
     """What a reader of the class probabilities alone would suspect."""
     tests = {image for image, part in _columns(study, "verdicts", "image", "part") if part == "test"}
     found: dict[tuple[str, str, float], float] = {}
@@ -210,7 +210,7 @@ def _doubt(study: Study) -> Scores:
         found[image, CLEAN, 0.0] = 1 - clean
         found[image, kind, strength] = 1 - changed
     score = np.array(list(found.values()), dtype=float)
-    return Scores(
+    return NoisecamScores(
         kind=np.array([kind for _, kind, _ in found]),
         strength=np.array([strength for *_, strength in found], dtype=float),
         is_test=np.array([image in tests for image, *_ in found], dtype=bool),

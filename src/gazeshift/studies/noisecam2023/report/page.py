@@ -11,7 +11,7 @@ from gazeshift.report.study import Study
 from gazeshift.studies.noisecam2023.report import charts as draw
 from gazeshift.studies.noisecam2023.report.claims import claims, findings, nothing
 from gazeshift.studies.noisecam2023.report.galleries import galleries
-from gazeshift.studies.noisecam2023.report.numbers import CLEAN, NOISE, WAYS, Found, read_found
+from gazeshift.studies.noisecam2023.report.numbers import CLEAN, NOISE, WAYS, NoisecamTables, read_found
 
 __all__ = ["page"]
 
@@ -45,7 +45,7 @@ def page(study: Study) -> Document:
     )
 
 
-def _sections(study: Study, found: Found) -> list[Section]:
+def _sections(study: Study, found: NoisecamTables) -> list[Section]:
     seeds = replace(outcomes(found.gaze), about=COUNTED)
     examples = [seeds, _fooled(found)] if found.gaze.images else [seeds]
     sections = [Section(title="Examples", items=examples)]
@@ -70,7 +70,7 @@ def _sections(study: Study, found: Found) -> list[Section]:
     ]
 
 
-def _facts(study: Study, found: Found) -> list[tuple[str, str]]:
+def _facts(study: Study, found: NoisecamTables) -> list[tuple[str, str]]:
     manifest = study.manifest
     settings, images, parts = manifest["settings"], manifest["images"], manifest["parts"]
     return [
@@ -86,7 +86,7 @@ def _facts(study: Study, found: Found) -> list[tuple[str, str]]:
     ]
 
 
-def _warnings(study: Study, found: Found) -> list[str]:
+def _warnings(study: Study, found: NoisecamTables) -> list[str]:
     said = []
     if not draw.detectors(found):
         said.append(nothing(found))
@@ -108,7 +108,7 @@ def _learned(study: Study) -> str:
     )
 
 
-def _fooled(found: Found) -> Table:
+def _fooled(found: NoisecamTables) -> Table:
     """How many examples still change the class at each strength."""
     rows = []
     for strength in found.strengths:

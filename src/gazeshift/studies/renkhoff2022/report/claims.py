@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from gazeshift.report.document import Claim, number, share
-from gazeshift.report.similarity import ATTACKED, NOISE, PREDICTED, REFERENCE, Numbers, mean, percent
+from gazeshift.report.similarity import ATTACKED, NOISE, PREDICTED, REFERENCE, SimilarityNumbers, mean, percent
 from gazeshift.report.statistics import chance_band
 from gazeshift.report.words import small
 
@@ -14,7 +14,7 @@ NAMED = ("4-1", "5-1")
 HELD, NOT, PARTLY, UNTESTED = "held", "did not hold", "partly", "not tested"
 
 
-def findings(found: Numbers) -> list[str]:
+def findings(found: SimilarityNumbers) -> list[str]:
     """The few sentences that matter."""
     right = [seed for seed in found.seeds if seed["clean_correct"]]
     hit, attack = sum(seed["switched"] for seed in right), found.manifest["settings"]["attack"]
@@ -41,7 +41,7 @@ def findings(found: Numbers) -> list[str]:
     return said
 
 
-def nothing(found: Numbers) -> str:
+def nothing(found: SimilarityNumbers) -> str:
     """Why there is nothing to compare."""
     wrong = sum(not seed["clean_correct"] for seed in found.seeds)
     if len(found.seeds) == wrong:
@@ -52,7 +52,7 @@ def nothing(found: Numbers) -> str:
     )
 
 
-def _coverage(found: Numbers) -> Iterator[str]:
+def _coverage(found: SimilarityNumbers) -> Iterator[str]:
     wanted = ("adversarial", 1.0), ("random", 1.0), ("seeds", 0.0)
     if all(key in found.curves for key in wanted):
         ends = [number(found.curves[key][-1], 4) for key in wanted]
@@ -62,7 +62,7 @@ def _coverage(found: Numbers) -> Iterator[str]:
         )
 
 
-def claims(found: Numbers) -> list[Claim]:
+def claims(found: SimilarityNumbers) -> list[Claim]:
     """What the paper found, beside what this study did."""
     made = [_success(found)]
     if found.found is not None and found.main.any():
@@ -77,7 +77,7 @@ def claims(found: Numbers) -> list[Claim]:
     return [*made, *_curves(found)]
 
 
-def _success(found: Numbers) -> Claim:
+def _success(found: SimilarityNumbers) -> Claim:
     right = [seed for seed in found.seeds if seed["clean_correct"]]
     hit = sum(seed["switched"] for seed in right)
     return Claim(
@@ -88,7 +88,7 @@ def _success(found: Numbers) -> Claim:
     )
 
 
-def _below_noise(found: Numbers) -> Claim:
+def _below_noise(found: SimilarityNumbers) -> Claim:
     gaps = [_means(found, ATTACKED)[at] - _means(found, NOISE)[at] for at in range(len(found.strengths))]
     below = sum(gap < 0 for gap in gaps)
     return Claim(
@@ -99,7 +99,7 @@ def _below_noise(found: Numbers) -> Claim:
     )
 
 
-def _layers(found: Numbers) -> Claim:
+def _layers(found: SimilarityNumbers) -> Claim:
     pooled = found.pooled(PREDICTED)
     gap = pooled.attacked.mean - pooled.noise.mean
     first = [found.layers[at] for at in np.argsort(gap)[:2]]
@@ -113,7 +113,7 @@ def _layers(found: Numbers) -> Claim:
     )
 
 
-def _strengths(found: Numbers) -> Claim:
+def _strengths(found: SimilarityNumbers) -> Claim:
     means = dict(zip(found.strengths, _means(found, ATTACKED), strict=True))
     needed = (0.25, 0.5, 1.0, 2.0, 4.0)
     if not set(needed) <= set(means):
@@ -132,7 +132,7 @@ def _strengths(found: Numbers) -> Claim:
     )
 
 
-def _probability(found: Numbers) -> Claim:
+def _probability(found: SimilarityNumbers) -> Claim:
     levels = [mean(level.probability) for level in found.levels(PREDICTED)]
     weak, strong = min(levels) < 0.5, min(levels[0], levels[-1]) >= 0.8
     return Claim(
@@ -144,7 +144,7 @@ def _probability(found: Numbers) -> Claim:
     )
 
 
-def _few(found: Numbers) -> Claim:
+def _few(found: SimilarityNumbers) -> Claim:
     count, per = len(found.layers), found.levels(PREDICTED)[found.own].per_image
     few, every = float((per <= 2).mean()), float((per == count).mean())
     return Claim(
@@ -155,7 +155,7 @@ def _few(found: Numbers) -> Claim:
     )
 
 
-def _deeper(found: Numbers) -> Claim:
+def _deeper(found: SimilarityNumbers) -> Claim:
     values = found.levels(PREDICTED)[found.own].attacked.mean
     half = len(values) // 2
     early, late = mean(values[:half]), mean(values[half:])
@@ -167,7 +167,7 @@ def _deeper(found: Numbers) -> Claim:
     )
 
 
-def _curves(found: Numbers) -> Iterator[Claim]:
+def _curves(found: SimilarityNumbers) -> Iterator[Claim]:
     keys = [("adversarial", strength) for strength in found.strengths]
     ends = [found.curves[key][-1] for key in keys if key in found.curves]
     if ("adversarial", 1.0) not in found.curves or ("random", 1.0) not in found.curves:
@@ -188,7 +188,7 @@ def _curves(found: Numbers) -> Iterator[Claim]:
     )
 
 
-def _means(found: Numbers, kind: int) -> list[float]:
+def _means(found: SimilarityNumbers, kind: int) -> list[float]:
     levels = found.levels(PREDICTED)
     return [mean((level.attacked if kind == ATTACKED else level.noise).mean) for level in levels]
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from gazeshift.pictures import encode_webp, overlay
 from gazeshift.report.document import Gallery, Picture, number
-from gazeshift.report.similarity import ATTACKED, NOISE, PREDICTED, Numbers
+from gazeshift.report.similarity import ATTACKED, NOISE, PREDICTED, SimilarityNumbers
 from gazeshift.report.study import Study
 
 SIDE, NARROW, FRAMED = 112, 60, 3  # pixels on the screen: 13 layers and the image fit side by side
@@ -18,7 +18,7 @@ NAMES = {"clean": "Clean", "attacked": "Adversarial", "noise": "Gaussian noise"}
 FRAMES = {"attacked": "attacked", "noise": "ok"}
 
 
-def gallery(study: Study, found: Numbers) -> Gallery:
+def gallery(study: Study, found: SimilarityNumbers) -> Gallery:
     """Each example three times: clean, adversarial and with noise, at the strength nearest to 1."""
     rows = [row for row in study.table("gallery").to_pylist() if row["kind"] in NAMES]
     shown = _chosen(rows, found)[: study.manifest["settings"]["gallery"]]
@@ -34,14 +34,16 @@ def gallery(study: Study, found: Numbers) -> Gallery:
     )
 
 
-def _chosen(rows: Sequence[Mapping[str, Any]], found: Numbers) -> list[str]:
+def _chosen(rows: Sequence[Mapping[str, Any]], found: SimilarityNumbers) -> list[str]:
     """Images of the gallery, those of seeds that were classified right first."""
     right = {image for image, main in zip(found.cube.images, found.main, strict=True) if main}
     images = dict.fromkeys(row["image"] for row in rows)
     return sorted(images, key=lambda image: image not in right)
 
 
-def _lines(image: str, rows: Sequence[Mapping[str, Any]], found: Numbers) -> list[tuple[str, list[Picture | None]]]:
+def _lines(
+    image: str, rows: Sequence[Mapping[str, Any]], found: SimilarityNumbers
+) -> list[tuple[str, list[Picture | None]]]:
     at = found.cube.images.index(image)
     lines = []
     for kind, name in NAMES.items():
@@ -54,7 +56,7 @@ def _lines(image: str, rows: Sequence[Mapping[str, Any]], found: Numbers) -> lis
 
 
 def _maps(
-    seen: Image.Image, maps: Mapping[str, Mapping[str, Any]], found: Numbers, kind: str, at: int
+    seen: Image.Image, maps: Mapping[str, Mapping[str, Any]], found: SimilarityNumbers, kind: str, at: int
 ) -> list[Picture | None]:
     alike = None if kind == "clean" else _alike(found, kind, at)
     drifting = set() if alike is None else set(np.argsort(np.where(np.isfinite(alike), alike, 2))[:FRAMED].tolist())
@@ -73,7 +75,7 @@ def _maps(
     return pictures
 
 
-def _alike(found: Numbers, kind: str, at: int) -> Float[np.ndarray, " l"]:
+def _alike(found: SimilarityNumbers, kind: str, at: int) -> Float[np.ndarray, " l"]:
     values: Float[np.ndarray, " l"] = found.cube.cosine[0, found.own, _place(kind), PREDICTED, 0, :, at]
     return values
 

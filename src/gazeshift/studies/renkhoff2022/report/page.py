@@ -2,7 +2,7 @@
 
 from gazeshift.report import similarity_charts as draw
 from gazeshift.report.document import Chart, Document, Gallery, Section, Table, number
-from gazeshift.report.similarity import ATTACKED, NOISE, REFERENCE, Numbers, numbers
+from gazeshift.report.similarity import ATTACKED, NOISE, REFERENCE, SimilarityNumbers, numbers
 from gazeshift.report.study import Study
 from gazeshift.studies.renkhoff2022.report.claims import claims, findings, nothing
 from gazeshift.studies.renkhoff2022.report.galleries import gallery
@@ -60,14 +60,14 @@ def _facts(study: Study) -> list[tuple[str, str]]:
     ]
 
 
-def _seeds(found: Numbers, has_examples: bool) -> Section:
+def _seeds(found: SimilarityNumbers, has_examples: bool) -> Section:
     tables = [draw.outcomes(found)]
     if has_examples:
         tables += [draw.fooled(found), draw.arithmetic(found)]
-    return Section(title="Examples", items=tables)
+    return Section(title="SeedExamples", items=tables)
 
 
-def _coverage(found: Numbers) -> Section:
+def _coverage(found: SimilarityNumbers) -> Section:
     return Section(title="Neuron coverage", items=[draw.coverage_arms(found), draw.coverage_strengths(found)])
 
 
@@ -75,13 +75,13 @@ def _maps(shown: Gallery) -> Section:
     return Section(title="Maps", items=[shown])
 
 
-def _similarity(found: Numbers) -> Section:
+def _similarity(found: SimilarityNumbers) -> Section:
     kinds = (ATTACKED, NOISE)
     items = [*(draw.pooled_boxes(found, kind) for kind in kinds), *(draw.mean_lines(found, kind) for kind in kinds)]
     return Section(title="Similarity to the clean map", items=items)
 
 
-def _compromise(found: Numbers) -> Section:
+def _compromise(found: SimilarityNumbers) -> Section:
     items: list[Chart | Table] = [
         draw.probability(found),
         draw.probability(found, paired=True),
@@ -91,7 +91,7 @@ def _compromise(found: Numbers) -> Section:
     return Section(title="Compromised layers", items=items)
 
 
-def _target(found: Numbers) -> Section:
+def _target(found: SimilarityNumbers) -> Section:
     items: list[Chart | Table] = [
         draw.targets(found),
         *(draw.mean_lines(found, kind, REFERENCE) for kind in (ATTACKED, NOISE)),

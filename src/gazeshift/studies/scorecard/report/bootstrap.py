@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 RESAMPLES = 500
 
 
-class Sample(NamedTuple):
+class Resample(NamedTuple):
     """Scores (larger is more suspicious, infinite what cannot be judged), and the place of the image each is of."""
 
     score: Float[np.ndarray, " n"]
@@ -56,7 +56,7 @@ def estimate(values: Float[np.ndarray, " b"]) -> Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Negatives:
-    """Scores of what is no attack, in ascending order.
+    """ScorecardScores of what is no attack, in ascending order.
 
     Args:
         score: ascending.
@@ -69,19 +69,19 @@ class Negatives:
     counts: Int[np.ndarray, "b i"]
 
     @classmethod
-    def of(cls, sample: Sample, counts: Int[np.ndarray, "b i"]) -> "Negatives":
+    def of(cls, sample: Resample, counts: Int[np.ndarray, "b i"]) -> "Negatives":
         """Sorted."""
         order = np.argsort(sample.score, kind="stable")
         running = counts[:, sample.image[order]].cumsum(1, dtype=np.int32)
         below = np.concatenate([np.zeros((len(counts), 1), dtype=running.dtype), running], axis=1)
         return cls(score=sample.score[order], below=below, counts=counts)
 
-    def auroc(self, positive: Sample) -> Float[np.ndarray, " b"]:
+    def auroc(self, positive: Resample) -> Float[np.ndarray, " b"]:
         """Chance that a positive scores above a negative, equals counting half; NaN if either side is empty.
 
         >>> images = np.array([0, 1])
-        >>> clean = Negatives.of(Sample(np.array([1.0, 0.0]), images), resampled(2, 0))
-        >>> clean.auroc(Sample(np.array([2.0, 1.0]), images))
+        >>> clean = Negatives.of(Resample(np.array([1.0, 0.0]), images), resampled(2, 0))
+        >>> clean.auroc(Resample(np.array([2.0, 1.0]), images))
         array([0.875])
         """
         under, upto = (self.below[:, np.searchsorted(self.score, positive.score, side)] for side in ("left", "right"))
@@ -92,7 +92,7 @@ class Negatives:
     def threshold(self, rate: float) -> Float[np.ndarray, " b"]:
         """The smallest of the scores that at most `rate` of them exceed; NaN if there is none.
 
-        >>> Negatives.of(Sample(np.arange(20.0), np.arange(20)), resampled(20, 0)).threshold(0.05)
+        >>> Negatives.of(Resample(np.arange(20.0), np.arange(20)), resampled(20, 0)).threshold(0.05)
         array([18.])
         """
         total = self.below[:, -1]
@@ -101,18 +101,18 @@ class Negatives:
         enough = self.below[:, 1:] >= (1 - rate) * total[:, None] - 1e-9
         return np.where(total > 0, self.score[enough.argmax(1)], np.nan)
 
-    def detected(self, positive: Sample, rate: float) -> Float[np.ndarray, " b"]:
+    def detected(self, positive: Resample, rate: float) -> Float[np.ndarray, " b"]:
         """Share of positives strictly above the `threshold` of a rate of false alarms; NaN if either side is empty."""
         limit, weights = self.threshold(rate), self.counts[:, positive.image]
         above = (weights * (positive.score[None] > limit[:, None])).sum(1)
         return np.where(np.isnan(limit), np.nan, _ratio(above, weights.sum(1)))
 
-    def roc(self, positive: Sample) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    def roc(self, positive: Resample) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
         """False-alarm and detection rate at every threshold, from (0, 0) to (1, 1): the corners. Empty without a side.
 
         >>> images = np.array([0, 1])
-        >>> clean = Negatives.of(Sample(np.array([1.0, 0.0]), images), resampled(2, 0))
-        >>> false, true = clean.roc(Sample(np.array([3.0, 2.0]), images))
+        >>> clean = Negatives.of(Resample(np.array([1.0, 0.0]), images), resampled(2, 0))
+        >>> false, true = clean.roc(Resample(np.array([3.0, 2.0]), images))
         >>> false.tolist(), true.tolist()
         ([0.0, 0.0, 1.0], [0.0, 1.0, 1.0])
         """

@@ -18,9 +18,9 @@ from gazeshift.studies.scorecard.report.numbers import (
     CLEAN_ONLY,
     FOOLED,
     ONLY,
-    Found,
     Key,
-    Scores,
+    ScorecardScores,
+    ScorecardTables,
 )
 from gazeshift.studies.scorecard.report.tables import attack_name, counted
 
@@ -41,7 +41,7 @@ def condition_name(condition: str) -> str:
     return f"{said} ({settings.replace('=', ' ').replace(',', ', ')})" if colon else said
 
 
-def glance(found: Found) -> Chart:
+def glance(found: ScorecardTables) -> Chart:
     """Mean and every attack's AUROC of every contestant."""
     rows = [
         [
@@ -64,7 +64,7 @@ def glance(found: Found) -> Chart:
     return _written(chart)
 
 
-def strengths(found: Found) -> Chart | None:
+def strengths(found: ScorecardTables) -> Chart | None:
     """AUROC of the main detector against the size of the change, for attacks of several sizes; None without one."""
     sizes: dict[str, dict[float, str]] = {}
     for name in found.tested:
@@ -92,7 +92,7 @@ def strengths(found: Found) -> Chart | None:
     )
 
 
-def receivers(found: Found) -> Choice:
+def receivers(found: ScorecardTables) -> Choice:
     """ROC curves of every attack, one at a time; detectors that know the attack are left out."""
     fair = [one for one in found.contestants if not one.knows]
     charts = {TOGETHER: _receiver(TOGETHER, {one.name: one.common for one in fair}, None)}
@@ -110,7 +110,7 @@ def receivers(found: Found) -> Choice:
     )
 
 
-def _receiver(title: str, scores: Mapping[str, Scores | None], name: str | None) -> Chart:
+def _receiver(title: str, scores: Mapping[str, ScorecardScores | None], name: str | None) -> Chart:
     known = {called: one for called, one in scores.items() if one is not None}
     paths = {called: one.negatives.roc(one.sample(one.examples(name))) for called, one in known.items()}
     paths = {called: path for called, path in paths.items() if path[0].size}
@@ -139,11 +139,11 @@ def _told_apart(trace: Mapping[str, Any], place: int) -> dict[str, Any]:
     return {**trace, "line": {**trace["line"], "dash": dash, "shape": shape}, "hovertemplate": "%{x:.1%}: %{y:.0%}"}
 
 
-def _area(scores: Scores, name: str | None) -> float:
+def _area(scores: ScorecardScores, name: str | None) -> float:
     return estimate(scores.negatives.auroc(scores.sample(scores.examples(name)))).value
 
 
-def suspicions(found: Found) -> Choice:
+def suspicions(found: ScorecardTables) -> Choice:
     """Where suspicions of clean images, benign changes and attacks lie, one detector at a time."""
     return Choice(
         title="Suspicions",
@@ -155,7 +155,7 @@ def suspicions(found: Found) -> Choice:
     )
 
 
-def _suspicion(found: Found, name: str) -> Chart:
+def _suspicion(found: ScorecardTables, name: str) -> Chart:
     scores = found.fitted(name)
     groups = {
         "clean": scores.suspicion[scores.benign(CLEAN)],
@@ -176,7 +176,7 @@ def _suspicion(found: Found, name: str) -> Chart:
     return replace(chart, layout=dict(chart.layout) | {"shapes": [*chart.layout["shapes"], shape]})
 
 
-def false_alarms(found: Found) -> Chart:
+def false_alarms(found: ScorecardTables) -> Chart:
     """Flagged clean images and benign changes, with the promised rate."""
     everyone = [one for one in found.contestants if one.common is not None]
     promised = sorted({float(found.detectors[one.detector].get("false_alarms") or 0) for one in everyone})
@@ -217,7 +217,7 @@ def _whiskers(several: Sequence[tuple[int, int]]) -> dict[str, Any]:
     return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "color": "--ink", "thickness": 1}
 
 
-def transfer(found: Found, detector: str) -> Chart:
+def transfer(found: ScorecardTables, detector: str) -> Chart:
     """What a detector learned from, against what it is tested on."""
     rows: dict[str, list[float | None]] = {}
     for key, scores in found.scores.items():
@@ -245,7 +245,7 @@ def transfer(found: Found, detector: str) -> Chart:
     )
 
 
-def _areas(scores: Mapping[str, Scores], names: Sequence[str]) -> list[float | None]:
+def _areas(scores: Mapping[str, ScorecardScores], names: Sequence[str]) -> list[float | None]:
     return [_area(scores[name], name) if name in scores else None for name in names]
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from gazeshift.errors import DataError
 from gazeshift.report.study import REPAIR, Study
-from gazeshift.studies.scorecard.report.bootstrap import Negatives, Sample, mean, resampled, share
+from gazeshift.studies.scorecard.report.bootstrap import Negatives, Resample, mean, resampled, share
 
 CLEAN, ATTACK = "clean", "attack"
 AS_FITTED, CLEAN_ONLY, WITHOUT, ONLY = "as fitted", "clean images only", "without", "only"
@@ -45,7 +45,7 @@ class Detection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
+class ScorecardScores:
     """Everything that one detector said.
 
     Args:
@@ -73,9 +73,9 @@ class Scores:
         """Clean images, classified right or not, and all their benign changes."""
         return Negatives.of(self.sample(self.kind != ATTACK), self.counts)
 
-    def sample(self, chosen: Bool[np.ndarray, " n"]) -> Sample:
+    def sample(self, chosen: Bool[np.ndarray, " n"]) -> Resample:
         """Suspicions of the chosen rows."""
-        return Sample(self.suspicion[chosen], self.image[chosen])
+        return Resample(self.suspicion[chosen], self.image[chosen])
 
     def examples(self, name: str | None = None, part: str = FOOLED) -> Bool[np.ndarray, " n"]:
         """Rows of a set, or of all, that fooled the model, failed to, or both."""
@@ -118,8 +118,8 @@ class Contestant:
     name: str
     detector: str
     knows: bool
-    scores: Mapping[str, Scores]
-    common: Scores | None
+    scores: Mapping[str, ScorecardScores]
+    common: ScorecardScores | None
 
     @cached_property
     def detections(self) -> Mapping[str, Detection]:
@@ -155,7 +155,7 @@ class Contestant:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class ScorecardTables:
     """Everything that the page says in numbers.
 
     Args:
@@ -166,13 +166,13 @@ class Found:
         adaptive: results of attacks that know the detector; may be empty.
     """
 
-    scores: Mapping[Key, Scores]
+    scores: Mapping[Key, ScorecardScores]
     sets: Mapping[str, Mapping[str, Any]]
     detectors: Mapping[str, Mapping[str, Any]]
     conditions: Sequence[str]
     adaptive: Sequence[Mapping[str, Any]]
 
-    def fitted(self, detector: str) -> Scores:
+    def fitted(self, detector: str) -> ScorecardScores:
         """As it was fitted."""
         return self.scores[Key(detector, AS_FITTED, "")]
 
@@ -198,7 +198,7 @@ class Found:
         """Every detector; one that learned from sets in three ways."""
         return [one for name in self.detectors for one in self._ways(name)]
 
-    def left_out(self, detector: str) -> Mapping[str, Scores]:
+    def left_out(self, detector: str) -> Mapping[str, ScorecardScores]:
         """By set, what the detector says that learned from the sets of other attacks; without those it cannot have."""
         keys = {name: Key(detector, WITHOUT, str(told["family"])) for name, told in self.sets.items()}
         return {name: self.scores[key] for name, key in keys.items() if key in self.scores}
@@ -220,7 +220,7 @@ class Found:
         return found
 
 
-def read_found(study: Study) -> Found:
+def read_found(study: Study) -> ScorecardTables:
     """All numbers of a finished scorecard.
 
     Raises:
@@ -240,7 +240,7 @@ def read_found(study: Study) -> Found:
     silent = [name for name in manifest["detectors"] if Key(name, AS_FITTED, "") not in found]
     if silent or not found:
         raise DataError(f"{study.folder / 'rows.parquet'} says nothing of detector {', '.join(silent)}. {REPAIR}")
-    return Found(
+    return ScorecardTables(
         scores=found,
         sets=manifest["sets"],
         detectors=manifest["detectors"],
@@ -257,9 +257,9 @@ def _places(table: Any) -> Mapping[Key, Int[np.ndarray, " k"]]:
     return {key: np.array(at) for key, at in places.items()}
 
 
-def _scores(columns: Mapping[str, Any], counts: Int[np.ndarray, "b i"]) -> Scores:
+def _scores(columns: Mapping[str, Any], counts: Int[np.ndarray, "b i"]) -> ScorecardScores:
     suspicion = columns["suspicion"].astype(float)
-    return Scores(
+    return ScorecardScores(
         kind=columns["kind"].astype(str),
         condition=columns["condition"].astype(str),
         image=columns["image"],
@@ -271,6 +271,6 @@ def _scores(columns: Mapping[str, Any], counts: Int[np.ndarray, "b i"]) -> Score
     )
 
 
-def _conditions(scores: Scores) -> list[str]:
+def _conditions(scores: ScorecardScores) -> list[str]:
     seen = dict.fromkeys(scores.condition[scores.kind != ATTACK].tolist())
     return sorted(seen, key=lambda name: name != CLEAN)

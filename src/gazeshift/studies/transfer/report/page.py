@@ -21,7 +21,7 @@ AS_MADE = "as made"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class TransferTable:
     """The study's table, and how its things are called in the page.
 
     Args:
@@ -49,7 +49,7 @@ class Found:
 def page(study: Study) -> Document:
     """Everything that the page says."""
     manifest = study.manifest
-    found = Found(
+    found = TransferTable(
         lines=study.table("table").to_pylist(),
         names=_names(list(manifest["models"])),
         attacks=[attack["name"] for attack in manifest["attacks"]],
@@ -73,7 +73,7 @@ def _names(models: Sequence[str]) -> dict[str, str]:
     return short if len(set(short.values())) == len(models) else {model: model for model in models}
 
 
-def _facts(study: Study, found: Found) -> list[tuple[str, str]]:
+def _facts(study: Study, found: TransferTable) -> list[tuple[str, str]]:
     settings, images = study.manifest["settings"], study.manifest["images"]
     way = "resized" if settings["fit"] == "resize" else "padded with black, or cropped"
     return [
@@ -87,7 +87,7 @@ def _facts(study: Study, found: Found) -> list[tuple[str, str]]:
     ]
 
 
-def _warnings(found: Found) -> Iterator[str]:
+def _warnings(found: TransferTable) -> Iterator[str]:
     if not found.lines:
         yield "No image could be used, so there is nothing to compare: see the skipped images under Checks."
     elif found.sizes[-1] == AS_MADE and len({round(line["rms"] * 255, 1) for line in found.lines}) > 1:
@@ -109,7 +109,7 @@ def _key(line: Line) -> tuple[str, str, str]:
     return line["source"], line["attack"], line["size"]
 
 
-def _findings(found: Found) -> Iterator[str]:
+def _findings(found: TransferTable) -> Iterator[str]:
     for source in found.sources if found.lines else ():
         size = found.sizes[-1]
         for victim in dict.fromkeys(line["victim"] for line in found.pick(source=source, white_box=False)):
@@ -122,7 +122,7 @@ def _findings(found: Found) -> Iterator[str]:
         yield small(found.lines[0]["n"])
 
 
-def _error(found: Found, lines: Sequence[Line]) -> str:
+def _error(found: TransferTable, lines: Sequence[Line]) -> str:
     """What every attack does to one victim."""
     first, rates = lines[0], ", ".join(f"{_interval(line, 'error')} by {line['attack']}" for line in lines)
     return (
@@ -131,7 +131,7 @@ def _error(found: Found, lines: Sequence[Line]) -> str:
     )
 
 
-def _compared(found: Found, lines: Sequence[Line]) -> Iterator[str]:
+def _compared(found: TransferTable, lines: Sequence[Line]) -> Iterator[str]:
     """Whether the first attack transfers better than each of the others, over all victims."""
     first = found.attacks[0]
     for attack in found.attacks[1:]:
@@ -147,7 +147,7 @@ def _compared(found: Found, lines: Sequence[Line]) -> Iterator[str]:
             )
 
 
-def _sections(found: Found) -> Iterator[Section]:
+def _sections(found: TransferTable) -> Iterator[Section]:
     if not found.lines:
         return
     places = [(source, size) for source in found.sources for size in found.sizes]
@@ -160,7 +160,7 @@ def _sections(found: Found) -> Iterator[Section]:
     yield Section(title="Size of the changes", items=[_changes(found)])
 
 
-def _errors(found: Found, source: str, size: str) -> Chart:
+def _errors(found: TransferTable, source: str, size: str) -> Chart:
     """Error rates as bars with whiskers: one group per model, clean first."""
     by_attack = {attack: found.pick(source=source, size=size, attack=attack) for attack in found.attacks}
     lines = by_attack[found.attacks[0]]
@@ -187,7 +187,7 @@ def _whiskers(lines: Sequence[Line], name: str) -> dict[str, Any]:
     return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "color": "--ink", "thickness": 1}
 
 
-def _matrix(found: Found, attack: str) -> Chart:
+def _matrix(found: TransferTable, attack: str) -> Chart:
     """Error rates of every victim under every source."""
     size, victims = found.sizes[-1], list(found.names)
     cells = {(line["source"], line["victim"]): line["error"] for line in found.pick(attack=attack, size=size)}
@@ -201,7 +201,7 @@ def _matrix(found: Found, attack: str) -> Chart:
     )
 
 
-def _differences(found: Found) -> Table:
+def _differences(found: TransferTable) -> Table:
     """Every attack against the first, where neither was made on the victim."""
     first = found.attacks[0]
     rows = [
@@ -226,7 +226,7 @@ def _differences(found: Found) -> Table:
     )
 
 
-def _changes(found: Found) -> Table:
+def _changes(found: TransferTable) -> Table:
     victim = {source: next(line["victim"] for line in found.pick(source=source)) for source in found.sources}
     rows = [
         [

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gazeshift.attacks._gradient import gradient_of
-from gazeshift.models import Reading
+from gazeshift.models import NeuronActivations
 from gazeshift.seeds import normal
 
 CLASS_SCORES = ("prob", "logit")
@@ -54,7 +54,7 @@ class Mutation:
     def ascent(
         self,
         images: Float[Tensor, "n channels h w"],
-        reading: Reading,
+        reading: NeuronActivations,
         leading: Int[Tensor, "n k"],
         signs: Float[Tensor, "n neurons"],
         *,

@@ -10,7 +10,7 @@ from gazeshift.attacks._gradient import Model, finite, gradient_of, lift
 from gazeshift.precision import wide
 
 
-class Seen(nn.Module):
+class ModelProxy(nn.Module):
     """The model as a package may have it: in eval mode, and nothing the package does to it reaches the user's network.
 
     Images go in as float32 or float64 and become the model's type; logits come out likewise.
@@ -66,7 +66,7 @@ class _Passage(torch.autograd.Function):
     """Gradients to the images and nowhere else: packages call `backward()`, which would reach the user's weights."""
 
     @staticmethod
-    def forward(ctx: Any, images: Tensor, seen: Seen) -> Tensor:
+    def forward(ctx: Any, images: Tensor, seen: ModelProxy) -> Tensor:
         wanted = ctx.needs_input_grad[0]
         with torch.set_grad_enabled(wanted):
             ctx.begun = images.detach().requires_grad_(wanted)

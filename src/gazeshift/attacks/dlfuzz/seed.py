@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from gazeshift.attacks._dlfuzz_result import Adversarial, FuzzedSeed, FuzzResult, Tables
+from gazeshift.attacks.dlfuzz.result import Adversarial, DLFuzzTables, FuzzedSeed, FuzzResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ class Progress:
             self.reference = label
         self.pops += 1
 
-    def finished(self, before: Tables) -> FuzzedSeed:
+    def finished(self, before: DLFuzzTables) -> FuzzedSeed:
         """The seed's record."""
         return FuzzedSeed(
             position=self.position,
@@ -120,27 +120,27 @@ class Harvest:
         start: the tables that the run goes on from.
     """
 
-    def __init__(self, seeds: int, start: Tables) -> None:
+    def __init__(self, seeds: int, start: DLFuzzTables) -> None:
         self.start = self.tables = start
         self.records: dict[int, FuzzedSeed] = {}
         self.clean_covered = torch.zeros((seeds, len(start.reported)), dtype=torch.bool)
         self.covered = torch.zeros_like(self.clean_covered)
 
-    def gather(self, finished: Iterable[Progress], before: Tables) -> None:
+    def gather(self, finished: Iterable[Progress], before: DLFuzzTables) -> None:
         """Take the seeds' records, and add what they counted to the tables."""
         for seed in finished:
             self.records[seed.position] = seed.finished(before)
             self.covered[seed.position] = seed.reported > 0
             if seed.clean_covered is not None:
                 self.clean_covered[seed.position] = seed.clean_covered
-            self.tables = self.tables + Tables(evaluated=seed.evaluated, reported=seed.reported)
+            self.tables = self.tables + DLFuzzTables(evaluated=seed.evaluated, reported=seed.reported)
 
-    def result(self, layers: Mapping[str, int], before: Tables | None, began: float) -> FuzzResult:
+    def result(self, layers: Mapping[str, int], before: DLFuzzTables | None, began: float) -> FuzzResult:
         """Everything, in the order of the seeds; the clock started at `began`."""
         return FuzzResult(
             seeds=tuple(self.records[position] for position in sorted(self.records)),
             layers=layers,
-            tables=Tables(
+            tables=DLFuzzTables(
                 evaluated=self.tables.evaluated - self.start.evaluated,
                 reported=self.tables.reported - self.start.reported,
             ),

@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gazeshift.attacks._attention import attention_loss, check_attention, last_convolution
-from gazeshift.attacks._balls import project
-from gazeshift.attacks._copies import DIVERSE, Copy, diverse, scaled, smoothed
 from gazeshift.attacks._gradient import Model, finite, gradient_of, own
+from gazeshift.attacks._input_diversity import DIVERSE, Copy, diverse, scaled, smoothed
 from gazeshift.attacks._precision import in_full_precision
+from gazeshift.attacks._projections import project
 from gazeshift.attacks._settings import check_size, check_steps, check_whole
 from gazeshift.errors import UnknownNameError, did_you_mean
 from gazeshift.seeds import Generators, uniform

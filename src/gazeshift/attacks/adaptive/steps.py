@@ -13,7 +13,7 @@ GROWTH, DECAY, LIMIT = 1.25, 0.8, 64.0  # of the suspicion's weight
 
 
 @dataclass(frozen=True, kw_only=True)
-class State:
+class AttackState:
     """The best of each image so far, and the weight of its suspicion. Written into as the attack goes on.
 
     Args:
@@ -29,7 +29,7 @@ class State:
     slack: Float[Tensor, " n"]
 
     @classmethod
-    def of(cls, images: Images, slack: float) -> "State":
+    def of(cls, images: Images, slack: float) -> "AttackState":
         """Before the first step."""
         zeros = torch.zeros(len(images), device=images.device)
         return cls(best=images.clone(), merit=zeros - 1, weight=zeros + 1, slack=zeros + slack)

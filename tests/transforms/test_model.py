@@ -8,10 +8,10 @@ import torch
 
 import gazeshift as gs
 from gazeshift.errors import BoundsError, LayerError
-from gazeshift.interventions.mask_maps import MaskMaps
-from gazeshift.interventions.roi_pixels import RoiPixels, enlarged
-from gazeshift.interventions.scale_filters import ScaleFilters, convolution_before
+from gazeshift.model_edits.mask_maps import MaskMaps
+from gazeshift.model_edits.scale_filters import ScaleFilters, convolution_before
 from gazeshift.models import select
+from gazeshift.transforms.roi_pixels import RoiPixels, enlarged
 from helpers.networks import Plain, Residual, classifier_of, hooks_on, images_of, raw, seeded
 
 HOW = ("module", "in-place", "function", "method", "in-place method", "in-place call")

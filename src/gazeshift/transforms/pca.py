@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from gazeshift.errors import BoundsError, UnknownNameError, did_you_mean
-from gazeshift.interventions._straight import straight
 from gazeshift.precision import exact
 from gazeshift.seeds import Generators
+from gazeshift.transforms._straight_through import straight
 
 __all__ = ["Pca"]
 

@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gazeshift.attacks._adaptive_steps import COMBINED, EVADES, Slopes, State, unit
-from gazeshift.attacks._balls import project, random_start, steepest
+from gazeshift.attacks._defended import Opponent, Undefended, margins
 from gazeshift.attacks._gradient import Model, finite, gradient_of, own
-from gazeshift.attacks._opponent import Nobody, Opponent, margins
 from gazeshift.attacks._precision import in_full_precision
+from gazeshift.attacks._projections import project, random_start, steepest
 from gazeshift.attacks._settings import check_norm, check_number, check_size, check_steps, check_whole
+from gazeshift.attacks.adaptive.steps import COMBINED, EVADES, AttackState, Slopes, unit
 from gazeshift.errors import BoundsError, UnknownNameError, did_you_mean
 from gazeshift.seeds import Generators, each
 
@@ -97,10 +97,10 @@ class Adaptive:
         self, model: Model, images: Float[Tensor, "n channels h w"], labels: Int[Tensor, " n"], *, generator: Generators
     ) -> Float[Tensor, "n channels h w"]:
         """The best found of each image; with one generator per image the same in any batch."""
-        against = self.opponent or Nobody(model=model)
+        against = self.opponent or Undefended(model=model)
         with torch.inference_mode(mode=False):
             images, labels, draws = own(images), own(labels).long(), each(generator, len(images))
-            state = State.of(images, self.slack)
+            state = AttackState.of(images, self.slack)
             for _ in range(self.restarts):
                 for some in torch.split((state.merit < EVADES).nonzero()[:, 0], self.at_once):
                     _Climb(self, model, against, images, labels, draws, state).down(some)
@@ -117,7 +117,7 @@ class _Climb:
     images: Tensor
     labels: Tensor
     draws: list[torch.Generator]
-    state: State
+    state: AttackState
 
     def down(self, some: Int[Tensor, " m"]) -> None:
         """All steps; what was found is in the state."""

@@ -35,7 +35,7 @@ def split(strategies: object) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Choice:
+class NeuronChoice:
     """Chooses neurons for a batch of seeds, each by its own table and its own generator.
 
     Drawing without replacement, with probability in proportion to a weight, is a race: neuron i arrives after

@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from gazeshift.attacks._dlfuzz_choice import Choice
-from gazeshift.attacks._dlfuzz_result import Tables
-from gazeshift.attacks._dlfuzz_seed import Item, Mutant, Progress
-from gazeshift.attacks._dlfuzz_step import Mutation, rms
 from gazeshift.attacks._gradient import finite
-from gazeshift.models import Neurons, Reading
+from gazeshift.attacks.dlfuzz.choice import NeuronChoice
+from gazeshift.attacks.dlfuzz.result import DLFuzzTables
+from gazeshift.attacks.dlfuzz.seed import Item, Mutant, Progress
+from gazeshift.attacks.dlfuzz.step import Mutation, rms
+from gazeshift.models import NeuronActivations, Neurons
 
 MEAN_COLOUR = (123.68 / 255, 116.779 / 255, 103.939 / 255)  # of ImageNet, red first: what "caffe" models subtract
 
@@ -33,7 +33,7 @@ class Loop:
     """
 
     neurons: Neurons
-    choice: Choice
+    choice: NeuronChoice
     mutation: Mutation
     threshold: float
     iterations: int
@@ -46,7 +46,7 @@ class Loop:
     total: int
     stop_at_first: bool
 
-    def __call__(self, seeds: Iterable[Progress], before: Tables, batch_size: int) -> Iterator[Progress]:
+    def __call__(self, seeds: Iterable[Progress], before: DLFuzzTables, batch_size: int) -> Iterator[Progress]:
         """Fuzz each seed to its end, `batch_size` side by side, on the tables `before` and its own; as they finish."""
         waiting, active = iter(seeds), list[Progress]()
         while active := [*active, *islice(waiting, batch_size - len(active))]:
@@ -64,7 +64,7 @@ class Loop:
             seed.stop_reason = "max_pops"
         return bool(seed.stop_reason)
 
-    def pop(self, seeds: Sequence[Progress], before: Tables) -> None:
+    def pop(self, seeds: Sequence[Progress], before: DLFuzzTables) -> None:
         """Take each seed's next item, and mutate it `iterations` times along its own classes and neurons."""
         items, generators = [seed.queue.popleft() for seed in seeds], [seed.generator for seed in seeds]
         leaf, reading = self.look(torch.stack([item.image for item in items]), graph=True)
@@ -90,7 +90,7 @@ class Loop:
         for seed, row in zip(seeds, times - before.evaluated, strict=True):
             seed.evaluated = row.clone()
 
-    def note(self, seeds: Sequence[Progress], reading: Reading) -> None:
+    def note(self, seeds: Sequence[Progress], reading: NeuronActivations) -> None:
         """Tell each seed what its popped item is."""
         logits = reading.logits.detach()
         label, confidence = logits.argmax(1), logits.softmax(1).amax(1)
@@ -100,7 +100,7 @@ class Loop:
 
     def look(
         self, images: Float[Tensor, "n channels h w"], *, graph: bool
-    ) -> tuple[Float[Tensor, "n channels h w"], Reading]:
+    ) -> tuple[Float[Tensor, "n channels h w"], NeuronActivations]:
         """One forward pass; with a graph that begins at the images if a gradient will be asked for.
 
         With the colours of a pixel side by side in memory, both passes take two thirds of the time on a CPU.
@@ -109,7 +109,7 @@ class Loop:
             leaf = images.detach().contiguous(memory_format=torch.channels_last).requires_grad_(graph)
             return leaf, self.neurons.read(leaf)
 
-    def covers(self, reading: Reading) -> Bool[Tensor, "n neurons"]:
+    def covers(self, reading: NeuronActivations) -> Bool[Tensor, "n neurons"]:
         """Which neurons each image covers, on the CPU."""
         return (reading.values > self.threshold).cpu()
 
@@ -140,7 +140,7 @@ class Loop:
 
 def _mutants(
     moved: Float[Tensor, "n channels h w"],
-    reading: Reading,
+    reading: NeuronActivations,
     seeds: Sequence[Progress],
     *,
     covered: Bool[Tensor, "n neurons"],

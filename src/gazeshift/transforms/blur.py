@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from gazeshift.errors import BoundsError
-from gazeshift.interventions._straight import straight
 from gazeshift.precision import wide
 from gazeshift.seeds import Generators
+from gazeshift.transforms._straight_through import straight
 
 __all__ = ["Blur"]
 

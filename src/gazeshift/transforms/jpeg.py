@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, pad
 
 from gazeshift.errors import BoundsError
-from gazeshift.interventions._straight import straight
 from gazeshift.precision import wide
 from gazeshift.seeds import Generators
+from gazeshift.transforms._straight_through import straight
 
 __all__ = ["Jpeg"]
 

@@ -31,8 +31,8 @@ SLOPES: Mapping[str, Callable[..., Slope]] = {
 }
 
 
-class Twice(TorchFunctionMode):
-    """``with Twice(): ...``: in this thread, what the images lead to can be differentiated twice, as an attacker would.
+class SmoothSecondDerivative(TorchFunctionMode):
+    """In this thread, what the images lead to can be differentiated twice, as an attacker would.
 
     ReLU, ReLU6, hardtanh and leaky ReLU get the stand-in. Nothing of a model is touched; in-place calls write into
     their tensor as ever.

@@ -9,12 +9,12 @@ from PIL import Image
 from scipy import ndimage
 
 from gazeshift.errors import BoundsError
-from gazeshift.interventions.bit_depth import BitDepth
-from gazeshift.interventions.blur import Blur
-from gazeshift.interventions.jpeg import Jpeg, _cosines
-from gazeshift.interventions.median import Median
-from gazeshift.interventions.shift import Shift
 from gazeshift.seeds import generator_for
+from gazeshift.transforms.bit_depth import BitDepth
+from gazeshift.transforms.blur import Blur
+from gazeshift.transforms.jpeg import Jpeg, _cosines
+from gazeshift.transforms.median import Median
+from gazeshift.transforms.shift import Shift
 
 
 def photo(height: int = 61, width: int = 90) -> torch.Tensor:

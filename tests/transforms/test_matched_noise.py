@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from gazeshift import registry
-from gazeshift.interventions.matched_noise import MatchedNoise
 from gazeshift.seeds import generator_for
+from gazeshift.transforms.matched_noise import MatchedNoise
 
 
 @pytest.fixture
@@ -87,4 +87,4 @@ def test_leaves_everything_alone(perturbation: Tensor) -> None:
 
 
 def test_is_found_by_name() -> None:
-    assert registry.build("interventions", "matched_noise", per_channel=True) == MatchedNoise(per_channel=True)
+    assert registry.build("transforms", "matched_noise", per_channel=True) == MatchedNoise(per_channel=True)

@@ -17,7 +17,7 @@ POLE = 1e-3  # |2 + S g| below this leaves Grad-CAM++'s sum (only possible where
 BLOCK = {"cpu": 1 << 18, "cuda": 1 << 27}
 
 
-class Seen:
+class ActivationsAndGradients:
     """Activations A and gradients g = d score / d A of one layer, for a batch; S is A summed over the pixels.
 
     Each shared quantity is computed when a CAM first asks for it, so that four CAMs cost hardly more than one, and a
@@ -100,7 +100,7 @@ class Seen:
 def _plus_plus(
     activations: Float[Tensor, "n b p"], gradients: Float[Tensor, "n b p"]
 ) -> tuple[Float[Tensor, "n b"], Float[Tensor, "n b"], Int[Tensor, "n b"]]:
-    """See `Seen.plus_plus`. Where S < 0, 2 + S g can vanish: these channels once more in float64."""
+    """See `ActivationsAndGradients.plus_plus`. Where S < 0, 2 + S g can vanish: these channels once more in float64."""
     sums, positive = activations.sum(2, keepdim=True), gradients.clamp_min(0)
     pull, mean = _pulls(torch.mul(positive, sums.clamp_min(0)).add_(2), positive)
     poles = torch.zeros(pull.shape, dtype=torch.long, device=pull.device)

@@ -16,8 +16,8 @@ PICKS = ("first", "min_l2", "all")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Tables(Summary):
-    """How often each neuron was covered. Tables of shards are added: ``first + second``.
+class DLFuzzTables(Summary):
+    """How often each neuron was covered. DLFuzzTables of shards are added: ``first + second``.
 
     Args:
         evaluated: over every evaluated image (``times1``): seeds, queue items, mutants. Guides choice and queue.
@@ -27,7 +27,7 @@ class Tables(Summary):
     evaluated: Int[Tensor, " neurons"]
     reported: Int[Tensor, " neurons"]
 
-    def __add__(self, other: "Tables") -> "Tables":
+    def __add__(self, other: "DLFuzzTables") -> "DLFuzzTables":
         """Both together.
 
         Raises:
@@ -38,7 +38,7 @@ class Tables(Summary):
                 f"tables of {len(self.reported)} and {len(other.reported)} neurons do not belong together. "
                 "Add tables of one model, scope and image size."
             )
-        return Tables(evaluated=self.evaluated + other.evaluated, reported=self.reported + other.reported)
+        return DLFuzzTables(evaluated=self.evaluated + other.evaluated, reported=self.reported + other.reported)
 
     def _says(self) -> Iterator[str]:
         both = (f"{int((table > 0).sum()):,}" for table in (self.evaluated, self.reported))
@@ -161,8 +161,8 @@ class FuzzResult(Summary):
 
     seeds: tuple[FuzzedSeed, ...]
     layers: Mapping[str, int]
-    tables: Tables
-    before: Tables | None
+    tables: DLFuzzTables
+    before: DLFuzzTables | None
     clean_covered: Bool[Tensor, "n neurons"]
     covered: Bool[Tensor, "n neurons"]
     seconds: float
@@ -218,9 +218,11 @@ def check_pick(pick: str) -> None:
         raise UnknownNameError(f"no pick named '{pick}'. {did_you_mean(str(pick), PICKS)}")
 
 
-def no_tables(neurons: int) -> Tables:
+def no_tables(neurons: int) -> DLFuzzTables:
     """Tables of nothing."""
-    return Tables(evaluated=torch.zeros(neurons, dtype=torch.long), reported=torch.zeros(neurons, dtype=torch.long))
+    return DLFuzzTables(
+        evaluated=torch.zeros(neurons, dtype=torch.long), reported=torch.zeros(neurons, dtype=torch.long)
+    )
 
 
 def _plain(record: Adversarial | FuzzedSeed, *, but: tuple[str, ...]) -> dict[str, Any]:

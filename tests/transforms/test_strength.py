@@ -7,8 +7,8 @@ from torch import Tensor
 
 from gazeshift import registry
 from gazeshift.errors import BoundsError, UnknownNameError
-from gazeshift.interventions.strength import Strengths
 from gazeshift.seeds import generator_for
+from gazeshift.transforms.strength import Strengths
 
 
 def test_default_coefficients() -> None:
@@ -132,4 +132,4 @@ def test_unknown_arithmetic_is_refused() -> None:
 
 
 def test_is_found_by_name() -> None:
-    assert registry.build("interventions", "strength", arithmetic="released") == Strengths(arithmetic="released")
+    assert registry.build("transforms", "strength", arithmetic="released") == Strengths(arithmetic="released")

@@ -6,8 +6,8 @@ import torch
 from sklearn.decomposition import PCA
 
 from gazeshift.errors import BoundsError, UnknownNameError
-from gazeshift.interventions.pca import Pca
 from gazeshift.seeds import generator_for
+from gazeshift.transforms.pca import Pca
 
 
 def drawn(*shape):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gazeshift.errors import LayerError
-from gazeshift.interventions.mask_maps import check_channels
+from gazeshift.model_edits.mask_maps import check_channels
 from gazeshift.models import Classifier
 from gazeshift.records import Layer
 

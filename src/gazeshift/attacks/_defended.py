@@ -16,7 +16,7 @@ from gazeshift.summaries import Summary, listed, plural
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Glimpse(Summary):
+class DetectorOutput(Summary):
     """How images look to classifier and detector.
 
     Args:
@@ -40,7 +40,7 @@ class Opponent(Protocol):
     def threshold(self) -> float:
         """Suspicion above it is an alarm."""
 
-    def glimpse(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> Glimpse:
+    def glimpse(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> DetectorOutput:
         """What is seen of the images as they would arrive, with views drawn from the generators.
 
         It has a graph back to images that ask for gradients, even where it is made of gradients itself.
@@ -53,16 +53,16 @@ class Opponent(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Nobody:
+class Undefended:
     """A model without a detector: no views, no suspicion, no alarm."""
 
     model: Model
     threshold: float = math.inf
 
-    def glimpse(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> Glimpse:  # noqa: ARG002
+    def glimpse(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> DetectorOutput:  # noqa: ARG002
         """The logits alone."""
         logits = self.model(images)
-        return Glimpse(suspicion=wide(logits).sum(1) * 0, logits=logits[None])
+        return DetectorOutput(suspicion=wide(logits).sum(1) * 0, logits=logits[None])
 
     def views(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> Sequence[Tensor]:  # noqa: ARG002
         """The images alone."""

@@ -10,14 +10,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gazeshift.attacks._dlfuzz_choice import SIGNS, Choice, split
-from gazeshift.attacks._dlfuzz_loop import Loop
-from gazeshift.attacks._dlfuzz_result import FuzzResult, Tables, check_pick, no_tables
-from gazeshift.attacks._dlfuzz_seed import Harvest, Progress
-from gazeshift.attacks._dlfuzz_step import BALANCES, CLASS_SCORES, MUTATIONS, Mutation
 from gazeshift.attacks._gradient import Model, own
 from gazeshift.attacks._precision import inward, shown
 from gazeshift.attacks._settings import check_number, check_size, check_whole
+from gazeshift.attacks.dlfuzz.choice import SIGNS, NeuronChoice, split
+from gazeshift.attacks.dlfuzz.loop import Loop
+from gazeshift.attacks.dlfuzz.result import DLFuzzTables, FuzzResult, check_pick, no_tables
+from gazeshift.attacks.dlfuzz.seed import Harvest, Progress
+from gazeshift.attacks.dlfuzz.step import BALANCES, CLASS_SCORES, MUTATIONS, Mutation
 from gazeshift.errors import BoundsError, SettingsError, UnknownNameError, did_you_mean
 from gazeshift.models import Neurons, find_neurons
 from gazeshift.precision import wide
@@ -165,7 +165,7 @@ class DLFuzz:
         labels: Int[Tensor, " n"] | None = None,
         *,
         generator: Generators,
-        before: Tables | None = None,
+        before: DLFuzzTables | None = None,
         batch_size: int | None = None,
         stop: bool = False,
     ) -> FuzzResult:
@@ -197,7 +197,7 @@ class DLFuzz:
         return harvest.result({layer.name: layer.shape[0] for layer in neurons.layers}, before, began)
 
     def _seeds(
-        self, images: Tensor, labels: Tensor | None, generators: Sequence[torch.Generator], start: Tables
+        self, images: Tensor, labels: Tensor | None, generators: Sequence[torch.Generator], start: DLFuzzTables
     ) -> Iterator[Progress]:
         """Made one by one when their turn comes, with tables of nothing."""
         nothing = torch.zeros_like(start.evaluated)
@@ -215,7 +215,7 @@ class DLFuzz:
             )
 
     def _loop(self, neurons: Neurons, total: int, *, stop: bool) -> Loop:
-        choice = Choice(
+        choice = NeuronChoice(
             strategies=split(self.strategies),
             count=self.n_neurons,
             threshold=self.threshold,

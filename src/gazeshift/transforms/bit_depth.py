@@ -6,9 +6,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gazeshift.errors import BoundsError
-from gazeshift.interventions._straight import straight
 from gazeshift.precision import wide
 from gazeshift.seeds import Generators
+from gazeshift.transforms._straight_through import straight
 
 __all__ = ["BitDepth"]
 

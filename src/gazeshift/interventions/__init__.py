@@ -1,1 +1,0 @@
-"""One file, one change to pixels, filters or training."""

@@ -1,0 +1,1 @@
+"""One file, one change to a network, undone at the end of the block."""

@@ -104,8 +104,8 @@ def _plain(classifier: Classifier, images: Tensor, fuzz: DLFuzz, found: Found) -
 
 def _plain_version(fuzz: DLFuzz, classifier: Classifier) -> Any:
     """The tests' version, told which modules of EfficientNet-Lite0 give the layers."""
-    sys.path.insert(0, str(ROOT / "tests" / "parts"))
-    from _plain_dlfuzz import PlainDLFuzz
+    sys.path.insert(0, str(ROOT / "tests"))
+    from helpers.plain_dlfuzz import PlainDLFuzz
 
     modules = classifier.module.named_modules()
     layers = {name: module for name, module in modules if type(module).__name__ == "BatchNormAct2d"}

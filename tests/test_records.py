@@ -167,7 +167,7 @@ def results(n: int, value: float = 0.0) -> list[Summary]:
             logits=torch.zeros(n, 1000), means=torch.zeros(n, 1000), values=torch.zeros(n, 1000)
         ),
         _neurons.Neurons(model=torch.relu, network=None, layers=(layer(HOSTILE),) * n),
-        _null.NeuronActivations(similarity=numbers, null=torch.zeros(n, 9), threshold=numbers),
+        _null.NullDistribution(similarity=numbers, null=torch.zeros(n, 9), threshold=numbers),
         CalibratedDetector(
             name="confidence",
             detector=Confidence(),

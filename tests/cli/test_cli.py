@@ -226,7 +226,7 @@ def test_list_tells_settings_as_people_write_them():
 
 def test_a_broken_part_of_another_package_is_listed_beside_the_others(run, monkeypatch):
     broken = {"broken": EntryPoint("broken", "no_such_package_anywhere:Attack", "gazeshift.attacks")}
-    monkeypatch.setattr(registry, "_foreign", lambda family: broken if family == "attacks" else {})
+    monkeypatch.setattr(registry, "_plugins", lambda family: broken if family == "attacks" else {})
     code, printed, _ = run("list", "attacks")
     assert code == 0
     words = " ".join(printed.split())
@@ -305,7 +305,7 @@ def test_an_interruption_says_whether_what_is_done_is_kept(run, monkeypatch, ima
 
     monkeypatch.setattr("gazeshift.cli._looking.look_at", interrupted)
     assert run("look", images / "000.png", "--model", model)[::2] == (130, "gazeshift: stopped.\n")
-    monkeypatch.setattr("gazeshift.cli._study.run", interrupted)
+    monkeypatch.setattr("gazeshift.runs.settings.StudySettings.run", interrupted)
     code, _, shown = run("study", "deviation", "--images", images, "--model", model, "--out", tmp_path / "out")
     assert code == 130
     assert shown == "gazeshift: stopped. What is finished is kept; the same command goes on from there.\n"

@@ -158,8 +158,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_command_line_refuses_the_same(
     kind: Kind, command: str, photographs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    here = Path(__file__).parent
-    lines = ("import sys", f"sys.path.insert(0, {str(here)!r})", "from _kinds import KINDS")
+    lines = ("from helpers.kinds import KINDS",)
     make = f"def made():\n    return KINDS[{KINDS.index(kind)}].make()\n"
     (tmp_path / "own.py").write_text("\n".join(lines) + "\n" + make)
     given = (*COMMANDS[command], str(photographs), "--model", f"module:{tmp_path / 'own.py'}:made")

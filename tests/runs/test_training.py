@@ -111,7 +111,7 @@ def test_stopped_and_begun_again_it_ends_the_same(tmp_path):
 SCRIPT = """
 import sys, torch
 sys.path.insert(0, {folder!r})
-import test_studies_training as t
+import test_training as t
 from pathlib import Path
 torch.set_num_threads(1)
 made = t.network()

@@ -18,7 +18,7 @@ from gazeshift.data import ImageSource
 from gazeshift.models import Classifier, preflight
 from gazeshift.records import Batch, Finding
 from gazeshift.runs.examples import SetSource, open_pairs
-from gazeshift.runs.executors import Executor, Serial
+from gazeshift.runs.executors.serial import Executor, Serial
 from gazeshift.runs.open import circumstances, first_images, open_classifier, open_images
 from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.settings import PaperSettings, Progress, StudySettings

@@ -204,7 +204,7 @@ def test_an_error_that_cannot_travel_is_told_in_words_and_keeps_its_notes(tmp_pa
     found = pickle.loads(pickle.dumps(found))  # noqa: S301  # our own bytes
     assert str(found) == "UnreadableError: an error at layer 3"
     assert found.__notes__[0] == "in cell 0 (images 0.png)"
-    assert "test_scale_pool.py" in found.__notes__[1]
+    assert "test_pool.py" in found.__notes__[1]
 
 
 def test_a_model_that_calls_exit_does_not_end_the_worker_without_a_word(tmp_path):

@@ -17,7 +17,7 @@ from gazeshift.registry import setting_names
 from gazeshift.runs.adversarial_set.health import judge_rows, probe
 from gazeshift.runs.adversarial_set.rows import Attacker, batches_of
 from gazeshift.runs.adversarial_set.settings import SetSettings
-from gazeshift.runs.executors import Executor, Serial
+from gazeshift.runs.executors.serial import Executor, Serial
 from gazeshift.runs.open import check_first, circumstances, open_attack, open_classifier, open_images
 from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.settings import Progress

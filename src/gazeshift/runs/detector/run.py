@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from itertools import count
 from math import ceil
 from pathlib import Path
@@ -80,6 +80,7 @@ class Measuring(Reopened):
 
     def __init__(self, work: Run[FitSettings] | Run[CalibrateSettings]) -> None:
         self.recipe, self.work, settings = (Measuring, (work,)), work, work.settings
+        self.sets: dict[Path, SetSource] = {}
         detector: Any
         if isinstance(settings, FitSettings):
             detector = build("detectors", settings.detector)
@@ -87,11 +88,12 @@ class Measuring(Reopened):
             detector = CalibratedDetector.load(settings.detector).detector
         self.eyes = FeatureExtractor(classifier=work.classifier, detector=detector, seed=settings.seed)
 
-    @cache  # noqa: B019  # it lives as long as the process
     def examples(self, folder: Path) -> SetSource:
         """An adversarial set to learn from, whole."""
-        found = open_pairs(folder, self.work.settings.model_copy(update={"limit": None}))
-        return found.for_channels(self.work.classifier.channels)
+        if folder not in self.sets:
+            found = open_pairs(folder, self.work.settings.model_copy(update={"limit": None}))
+            self.sets[folder] = found.for_channels(self.work.classifier.channels)
+        return self.sets[folder]
 
     def clean(self, cell: Cell) -> CellResult:
         """A cell of clean images."""

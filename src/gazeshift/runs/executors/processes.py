@@ -1,14 +1,14 @@
 """Workers as processes of this machine, each an executor of one process, so that a death is told by its own cell."""
 
-import ctypes
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
 from typing import Any
 
 from gazeshift.runs.executors.worker import settle, work
@@ -19,7 +19,6 @@ __all__ = ["Processes"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 GPUS = "CUDA_VISIBLE_DEVICES"
 GRACE_SECONDS = 5.0
-PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 
 
 class Processes:
@@ -102,11 +101,17 @@ class OneProcess:
 
 
 def _begin(folder: str, paths: tuple[str, ...]) -> None:
-    """Ctrl-C reaches all processes of a terminal: the one that began this one decides. It also ends with that one."""
+    """Ctrl-C reaches all processes of a terminal: the one that began this one decides. This one ends with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     settle(folder, paths)
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _gpus() -> list[str]:

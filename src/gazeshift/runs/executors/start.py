@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
 
-from gazeshift.runs.executors.serial import Executor, Serial
 from gazeshift.runs.executors.settings import Scale
+
+if TYPE_CHECKING:
+    from gazeshift.runs.executors.serial import Executor  # loads torch, which --help need not wait for
 
 
 @contextmanager
-def executor(scale: Scale | None = None, *, device: str = "auto") -> Iterator[Executor]:
+def executor(scale: Scale | None = None, *, device: str = "auto") -> "Iterator[Executor]":
     """Who computes the cells of a run; the tables are the same whoever it is.
 
     Args:
@@ -20,6 +23,8 @@ def executor(scale: Scale | None = None, *, device: str = "auto") -> Iterator[Ex
         SettingsError: no Ray cluster answers at the address.
     """
     if scale is None or scale.is_alone:
+        from gazeshift.runs.executors.serial import Serial
+
         yield Serial()
         return
     from gazeshift.runs.executors.pool import Pool, Team

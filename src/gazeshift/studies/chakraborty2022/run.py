@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,7 @@ class ChakrabortyCells(Reopened):
         self.run = Run("chakraborty2022", 1, settings, out, classifier=first, source=source, **how)
         self.run.first = first_images(first, self.unlabelled, min(16, settings.batch_size))
         self.findings: list[Finding] = []
+        self.trained: dict[str, dict[str, tuple[HeadedModel, History]]] = {}
 
     @cached_property
     def last(self) -> dict[str, Layer]:
@@ -173,7 +174,6 @@ class ChakrabortyCells(Reopened):
         reader = self.attacks(condition).models[self.settings.attacked].classifier
         return self.run.batch(cell, fill=fill, classifier=reader, source=self.sources[condition])
 
-    @cache  # noqa: B019  # it lives as long as the run
     def attacks(self, condition: str) -> Attacks:
         """Every model with its head, and how it is attacked."""
         settings = self.settings
@@ -186,10 +186,13 @@ class ChakrabortyCells(Reopened):
             seed=settings.seed,
         )
 
-    @cache  # noqa: B019
     def heads(self, condition: str) -> dict[str, tuple[HeadedModel, History]]:
         """Every body with the head trained on its features, or read back if that is done."""
-        return {name: self._head(condition, place, name) for place, name in enumerate(self.bodies)}
+        if condition not in self.trained:
+            self.trained[condition] = {
+                name: self._head(condition, place, name) for place, name in enumerate(self.bodies)
+            }
+        return self.trained[condition]
 
     def _feature_cells(self, condition: str, name: str) -> list[Cell]:
         source, place = self.sources[condition], [*self.bodies].index(name)

@@ -27,9 +27,11 @@ from gazeshift.runs.adversarial_set import run as _attack_run
 from gazeshift.runs.adversarial_set.run import AttackRun
 from gazeshift.runs.adversarial_set.settings import SetSettings
 from gazeshift.serve._study_pictures import Again
-from gazeshift.studies.chakraborty2022.pictures import GAP, aspect, montage, tile
-from gazeshift.studies.deviation.settings import Deviation
-from gazeshift.studies.ding2022.rows import histograms
+
+_pictures = pytest.importorskip("gazeshift.studies.chakraborty2022.pictures")
+GAP, aspect, montage, tile = _pictures.GAP, _pictures.aspect, _pictures.montage, _pictures.tile
+Deviation = pytest.importorskip("gazeshift.studies.deviation.settings").Deviation
+histograms = pytest.importorskip("gazeshift.studies.ding2022.rows").histograms
 
 NETWORK = '''
 import torch

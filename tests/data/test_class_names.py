@@ -6,7 +6,8 @@ import pytest
 
 from gazeshift.data import read_class_names
 from gazeshift.errors import SettingsError
-from gazeshift.studies.deviation.settings import Deviation
+
+Deviation = pytest.importorskip("gazeshift.studies.deviation.settings").Deviation
 
 READ = {
     "one per line": ("names.txt", "tench, Tinca tinca\n\n dog \n", ("tench, Tinca tinca", "class 1", "dog")),

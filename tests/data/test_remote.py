@@ -21,9 +21,10 @@ from gazeshift.data import open_source, remote
 from gazeshift.errors import DataError, MissingPackageError, UnreachableError
 from gazeshift.models import Preprocessing
 from gazeshift.records import Batch
-from gazeshift.studies.chakraborty2022.collection import open_collection
-from gazeshift.studies.deviation.settings import Deviation
 from helpers.small_study import make_images, make_network
+
+open_collection = pytest.importorskip("gazeshift.studies.chakraborty2022.collection").open_collection
+Deviation = pytest.importorskip("gazeshift.studies.deviation.settings").Deviation
 
 fsspec = pytest.importorskip("fsspec")
 NAMES = ("dark", "light", "striped")

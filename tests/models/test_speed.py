@@ -10,9 +10,10 @@ from pydantic import ValidationError
 import gazeshift as gs
 from gazeshift.errors import ModelError
 from gazeshift.models import sped_up
-from gazeshift.studies.chakraborty2022.settings import Chakraborty2022
-from gazeshift.studies.deviation.settings import Deviation
 from helpers.small_study import make_images, make_network
+
+Chakraborty2022 = pytest.importorskip("gazeshift.studies.chakraborty2022.settings").Chakraborty2022
+Deviation = pytest.importorskip("gazeshift.studies.deviation.settings").Deviation
 
 
 @pytest.fixture

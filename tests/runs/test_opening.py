@@ -9,9 +9,10 @@ from safetensors.torch import save_file
 import gazeshift as gs
 from gazeshift.runs.open import open_attack, open_classifier, open_images
 from gazeshift.runs.run import Run
-from gazeshift.studies.deviation.settings import Deviation
-from gazeshift.studies.renkhoff2022.settings import Renkhoff2022
 from helpers.small_study import make_images, make_network
+
+Deviation = pytest.importorskip("gazeshift.studies.deviation.settings").Deviation
+Renkhoff2022 = pytest.importorskip("gazeshift.studies.renkhoff2022.settings").Renkhoff2022
 
 SMALL = {"attack": "fgsm", "epsilon": "16/255", "strengths": "1", "layers": "convs", "gallery": 0, "device": "cpu"}
 

@@ -9,10 +9,11 @@ import pytest
 import gazeshift as gs
 from gazeshift.runs.adversarial_set.run import AttackRun
 from gazeshift.runs.adversarial_set.settings import SetSettings
-from gazeshift.studies.ding2022.settings import Ding2022
-from gazeshift.studies.renkhoff2022.settings import Renkhoff2022
 from helpers import ding_study as _ding_study
 from helpers import renkhoff_study as _renkhoff_study
+
+Ding2022 = pytest.importorskip("gazeshift.studies.ding2022.settings").Ding2022
+Renkhoff2022 = pytest.importorskip("gazeshift.studies.renkhoff2022.settings").Renkhoff2022
 
 
 @pytest.fixture(scope="module")

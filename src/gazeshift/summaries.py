@@ -1,4 +1,4 @@
-"""How records show themselves: a few lines that say what a person wants to know, as text and as a table of HTML.
+"""How records show themselves: a few lines that say what a person needs to know, as text and as a table of HTML.
 
 No tensor is printed and no list of class names; names come from files and models, so they are made printable, cut,
 and escaped.

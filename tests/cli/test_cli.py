@@ -295,7 +295,7 @@ def test_a_fault_of_ours_says_so_without_a_traceback(run, monkeypatch, images, m
     monkeypatch.setattr("gazeshift.cli._looking.look_at", lambda *_, **__: 1 / 0)
     code, _, shown = run("look", images / "000.png", "--model", model)
     assert code == 1
-    assert "a fault of ours: ZeroDivisionError" in shown
+    assert "an internal error: ZeroDivisionError" in shown
     assert "Traceback" not in shown
 
 

@@ -43,7 +43,7 @@ for command in (demo.demo, look.look, attack.attack, serve.serve, explore.explor
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit: 0 done, 2 bad input, 130 interrupted, 1 a fault of ours."""
+    """Run the command line and exit: 0 done, 2 bad input, 130 interrupted, 1 an internal error."""
     given = _with_negatives(_with_bare_ray(sys.argv[1:] if arguments is None else arguments))
     debug = "--debug" in given
     keep_freed_memory()
@@ -92,7 +92,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         return ended.code if isinstance(ended.code, int) else 0
     except MemoryError:
         return _complain("memory is full. Use a smaller --batch-size.", 2, debug=debug)
-    except Exception as error:  # whatever is left is a fault of ours, and says so
+    except Exception as error:  # whatever is left is an internal error, and says so
         return _complain(_fault(error), 1, debug=debug)
     return 0
 
@@ -102,8 +102,8 @@ def _fault(error: Exception) -> str:
     what = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     where = _place(error)
     if where is None:
-        return f"a fault of ours: {what} (--debug shows where)"
-    return f"a fault of ours or of the model, {where}: {what}. What is finished is kept (--debug shows where)"
+        return f"an internal error: {what} (--debug shows where)"
+    return f"an internal error, or one of the model, {where}: {what}. What is finished is kept (--debug shows where)"
 
 
 def _place(error: BaseException) -> str | None:

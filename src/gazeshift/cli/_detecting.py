@@ -21,7 +21,7 @@ from gazeshift.records import Batch, Skipped, Verdict
 from gazeshift.runs.settings import Progress
 from gazeshift.seeds import generator_for
 
-MOST = 3  # reasons told of each image
+MOST = 3  # reasons given for each image
 DOUBT = 0.01  # chance of so many alarms, or of scores so different, below which a promise no longer fits
 
 

@@ -50,7 +50,7 @@ def open_set(
     """
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        raise DataError(f"no adversarial set at {printable(str(folder))}: it is no folder. Check the path.")
+        raise DataError(f"no adversarial set at {printable(str(folder))}: it is not a folder. Check the path.")
     partner, table = (None if one is None else Path(one).expanduser() for one in (clean, labels))
     if is_saved(folder):
         if partner or table or preprocessing or size:

@@ -41,7 +41,7 @@ def export_set(
     """Write ``clean/``, ``attacked/`` and, last, ``labels.csv``; rounding keeps epsilon (see `attacked_levels`).
 
     The table has the columns file, id (the example's name in the set: ``cat.bmp`` where the file is ``cat.png``), label
-    (empty if nobody knows it) and, where the set says them, `CSV_COLUMNS`. `open_set` reads all of it again.
+    (empty if unknown) and, where the set says them, `CSV_COLUMNS`. `open_set` reads all of it again.
 
     One channel is a grey PNG, three are RGB; the last of two or four is its transparency.
 

@@ -27,7 +27,7 @@ class Pairs(Summary):
         ids: one per example.
         images: the clean images (n, channels, h, w) in [0, 1]; None if the set has no clean counterparts.
         attacked: the same images after the attack.
-        labels: their classes (n), or None if nobody knows them.
+        labels: their classes (n), or None if unknown.
         facts: what the set says of each example, by column name (``success``, ``margin``...); empty for folders.
         skipped: examples that should be here and could not be read.
     """
@@ -111,7 +111,7 @@ class AdversarialSet(Summary):
 
     @property
     def labels(self) -> Int[Tensor, " n"] | None:
-        """Class of every example, or None if nobody knows."""
+        """Class of every example, or None if unknown."""
         found = self.column("label")
         return None if any(label is None for label in found) else torch.tensor(list(found), dtype=torch.int64)
 

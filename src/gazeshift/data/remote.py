@@ -304,7 +304,7 @@ def _files(scheme: str) -> Any:
 
 
 def _patience(scheme: str) -> dict[str, Any]:
-    """How long to wait for an answer: a network that is down should be told of in seconds."""
+    """How long to wait for an answer: a network that is down should be reported within seconds."""
     if scheme in WEB:
         import aiohttp
 

@@ -71,7 +71,7 @@ class BehaviourDeviation:
                 raise UnknownNameError(f"behaviour_deviation has no {name} '{given}'. {did_you_mean(given, choices)}")
         if self.noise_images < 2:
             raise BoundsError(
-                f"behaviour_deviation wants at least 2 noise images, got {self.noise_images}. 50 is usual."
+                f"behaviour_deviation needs at least 2 noise images, got {self.noise_images}. 50 is usual."
             )
         if self.rule == "quantile" and not 1 / (self.noise_images + 1) <= self.alpha < 1:
             raise BoundsError(

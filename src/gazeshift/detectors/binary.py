@@ -56,7 +56,7 @@ class Binary:
     def __post_init__(self) -> None:
         if min(self.side, self.epochs, self.batch_size) < 1 or not 0 < self.learning_rate < math.inf:
             raise BoundsError(
-                "binary wants a side, epochs and a batch_size of at least 1 and a learning_rate above 0, got "
+                "binary needs a side, epochs and a batch_size of at least 1 and a learning_rate above 0, got "
                 f"{self.side}, {self.epochs}, {self.batch_size} and {self.learning_rate:g}."
             )
 

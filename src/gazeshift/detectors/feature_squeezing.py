@@ -44,7 +44,7 @@ class FeatureSqueezing:
         parts = given.split("+") if isinstance(given, str) else given or ()
         object.__setattr__(self, "squeezers", tuple(part.strip() for part in parts if part.strip()))
         if not self.squeezers:
-            raise BoundsError("feature_squeezing wants at least one squeezer, such as median:size=3, got none.")
+            raise BoundsError("feature_squeezing needs at least one squeezer, such as median:size=3, got none.")
         self._built()
 
     @property

@@ -80,7 +80,7 @@ class Stability:
             object.__setattr__(self, name, tuple(part.strip() for part in parts if part.strip()))
         if self.shifts < 0 or not self.changes or not self.features:
             raise BoundsError(
-                "stability wants at least one view and one feature, got "
+                "stability needs at least one view and one feature, got "
                 f"{self.shifts} shifts, {len(self.others)} others and {len(self.features)} features."
             )
         for feature in self.features:

@@ -88,7 +88,7 @@ class Coverage:
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold < 1:
-            raise BoundsError(f"coverage wants a threshold from 0 to below 1, got {self.threshold}. 0.25 is usual.")
+            raise BoundsError(f"coverage needs a threshold from 0 to below 1, got {self.threshold}. 0.25 is usual.")
 
     def __call__(self, values: Float[Tensor, "n neurons"]) -> Float[Tensor, " n"]:
         """One number per image."""

@@ -47,7 +47,7 @@ class Psnr:
     def __post_init__(self) -> None:
         if not 0 < self.data_range < math.inf:
             raise SettingsError(
-                f"PSNR wants a data_range above 0, got {self.data_range}. For images in [0, 1] leave it out."
+                f"PSNR needs a data_range above 0, got {self.data_range}. For images in [0, 1] leave it out."
             )
 
     def __call__(

@@ -65,7 +65,7 @@ class Ssim:
         for name in ("data_range", "k1", "k2"):
             if not 0 < getattr(self, name) < math.inf:
                 raise SettingsError(
-                    f"SSIM wants a {name} above 0, got {getattr(self, name)}. For maps in [0, 1] leave it out."
+                    f"SSIM needs a {name} above 0, got {getattr(self, name)}. For maps in [0, 1] leave it out."
                 )
 
     def __call__(self, first: Float[Tensor, "n h w"], second: Float[Tensor, "n h w"]) -> Float[Tensor, " n"]:

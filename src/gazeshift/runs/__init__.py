@@ -1,1 +1,1 @@
-"""Long work: settings, a folder of finished cells, who computes them, and what is told of them at the end."""
+"""Long work: settings, a folder of finished cells, who computes them, and the manifest that says what was done."""

@@ -101,7 +101,7 @@ def open_pairs(path: Path, settings: StudySettings) -> SetSource:
         generator = generator_for(settings.seed, "limit")
         chosen = sorted(torch.randperm(len(ids), generator=generator)[: settings.limit].tolist())
         ids, labels = tuple(ids[at] for at in chosen), tuple(labels[at] for at in chosen)
-    told = {} if "shards" in found.manifest else found.manifest  # of folders; a set's own run told of what it left out
+    told = {} if "shards" in found.manifest else found.manifest  # a set's own run has named what it left out
     skipped = tuple(Skipped(**one) for one in told.get("skipped", ()))
     return SetSource(examples=found, ids=ids, labels=labels, skipped=skipped, notes=tuple(told.get("notes", ())))
 

@@ -1,4 +1,4 @@
-"""One run of a study: what its settings name, opened; its cells done, joined, and told of in a manifest.
+"""One run of a study: what its settings name, opened; its cells done, joined, and written down in a manifest.
 
 A study computes in stages. Each stage is a list of cells and a function from a cell to its tables; what a stage finds
 may decide the next one's cells. A stage's cells end with that stage's own main table, so that several share a folder.

@@ -73,7 +73,7 @@ Specs = Annotated[tuple[str, ...], BeforeValidator(read_specs)]
 
 
 Progress = Callable[[int, int, str], None]
-FASTER = ("compile", "channels_last", "bf16")  # told of only when chosen, so that older runs can still be resumed
+FASTER = ("compile", "channels_last", "bf16")  # written down only when chosen, so that older runs can still be resumed
 
 
 class StudySettings(BaseModel):

@@ -102,7 +102,7 @@ class Store:
             self._lock()
             before = self.manifest()
             if before and before.get("status") == "running" and not any(self.parts.glob("[!.]*.parquet")):
-                before = None  # an earlier try that finished nothing binds nobody
+                before = None  # an earlier try that finished nothing does not count
             self._check_same(before, settings)
             for stale in (*self.parts.iterdir(), *self.folder.iterdir(), *self.folder.glob("scratch/.*")):
                 if UNFINISHED.fullmatch(stale.name):

@@ -33,7 +33,7 @@ class Blur:
 
     def __post_init__(self) -> None:
         if not 0 < self.sigma < 100:
-            raise BoundsError(f"blur wants a sigma above 0 and below 100 pixels, got {self.sigma:g}. 1 is usual.")
+            raise BoundsError(f"blur needs a sigma above 0 and below 100 pixels, got {self.sigma:g}. 1 is usual.")
 
     def __call__(
         self,

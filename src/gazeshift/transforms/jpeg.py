@@ -51,7 +51,7 @@ class Jpeg:
 
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 100:
-            raise BoundsError(f"jpeg wants a quality from 1 to 100, got {self.quality}. 75 is usual.")
+            raise BoundsError(f"jpeg needs a quality from 1 to 100, got {self.quality}. 75 is usual.")
 
     def __call__(
         self,

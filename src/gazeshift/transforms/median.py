@@ -30,7 +30,7 @@ class Median:
 
     def __post_init__(self) -> None:
         if self.size < 3 or not self.size % 2:
-            raise BoundsError(f"median wants an odd size of at least 3 pixels, got {self.size}. 3 is usual.")
+            raise BoundsError(f"median needs an odd size of at least 3 pixels, got {self.size}. 3 is usual.")
 
     def __call__(
         self,

@@ -34,9 +34,9 @@ class Shift:
 
     def __post_init__(self) -> None:
         if self.most < 1:
-            raise BoundsError(f"shift wants at least 1 pixel, got {self.most}.")
+            raise BoundsError(f"shift needs at least 1 pixel, got {self.most}.")
         if not 0 <= self.least <= self.most:
-            raise BoundsError(f"shift wants a least shift from 0 to most={self.most} pixels, got {self.least}.")
+            raise BoundsError(f"shift needs a least shift from 0 to most={self.most} pixels, got {self.least}.")
 
     def __call__(
         self, images: Float[Tensor, "n channels h w"], *, generator: Generators | None = None

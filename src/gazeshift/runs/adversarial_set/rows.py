@@ -99,7 +99,7 @@ def batches_of(samples: Sequence[Sample], size: int) -> Iterator[list[Sample]]:
 def _facts(found: Attacked, again: Tensor, in_8_bit: Tensor) -> dict[str, Tensor]:
     """What a set says of each example."""
     clean, attacked = found.clean_logits.float().softmax(1).max(1), found.logits.float().softmax(1).max(1)
-    claimed = found.success & found.images.isfinite().flatten(1).all(1)  # NaN fools nobody
+    claimed = found.success & found.images.isfinite().flatten(1).all(1)  # NaN does not count as fooled
     return {
         "clean_class": clean.indices.int(),
         "clean_confidence": clean.values,

@@ -1,4 +1,4 @@
-"""One run of the renkhoff2022 study: examples and their maps, then coverage curves; joined and told of."""
+"""One run of the renkhoff2022 study: examples and their maps, then coverage curves."""
 
 from functools import cached_property, partial
 from pathlib import Path

@@ -3,8 +3,10 @@
 Each folder's manifest says the command that made it, in this folder.
 """
 
+import importlib
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -89,3 +91,38 @@ def test_a_set_that_is_half_made_goes_on(folder, run):
     assert code == 0, wrong
     assert shards[0].stat().st_mtime_ns == before
     assert len(gs.open_set(folder / "set")) == 12
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("Deployed", "CalibratedDetector"), ("Sighting", "DetectorInput"), ("sight", "detector_inputs")],
+)
+def test_old_names_work_with_a_warning(old, new):
+    with pytest.warns(DeprecationWarning, match=f"gazeshift.{old} is called gazeshift.{new} now"):
+        assert getattr(gs, old) is getattr(gs, new)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "new"),
+    [
+        ("gazeshift.interventions.jpeg", "Jpeg", "gazeshift.transforms.jpeg"),
+        ("gazeshift.interventions.mask_maps", "MaskMaps", "gazeshift.model_edits.mask_maps"),
+        ("gazeshift.scale", "Scale", "gazeshift.runs.executors"),
+    ],
+)
+def test_old_modules_work_with_a_warning(module, name, new, monkeypatch):
+    for known in [known for known in sys.modules if known.startswith(("gazeshift.interventions", "gazeshift.scale"))]:
+        monkeypatch.delitem(sys.modules, known)
+    with pytest.warns(DeprecationWarning, match=f"{module} is called {new} now"):
+        found = importlib.import_module(module)
+    assert getattr(found, name) is getattr(importlib.import_module(new), name)
+
+
+def test_old_families_work_with_a_warning():
+    with pytest.warns(DeprecationWarning, match="'interventions' is called 'transforms' now"):
+        assert gs.build("interventions", "jpeg:quality=75") == gs.build("transforms", "jpeg:quality=75")
+
+
+def test_a_module_that_never_was_is_not_there():
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("gazeshift.interventions_of_the_future")

@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 from warnings import warn
 
+from gazeshift._renamed import install
+
 if TYPE_CHECKING:
     from gazeshift.calibrated import CalibratedDetector
     from gazeshift.data import demo_images, open_set, open_source, read_image
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from gazeshift.seeds import generator_for
 
 __version__ = "0.1.0"
+install()
 
 _PLACES = {
     "data": ("demo_images", "open_set", "open_source", "read_image"),

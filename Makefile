@@ -5,6 +5,9 @@ OUT ?= demo-report
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt
 DEVELOP := $(INSTALL) -c constraints-dev.txt
 
+# Compiled modules are kept: without them, each of the hundred processes that the tests begin compiles torch anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all check format bench docs lock clean
 

@@ -1,8 +1,8 @@
 """Training: against a plain loop, the same after a kill, early stop, the best epoch, damaged checkpoints."""
 
-import subprocess
-import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from torch import nn
 from gazeshift.errors import BoundsError, ModelError
 from gazeshift.runs.training import Schedule, Shuffled, train
 from gazeshift.seeds import generator_for
+from helpers.killing import strike
 
 COUNT, SIZE = 50, 8
 
@@ -108,34 +109,29 @@ def test_stopped_and_begun_again_it_ends_the_same(tmp_path):
     assert again == history
 
 
-SCRIPT = """
-import sys, torch
-sys.path.insert(0, {folder!r})
-import test_training as t
-from pathlib import Path
-torch.set_num_threads(1)
-made = t.network()
-t.train(made, t.examples(0.004), schedule=t.Schedule(epochs=12), evaluate=t.evaluate, checkpoint=Path(sys.argv[1]))
-torch.save(made.state_dict(), sys.argv[1] + ".done")
-"""
+def train_slowly(folder: Path, *, progress: Callable[[], object]) -> nn.Module:
+    """Twelve epochs; progress is called when one is in the checkpoint."""
+
+    def told(trained: nn.Module) -> dict[str, float]:
+        if (folder / "training").exists():
+            progress()
+        return evaluate(trained)
+
+    made, schedule = network(), Schedule(epochs=12)
+    train(made, examples(0.004), schedule=schedule, evaluate=told, checkpoint=folder / "training")
+    return made
 
 
 def test_killed_it_ends_the_same(tmp_path):
-    code = SCRIPT.format(folder=str(Path(__file__).parent))
-    for _ in range(3):
-        process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "killed")])
-        stamp = (tmp_path / "killed").stat().st_mtime if (tmp_path / "killed").exists() else 0
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and process.poll() is None:
-            if (tmp_path / "killed").exists() and (tmp_path / "killed").stat().st_mtime > stamp:
-                break
-            time.sleep(0.001)
-        process.kill()
-        process.communicate()
-    for name in ("killed", "whole"):
-        subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], check=True)
-    killed, whole = (torch.load(tmp_path / f"{name}.done", weights_only=True) for name in ("killed", "whole"))
-    assert all(torch.equal(killed[name], whole[name]) for name in whole)
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    for folder in (killed, whole):
+        folder.mkdir()
+    for seconds in (0, 0.01, 0.03):
+        assert strike(partial(train_slowly, killed), after=2, seconds=seconds), "it was through"
+    began = (killed / "training").read_bytes()
+    ended = train_slowly(killed, progress=lambda: None)
+    assert began != (killed / "training").read_bytes()
+    assert same(ended, train_slowly(whole, progress=lambda: None))
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_it(tmp_path):

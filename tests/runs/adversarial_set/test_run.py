@@ -5,10 +5,9 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,8 +25,9 @@ from gazeshift.data import open_set, verify_set
 from gazeshift.data._set_layout import put_together, taken_apart
 from gazeshift.data._shards import Shard
 from gazeshift.errors import DataError, ModelError, OutputError, SettingsError
-from gazeshift.runs.adversarial_set.run import AttackRun
+from gazeshift.runs.adversarial_set.run import AttackRun, make_set
 from gazeshift.runs.adversarial_set.settings import SetSettings
+from helpers.killing import strike
 from helpers.quadrant_sets import manifest_of, settings_for, shards_of
 from helpers.quadrants import make_quadrant_images, make_quadrant_network
 
@@ -176,41 +176,20 @@ def test_a_finished_set_is_left_alone(copy, made):
     assert before == (state(copy), (copy / "manifest.json").stat().st_mtime_ns)
 
 
-KILLED = """
-import json, pathlib, sys
-import torch
-torch.set_num_threads(1)
-from gazeshift.runs.adversarial_set.run import AttackRun
-from gazeshift.runs.adversarial_set.settings import SetSettings
-settings, shown = SetSettings(**json.loads(sys.argv[1])), lambda *_: print("image", flush=True)
-AttackRun(sys.argv[3], settings, pathlib.Path(sys.argv[2]), progress=shown).run()
-"""
-
-
-def kill_after(given: str, out: Path, images: int, seconds: float) -> None:
-    """kill -9 some time after so many images."""
-    process = subprocess.Popen([sys.executable, "-c", KILLED, given, out, SPEC], stdout=subprocess.PIPE)
-    for _ in range(images):
-        process.stdout.readline()
-    time.sleep(seconds)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-
-
 def check_killed(folder: Path, moments: int) -> None:
     """Killed again and again: what was written stays, and the end is the undisturbed set."""
     chosen = settings_for(folder, shard_size=2, batch_size=1)
-    given = chosen.model_dump_json()
     whole = AttackRun(SPEC, chosen, folder / "whole").run()
-    out, draw, partial = folder / "killed", random.Random(0), 0
+    out, draw, halfway = folder / "killed", random.Random(0), 0
+    work = partial(make_set, SPEC, chosen, out)
     for _ in range(moments):
         before = state(out)
-        kill_after(given, out, draw.randrange(1, 8), draw.uniform(0, 0.03))
+        strike(work, after=draw.randrange(1, 8), seconds=draw.uniform(0, 0.03))
         assert before.items() <= state(out).items()
-        partial += 0 < len(state(out)) < len(shards_of(whole))
-    assert partial, "no kill fell into the middle of the work"
+        halfway += 0 < len(state(out)) < len(shards_of(whole))
+    assert halfway, "no kill fell into the middle of the work"
     before = state(out)
-    subprocess.run([sys.executable, "-c", KILLED, given, out, SPEC], check=True, stdout=subprocess.PIPE)
+    work()
     assert before.items() <= state(out).items()
     assert [file.read_bytes() for file in shards_of(out)] == [file.read_bytes() for file in shards_of(whole)]
     assert manifest_of(out)["shards"] == manifest_of(whole)["shards"]

@@ -3,7 +3,6 @@
 The processes to kill are forked from one that has imported torch already, so that each of them begins in milliseconds.
 """
 
-import gc
 import random
 import signal
 import time
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from gazeshift.runs.store import LOCK
 
 FORKED = get_context("forkserver")
 FORKED.set_forkserver_preload(["torch", "gazeshift.runs.run"])
@@ -48,17 +49,26 @@ def _begin(work: Callable[..., object], said: Connection) -> None:
     work(progress=lambda *_: said.send(None))
 
 
-def run_killed(study: type, settings: Mapping[str, Any], out: Path, *, times: int, within: float) -> None:
-    """Kill a study so many times, each within so many seconds after its first cell; then run it to its end."""
-    work, moments = partial(study(**settings).run, out), random.Random(0)
-    struck = sum(strike(work, after=1, seconds=moments.uniform(0, within)) for _ in range(times))
-    assert struck > times / 2, "it was through before it could be killed"
+def check_killed(study: type, settings: Mapping[str, Any], folder: Path, tables: Sequence[str], *, times: int) -> Path:
+    """A study that is killed so many times, anywhere, and then let through ends with the bytes of an undisturbed one.
+
+    Args:
+        study: its class.
+        settings: of the study.
+        folder: for both of them.
+        tables: to compare.
+        times: that it is killed.
+    """
+    reports, moments, killed = list[tuple[object, ...]](), random.Random(0), folder / "killed"
+    whole = study(**settings).run(folder / "whole", progress=lambda *told: reports.append(told))
+    work = partial(study(**settings).run, killed)
+    half = max(2, len(reports) // 2)  # what is finished is not reported again, or only in part
+    places = sorted((moments.randrange(1, half), moments.uniform(0, 0.01)) for _ in range(times))
+    assert sum(strike(work, after=after, seconds=seconds) for after, seconds in places) > times / 2
     work()
-
-
-def check_same(out: Path, undisturbed: Path, tables: Sequence[str]) -> None:
-    """The same bytes in every table, and nothing half written is left."""
     for name in tables:
-        assert (out / f"{name}.parquet").read_bytes() == (undisturbed / f"{name}.parquet").read_bytes(), name
-    gc.collect()  # the folder's lock goes with the run
-    assert not list((out / "parts").glob(".*"))
+        assert (killed / f"{name}.parquet").read_bytes() == (whole / f"{name}.parquet").read_bytes(), name
+    assert {file.name for file in (killed / "parts").glob(".*")} <= {
+        LOCK
+    }  # which goes with the last of the run's objects
+    return killed

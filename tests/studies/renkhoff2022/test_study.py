@@ -17,8 +17,7 @@ from gazeshift.errors import OutputError
 from gazeshift.runs.adversarial_set.run import AttackRun
 from gazeshift.runs.adversarial_set.settings import SetSettings
 from gazeshift.studies.renkhoff2022.settings import Renkhoff2022
-from gazeshift.transforms.matched_noise import MatchedNoise
-from helpers.killing import check_same, run_killed
+from helpers.killing import check_killed
 from helpers.renkhoff_study import ATTACK, make_settings
 from helpers.small_study import make_images
 
@@ -248,21 +247,14 @@ def test_no_example_at_all_is_said_and_no_error(settings, tmp_path, capfd):
     assert "No adversarial example was found among them, so there is nothing to compare" in page
 
 
-def resumed(settings, tmp_path, times: int) -> None:
-    """kill -9 at random moments, again and again, until a run gets through."""
-    undisturbed = Renkhoff2022(**settings).run(tmp_path / "undisturbed")
-    run_killed(Renkhoff2022, settings, tmp_path / "killed", times=times, within=0.25)
-    check_same(tmp_path / "killed", undisturbed, TABLES)
-
-
 def test_a_killed_study_ends_with_the_same_bytes(settings, tmp_path):
-    resumed(settings | {"batch_size": 2}, tmp_path, 3)
+    check_killed(Renkhoff2022, settings | {"batch_size": 2}, tmp_path, TABLES, times=3)
 
 
 @pytest.mark.slow
 def test_a_study_killed_20_times_ends_with_the_same_bytes(settings, tmp_path):
     make_images(settings["images"], 60)
-    resumed(settings | {"batch_size": 1, "coverage_seeds": 12}, tmp_path, 20)
+    check_killed(Renkhoff2022, settings | {"batch_size": 1, "coverage_seeds": 12}, tmp_path, TABLES, times=20)
 
 
 def test_other_settings_in_the_same_folder_are_refused(settings, tmp_path):

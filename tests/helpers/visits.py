@@ -1,9 +1,7 @@
 """A page in Chromium, and what it said and asked for while it was open."""
 
 import base64
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -105,14 +103,11 @@ class Visit:
         ]
 
 
-def quick(study: str, folder: Path, *flags: str) -> tuple[str, str]:
+def quick(run: Callable[..., tuple[int, str, str]], study: str, folder: Path, *flags: str) -> tuple[str, str]:
     """Address of the page of a study's quick form, run as a command; and what the command said."""
-    command = [sys.executable, "-m", "gazeshift", "study", study, "--quick", *flags, "--device", "cpu"]
-    made = subprocess.run(
-        [*command, "--out", str(folder / "out")], capture_output=True, text=True, timeout=500, check=False
-    )
-    assert made.returncode == 0, made.stderr
-    return (folder / "out" / "report.html").as_uri(), made.stdout
+    code, said, faults = run("study", study, "--quick", *flags, "--device", "cpu", "--out", folder / "out")
+    assert code == 0, faults
+    return (folder / "out" / "report.html").as_uri(), said
 
 
 @contextmanager

@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,55 +24,75 @@ from helpers.workers import Job, Killer, alone, deadly_network, make_white, run,
 COUNT = 24
 
 
+def make_settings(folder: Path) -> dict:
+    make_images(folder / "images", COUNT)
+    shared = {"attack": "pgd:steps=3", "epsilon": 0.2, "strengths": "1", "layers": "convs", "batch_size": 2}
+    return {"model": make_network(folder), "images": folder / "images", **shared}
+
+
 @pytest.fixture
 def settings(tmp_path) -> dict:
-    make_images(tmp_path / "images", COUNT)
-    shared = {"attack": "pgd:steps=3", "epsilon": 0.2, "strengths": "1", "layers": "convs", "batch_size": 2}
-    return {"model": make_network(tmp_path), "images": tmp_path / "images", **shared}
+    return make_settings(tmp_path)
 
 
 def job(settings: dict, out: Path, **more: object) -> Job:
     return Job(start=Deviation.run, settings=Deviation(**settings, **more), out=out)
 
 
-def test_three_kill_minus_9_change_nothing(settings, tmp_path):
-    expected = tables(alone(job(settings, tmp_path / "one")))
-    killer = Killer(2, 8, 14)
-    found = with_workers(job(settings, tmp_path / "two"), count=2, progress=killer)
-    assert len(set(killer.killed)) == 3
-    assert tables(found) == expected
+@dataclass(frozen=True)
+class Finished:
+    """A run with two workers, of which three are killed on the way, while this process had two threads before it."""
+
+    job: Job
+    killed: list[int]
+    threads: list[int]
 
 
-def test_the_manifest_tells_of_workers_and_threads(settings, tmp_path):
-    found = with_workers(job(settings, tmp_path / "two", limit=4), count=2)
-    said = json.loads((found / "manifest.json").read_text())
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Finished:
+    folder = tmp_path_factory.mktemp("finished")
+    killer, threads, before = Killer(2, 8, 14), [], torch.get_num_threads()
+
+    def progress(*told: object) -> None:
+        threads.append(torch.get_num_threads())
+        killer(*told)
+
+    torch.set_num_threads(2)
+    wanted = job(make_settings(folder), folder / "out")
+    with_workers(wanted, count=2, progress=progress)
+    threads.append(torch.get_num_threads())
+    torch.set_num_threads(before)
+    return Finished(wanted, killer.killed, threads)
+
+
+def test_three_kill_minus_9_change_nothing(finished, tmp_path):
+    assert len(set(finished.killed)) == 3
+    assert tables(finished.job.out) == tables(alone(finished.job.into(tmp_path / "one")))
+
+
+def test_the_manifest_tells_of_workers_and_threads(finished):
+    said = json.loads((finished.job.out / "manifest.json").read_text())
     assert said["workers"] == {"kind": "processes", "count": 2}
     assert said["threads"] == 1
 
 
-def test_the_leading_process_has_one_thread_as_well_meanwhile(settings, tmp_path):
-    before, seen = torch.get_num_threads(), []
-    torch.set_num_threads(2)
-    with_workers(job(settings, tmp_path / "out"), progress=lambda *_: seen.append(torch.get_num_threads()))
-    after = torch.get_num_threads()
-    torch.set_num_threads(before)
-    assert set(seen) == {1}
-    assert after == 2
+def test_the_leading_process_has_one_thread_as_well_meanwhile(finished):
+    assert set(finished.threads[:-1]) == {1}
+    assert finished.threads[-1] == 2
 
 
-def test_what_is_finished_is_not_done_again_and_needs_no_worker(settings, tmp_path, monkeypatch):
-    wanted = job(settings, tmp_path / "out", limit=8)
-    first = tables(with_workers(wanted, count=3))
+def test_what_is_finished_is_not_done_again_and_needs_no_worker(finished, monkeypatch):
+    first = tables(finished.job.out)
     monkeypatch.setattr("gazeshift.runs.executors.processes.Processes.hire", lambda _: pytest.fail("hired for nothing"))
-    assert tables(with_workers(wanted, count=2)) == first
-    assert tables(run(wanted)) == first
+    assert tables(with_workers(finished.job, count=3)) == first
+    assert tables(run(finished.job)) == first
 
 
 def test_a_cell_that_kills_every_worker_is_named_and_the_others_are_kept(settings, tmp_path):
     make_white(tmp_path / "images" / f"{COUNT - 1:03d}.png")
     settings["model"] = deadly_network(tmp_path, "deadly")
     with pytest.raises(WorkerError, match=r"cell 11 \(images 022.png, 023.png\) ended its worker 3 times .*SIGKILL"):
-        with_workers(job(settings, tmp_path / "out"))
+        with_workers(job(settings, tmp_path / "out"), count=1)
     assert len(list((tmp_path / "out" / "parts").glob("*.rows.parquet"))) == COUNT // 2 - 1
 
 
@@ -78,7 +100,7 @@ def test_a_model_that_calls_exit_in_a_worker_is_told(settings, tmp_path):
     make_white(tmp_path / "images" / f"{COUNT - 1:03d}.png")
     settings["model"] = deadly_network(tmp_path, "leaving")
     with pytest.raises(WorkerError, match=r"ended a worker with sys.exit\(3\)"):
-        with_workers(job(settings, tmp_path / "out"))
+        with_workers(job(settings, tmp_path / "out"), count=1)
 
 
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")])
@@ -96,13 +118,13 @@ def test_an_error_of_the_models_code_names_the_images(settings, tmp_path, capsys
 def test_workers_that_die_before_they_begin_are_not_replaced_for_ever(settings, tmp_path):
     settings["model"] = deadly_network(tmp_path, "stillborn")
     with pytest.raises(WorkerError, match=r"3 workers in a row died before .* code 7"):
-        with_workers(job(settings, tmp_path / "out"))
+        with_workers(job(settings, tmp_path / "out"), count=1)
 
 
 def test_an_error_of_a_worker_is_raised_here_with_its_place_as_a_note(settings, tmp_path):
     settings["model"] = deadly_network(tmp_path, "broken")
     with pytest.raises(Exception, match="no such luck") as raised:
-        with_workers(job(settings, tmp_path / "out"))
+        with_workers(job(settings, tmp_path / "out"), count=1)
     assert "deadly_network.py" in "".join(raised.value.__notes__)
 
 
@@ -144,8 +166,7 @@ def test_no_worker_outlives_a_leading_process_that_is_killed(settings, tmp_path)
     assert workers
     check_gone(workers)
     leading.stderr.close()
-    expected = tables(alone(job(settings, tmp_path / "one")))
-    assert tables(with_workers(job(settings, tmp_path / "out"))) == expected
+    assert tables(alone(job(settings, tmp_path / "out"))) == tables(alone(job(settings, tmp_path / "one")))
 
 
 def begun_and_busy(settings: dict, tmp_path: Path, count: int) -> subprocess.Popen:
@@ -255,3 +276,13 @@ def test_the_environment_of_a_worker_is_its_own(monkeypatch):
         assert os.environ["MKL_NUM_THREADS"] == os.environ["OMP_NUM_THREADS"] == "1"
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "MKL_NUM_THREADS" not in os.environ
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for a signal when its leader ends")
+def test_a_worker_whose_leader_ended_before_it_had_begun_ends(monkeypatch):
+    monkeypatch.setattr(processes.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(processes.ctypes, "CDLL", lambda _: SimpleNamespace(prctl=lambda *_: 0))
+    monkeypatch.setattr(processes, "parent_process", lambda: SimpleNamespace(is_alive=lambda: False))
+    monkeypatch.setattr(processes.os, "_exit", sys.exit)
+    with pytest.raises(SystemExit):
+        processes._begin(os.getcwd(), ())  # noqa: PTH109

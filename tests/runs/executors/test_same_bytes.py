@@ -1,5 +1,6 @@
 """Every kind of run gives the same bytes from one process and from workers."""
 
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from gazeshift.runs.adversarial_set.run import make_set
 from gazeshift.runs.adversarial_set.settings import SetSettings
 from gazeshift.runs.detector.run import fit, recalibrate
 from gazeshift.runs.detector.settings import CalibrateSettings, FitSettings
+from gazeshift.runs.executors import Scale, executor
 from gazeshift.studies.chakraborty2022.settings import Chakraborty2022
 from gazeshift.studies.deviation.settings import Deviation
 from gazeshift.studies.ding2022.settings import Ding2022
@@ -18,7 +20,7 @@ from gazeshift.studies.scorecard.settings import Scorecard
 from gazeshift.studies.transfer.settings import Transfer
 from helpers.faces import make_classes, small_settings
 from helpers.small_study import make_images, make_network
-from helpers.workers import Job, alone, tables, with_workers
+from helpers.workers import Job, alone, tables
 
 COUNT = 50
 
@@ -44,13 +46,19 @@ def home(tmp_path_factory):
     return folder
 
 
-def check_same(job: Job, folder: Path, *, expected: int) -> None:
+@pytest.fixture(scope="module")
+def check_same() -> Iterator[Callable[..., None]]:
     """From two workers the same files as from one process: byte by byte, and as many as expected."""
-    one = tables(alone(Job(start=job.start, settings=job.settings, out=folder / "one")))
-    two = tables(with_workers(Job(start=job.start, settings=job.settings, out=folder / "two")))
-    assert sorted(one) == sorted(two)
-    assert len(one) == expected
-    assert [name for name in one if one[name] != two[name]] == []
+    with executor(Scale(workers=2), device="cpu") as workers:  # the same two for all kinds of runs, one after the other
+
+        def check(job: Job, folder: Path, *, expected: int) -> None:
+            one = tables(alone(job.into(folder / "one")))
+            two = tables(job.into(folder / "two")(executor=workers))
+            assert sorted(one) == sorted(two)
+            assert len(one) == expected
+            assert [name for name in one if one[name] != two[name]] == []
+
+        yield check
 
 
 def shared(home: Path, part: str = "fit", limit: int = 18) -> dict:
@@ -67,14 +75,14 @@ STUDIES = {
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_study(name, home, tmp_path):
+def test_study(name, home, check_same, tmp_path):
     kind, more, expected = STUDIES[name]
     layers = {} if name == "ding2022" else {"layers": "convs"}
     settings = kind(**{**shared(home), **layers, **more})
     check_same(Job(start=kind.run, settings=settings, out=tmp_path), tmp_path, expected=expected)
 
 
-def test_transfer(home, tmp_path):
+def test_transfer(home, check_same, tmp_path):
     other = home / "other"
     other.mkdir()
     make_network(other)
@@ -84,17 +92,17 @@ def test_transfer(home, tmp_path):
     check_same(Job(start=Transfer.run, settings=settings, out=tmp_path), tmp_path, expected=2)
 
 
-def test_chakraborty_trains_heads_between_its_stages(tmp_path):
+def test_chakraborty_trains_heads_between_its_stages(check_same, tmp_path):
     settings = Chakraborty2022(**small_settings(tmp_path, make_classes(tmp_path / "images")))
     check_same(Job(start=Chakraborty2022.run, settings=settings, out=tmp_path), tmp_path, expected=6)
 
 
-def test_attack(home, tmp_path):
+def test_attack(home, check_same, tmp_path):
     settings = SetSettings(**shared(home), epsilon=0.9, shard_size=5, health_images=2)
     check_same(Job(start=partial(make_set, "pgd"), settings=settings, out=tmp_path), tmp_path, expected=4)
 
 
-def test_fit_calibrate_and_evaluate_a_detector(home, tmp_path):
+def test_fit_calibrate_and_evaluate_a_detector(home, check_same, tmp_path):
     model, sets = {"model": f"module:{home / 'tiny_network.py'}:tiny"}, (f"pgd={home / 'set-fit'}",)
     fitted = FitSettings(**model, images=home / "fit", set=sets, false_alarms=0.1)
     check_same(Job(start=fit, settings=fitted, out=tmp_path), tmp_path / "fit", expected=3)

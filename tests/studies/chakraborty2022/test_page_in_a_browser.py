@@ -31,8 +31,9 @@ def test_everything_is_drawn_and_nothing_is_said(browser, path, width, scheme):
         assert made.faults() == []
 
 
-def test_the_quick_form_ends_with_a_page_that_says_what_it_is(browser, tmp_path):
-    address, said = quick("chakraborty2022", tmp_path, "--models", "efficientnet_lite0", "--limit", "8")
+def test_the_quick_form_ends_with_a_page_that_says_what_it_is(browser, run, tmp_path):
+    flags = ("--models", "efficientnet_lite0", "--limit", "4", "--epsilons", "0.05,0.1")
+    address, said = quick(run, "chakraborty2022", tmp_path, *flags)
     assert "MOD at ε 0.1" in said
     with visit(browser, address) as made:
         assert "ten overlapping views" in made.page.locator(".banner.warning").first.inner_text()

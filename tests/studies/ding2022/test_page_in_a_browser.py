@@ -8,8 +8,8 @@ pytestmark = pytest.mark.browser
 FIGURES = {f"Fig {at}" for at in (2, 3, 4, 5)} | {f"Table {at}" for at in (1, 3, 6, 7, 9, 12, 13, 15)} | {"Section 4.7"}
 
 
-def test_the_quick_form_ends_with_all_figures_and_tables(browser, tmp_path):
-    address, said = quick("ding2022", tmp_path)
+def test_the_quick_form_ends_with_all_figures_and_tables(browser, run, tmp_path):
+    address, said = quick(run, "ding2022", tmp_path, "--limit", "12", "--detector-epochs", "1")
     assert "images that the model gets right are fooled" in said
     for width, scheme in ((1200, "light"), (390, "dark")):  # one study for both: it is what takes long
         with visit(browser, address, width, scheme) as made:

@@ -32,8 +32,8 @@ def test_everything_is_drawn_and_nothing_is_said(browser, path, width, scheme):
         assert made.faults() == []
 
 
-def test_the_quick_form_ends_with_a_page(browser, tmp_path):
-    address, said = quick("noisecam2023", tmp_path, "--limit", "4", "--strengths", "1")
+def test_the_quick_form_ends_with_a_page(browser, run, tmp_path):
+    address, said = quick(run, "noisecam2023", tmp_path, "--limit", "2", "--strengths", "1")
     assert "NoiseCAM with clusters (blocks.0.0, positive, E = 1" in said
     with visit(browser, address) as made:
         assert "Small numbers" in made.page.locator(".banner.warning").first.inner_text()

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -88,7 +89,9 @@ class OneProcess:
 
     def cause(self, _error: Exception) -> str:
         """How it died."""
-        self.process.join(GRACE_SECONDS)
+        until = time.monotonic() + GRACE_SECONDS
+        while self.process.exitcode is None and time.monotonic() < until:
+            time.sleep(0.01)  # the executor's thread waits for the process too: whoever came second knows no code yet
         code = self.process.exitcode or 0
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"it ended with code {code}"
 

@@ -1,4 +1,4 @@
-"""A few hundred hostile requests at a gateway in a process of its own; `python -m bench hostile` sends thousands."""
+"""Many hostile requests at a gateway in a process of its own; `python -m bench hostile` sends thousands."""
 
 import socket
 import threading
@@ -12,7 +12,7 @@ from bench.hostile import attacked, steady
 from helpers.gateways import make_detector, png, started
 from helpers.small_study import make_network
 
-COUNT = 250
+COUNT = 150
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from bench._table import show
 from gazeshift.runs.tables import IMAGES, ROWS
-from gazeshift.serve._study_deviation import DeviationTables
-from gazeshift.serve._study_tables import Page
+from gazeshift.serve.study_explorer.deviation import DeviationTables
+from gazeshift.serve.study_explorer.tables import Page
 
 IMAGE_COUNT, LAYER_COUNT, CELL = 50_000, 18, 8
 CONDITIONS = [("pgd", strength, kind) for strength in (0.5, 1.0) for kind in ("attacked", "noise")]

@@ -26,7 +26,7 @@ from gazeshift.records import Batch, Sample
 from gazeshift.runs.adversarial_set import run as _attack_run
 from gazeshift.runs.adversarial_set.run import AttackRun
 from gazeshift.runs.adversarial_set.settings import SetSettings
-from gazeshift.serve._study_pictures import Again
+from gazeshift.serve.study_explorer._replay import Again
 
 _pictures = pytest.importorskip("gazeshift.studies.chakraborty2022.pictures")
 GAP, aspect, montage, tile = _pictures.GAP, _pictures.aspect, _pictures.montage, _pictures.tile

@@ -16,7 +16,7 @@ from gazeshift.models import coverage_curve, preflight
 from gazeshift.pipeline import attack, compare, detector_inputs, judge, look
 from gazeshift.precision import exact, placed, wide
 from gazeshift.seeds import each, generator_for, normal, uniform
-from gazeshift.serve._answers import likeliest
+from gazeshift.serve.gateway.serialize import likeliest
 from helpers.fake_mps import OnMps, fake_mps
 from helpers.networks import Linear, Plain, Residual, classifier_of, images_of, seeded
 

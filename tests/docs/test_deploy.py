@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gazeshift import cli
-from gazeshift.serve._metrics import Metrics
+from gazeshift.serve.gateway._metrics import Metrics
 
 yaml = pytest.importorskip("yaml")
 ROOT = Path(__file__).resolve().parents[2]

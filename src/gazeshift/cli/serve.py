@@ -6,7 +6,7 @@ from cyclopts import Parameter
 
 from gazeshift.cli._extras import needing
 from gazeshift.runs.executors.memory import keep_freed_memory
-from gazeshift.serve.settings import ServeSettings
+from gazeshift.serve.gateway.settings import ServeSettings
 
 
 def serve(*, settings: Annotated[ServeSettings | None, Parameter(name="*", negative="")] = None) -> None:
@@ -17,5 +17,5 @@ def serve(*, settings: Annotated[ServeSettings | None, Parameter(name="*", negat
     The page is at the address it prints, what can be asked at /docs. SIGTERM ends it within five seconds.
     """
     with needing("serve", "serve"):
-        from gazeshift.serve import server  # torch and FastAPI are not needed for --help
+        from gazeshift.serve.gateway import server  # torch and FastAPI are not needed for --help
     server.serve(settings or ServeSettings(), keep_freed_memory)

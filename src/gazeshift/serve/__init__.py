@@ -1,1 +1,1 @@
-"""A classifier and its detector behind HTTP: the gateway, and pages to explore what it saw."""
+"""A classifier and its detector behind HTTP (`gateway`), a page over it (`explorer`), and one over a finished study."""

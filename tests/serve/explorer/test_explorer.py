@@ -19,10 +19,10 @@ from gazeshift.errors import BoundsError, UnknownNameError
 from gazeshift.models import Classifier
 from gazeshift.pipeline import attack, compare, judge, look
 from gazeshift.seeds import generator_for
-from gazeshift.serve import explorer
-from gazeshift.serve._seeing import CAMS, Attempt, see
-from gazeshift.serve._telling import told, told_map
-from gazeshift.serve.settings import ServeSettings
+from gazeshift.serve.explorer import routes
+from gazeshift.serve.explorer.analysis import CAMS, Attempt, see
+from gazeshift.serve.explorer.serialize import told, told_map
+from gazeshift.serve.gateway.settings import ServeSettings
 from helpers.gateways import Running, make_detector, png, refused, running, until
 from helpers.small_study import make_network
 
@@ -204,19 +204,19 @@ def test_attempts_have_bounds() -> None:
 def test_an_attack_too_many_is_refused_while_the_others_run_and_looking_is_not(gateway: Running) -> None:
     go = threading.Event()
     gateway.state.desk.run(go.wait, 30)
-    with ThreadPoolExecutor(explorer.ATTACKERS + 1) as pool:
-        waiting = [pool.submit(ask, gateway, "?attack=pgd&steps=1", seed) for seed in range(explorer.ATTACKERS)]
-        until(lambda: gateway.state.waiting == explorer.ATTACKERS)
+    with ThreadPoolExecutor(routes.ATTACKERS + 1) as pool:
+        waiting = [pool.submit(ask, gateway, "?attack=pgd&steps=1", seed) for seed in range(routes.ATTACKERS)]
+        until(lambda: gateway.state.waiting == routes.ATTACKERS)
         for path in ("see", "report"):
             assert refused(ask(gateway, "?attack=pgd", path=path), 503, "busy")
         looking = pool.submit(ask, gateway)
-        until(lambda: gateway.state.waiting == explorer.ATTACKERS + 1)
+        until(lambda: gateway.state.waiting == routes.ATTACKERS + 1)
         go.set()
-        assert [one.result(60).status for one in (*waiting, looking)] == [200] * (explorer.ATTACKERS + 1)
+        assert [one.result(60).status for one in (*waiting, looking)] == [200] * (routes.ATTACKERS + 1)
 
 
 def test_only_a_few_attacks_wait_at_a_time(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explorer, "ATTACKERS", 1)
+    monkeypatch.setattr(routes, "ATTACKERS", 1)
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda seed: ask(gateway, "?attack=pgd&steps=40", seed), range(6)))
     statuses = {answer.status for answer in answers}
@@ -255,7 +255,7 @@ def test_the_page_and_its_parts(gateway: Running) -> None:
         "/page/..%2fapp.py",
         "/page/%2e%2e/app.py",
         "/page/index.html",
-        "/page/explorer.py",
+        "/page/assets.py",
         "/page//etc/passwd",
         "/page/%2fetc%2fpasswd",
         "/page/x.js%00",

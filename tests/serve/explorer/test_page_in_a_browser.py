@@ -12,8 +12,8 @@ from PIL import Image
 
 from gazeshift.data import read_image
 from gazeshift.pipeline import attack, compare, look
-from gazeshift.serve._seeing import CAMS, Attempt
-from gazeshift.serve.settings import ServeSettings
+from gazeshift.serve.explorer.analysis import CAMS, Attempt
+from gazeshift.serve.gateway.settings import ServeSettings
 from helpers.gateways import Running, make_detector, png, running
 from helpers.small_study import make_network
 from helpers.visits import Visit, visit

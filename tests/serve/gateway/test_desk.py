@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from gazeshift.serve._desk import Desk
+from gazeshift.serve.gateway._batch_queue import Desk
 from helpers.gateways import until
 
 

@@ -16,9 +16,9 @@ from PIL import Image
 from gazeshift.data import read_image
 from gazeshift.models import Preprocessing
 from gazeshift.pipeline import look
-from gazeshift.serve._intake import Intake
-from gazeshift.serve._metrics import Metrics, chance_of
-from gazeshift.serve.settings import ServeSettings
+from gazeshift.serve.gateway._metrics import Metrics, chance_of
+from gazeshift.serve.gateway.intake import Intake
+from gazeshift.serve.gateway.settings import ServeSettings
 from helpers.gateways import SIDE, Running, form, make_detector, png, running
 from helpers.small_study import make_network
 

@@ -18,8 +18,8 @@ import torch
 
 from gazeshift.data import replace_file
 from gazeshift.errors import OutputError
-from gazeshift.serve._intake import Picture
-from gazeshift.serve._journal import Journal
+from gazeshift.serve.gateway._journal import Journal
+from gazeshift.serve.gateway.intake import Picture
 
 
 def picture(encoded: bytes = b"") -> Picture:
@@ -120,7 +120,7 @@ def test_what_fails_leaves_nothing_beside_the_target(tmp_path: Path) -> None:
 
 def test_processes_that_write_at_once_leave_no_empty_line(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from gazeshift.serve._journal import Journal;"
+        "import sys; from pathlib import Path; from gazeshift.serve.gateway._journal import Journal;"
         "journal = Journal(file=Path(sys.argv[1])); [journal._append(b'{}\\n') for _ in range(4000)]"
     )
     both = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "log")]) for _ in range(2)]

@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 from gazeshift.errors import SettingsError
-from gazeshift.serve import server
-from gazeshift.serve._errors import GatewayError
-from gazeshift.serve._opening import read_token
-from gazeshift.serve._origin import check_host, hosts_of
-from gazeshift.serve._scans import count_scans
-from gazeshift.serve.settings import ServeSettings
+from gazeshift.serve.gateway import server
+from gazeshift.serve.gateway._jpeg_limits import count_scans
+from gazeshift.serve.gateway.errors import GatewayError
+from gazeshift.serve.gateway.open import read_token
+from gazeshift.serve.gateway.origin import check_host, hosts_of
+from gazeshift.serve.gateway.settings import ServeSettings
 from helpers.gateways import Running, form, head, jpeg, make_detector, parsed, png, raw, refused, running, until
 from helpers.small_study import NETWORK, make_network
 
@@ -61,7 +61,7 @@ def test_a_body_that_grows_too_large_is_refused_while_it_comes(gateway: Running)
 
 
 def test_uploads_together_are_bounded(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gazeshift.serve._intake.HELD", 0.01)
+    monkeypatch.setattr("gazeshift.serve.gateway.intake.HELD", 0.01)
     answer = gateway.judge(png())
     assert refused(answer, 503, "busy")
     assert answer.headers["retry-after"] == "1"
@@ -72,7 +72,7 @@ def test_uploads_together_are_bounded(gateway: Running, monkeypatch: pytest.Monk
 def test_a_bomb_is_refused_before_it_is_decoded(
     gateway: Running, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gazeshift.serve._intake.decode", lambda *_, **__: pytest.fail("it was decoded"))
+    monkeypatch.setattr("gazeshift.serve.gateway.intake.decode", lambda *_, **__: pytest.fail("it was decoded"))
     assert "million allowed" in refused(gateway.judge(bomb(*size)), 422, "too_many_pixels")
 
 
@@ -81,7 +81,7 @@ def test_a_jpeg_with_very_many_scans_is_refused_before_it_is_decoded(
 ) -> None:
     assert gateway.judge(jpeg(20)).status == 200
     assert gateway.judge(jpeg(26, side=100)).status == 200  # with its own 6 these are 32 passes over all it may have
-    monkeypatch.setattr("gazeshift.serve._intake.decode", lambda *_, **__: pytest.fail("it was decoded"))
+    monkeypatch.setattr("gazeshift.serve.gateway.intake.decode", lambda *_, **__: pytest.fail("it was decoded"))
     assert "more than 78 times" in refused(gateway.judge(jpeg(1000)), 422, "too_many_scans")
     assert "more than 32 times" in refused(gateway.judge(jpeg(27, side=100)), 422, "too_many_scans")
     assert refused(gateway.judge(jpeg(1000) + jpeg(0)), 422, "too_many_scans")
@@ -241,7 +241,7 @@ def test_an_answer_that_is_never_read_ends_with_its_connection(
 
 def test_who_reads_slowly_gets_all(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "STALLED", 0.8)
-    monkeypatch.setattr("gazeshift.serve.explorer._opening", lambda _: {"about": "x" * 20_000_000})
+    monkeypatch.setattr("gazeshift.serve.explorer.routes._opening", lambda _: {"about": "x" * 20_000_000})
     got, start = 0, time.monotonic()
     with unread(gateway.port, 1) as line:
         line.settimeout(10)

@@ -16,8 +16,8 @@ from uvicorn.server import ServerState
 
 import gazeshift as gs
 from gazeshift import cli
-from gazeshift.serve.server import Protocol, bound, config_of
-from gazeshift.serve.settings import ServeSettings
+from gazeshift.serve.gateway.server import Protocol, bound, config_of
+from gazeshift.serve.gateway.settings import ServeSettings
 from helpers.gateways import make_detector, png, started, until
 from helpers.small_study import NETWORK, make_network
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gazeshift.serve.settings import ServeSettings
+from gazeshift.serve.gateway.settings import ServeSettings
 from helpers.gateways import Running, head, make_detector, parsed, png, raw, refused, running, until
 from helpers.small_study import make_network
 

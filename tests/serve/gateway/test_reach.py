@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from gazeshift.errors import ModelError, SettingsError
-from gazeshift.serve import _models, server
-from gazeshift.serve._opening import open_model, read_token
-from gazeshift.serve.settings import ServeSettings
+from gazeshift.serve.gateway import guarded_model, server
+from gazeshift.serve.gateway.open import open_model, read_token
+from gazeshift.serve.gateway.settings import ServeSettings
 from helpers.gateways import Running, form, head, make_detector, parsed, png, raw, refused, running, until
 from helpers.small_study import make_network
 
@@ -158,7 +158,7 @@ def test_half_a_head_behind_an_answer_that_took_long_is_not_waited_for(
 
 
 def test_more_maps_than_an_answer_holds_are_refused(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_models, "MOST_MAPS", 2)
+    monkeypatch.setattr(guarded_model, "MOST_MAPS", 2)
     path = "/v1/look?layers=first,second&cams=grad_cam"
     assert gateway.ask(path, png(), Content_Type="image/png").status == 200
     assert gateway.ask(f"{path},grad_cam", png(), Content_Type="image/png").status == 200, "the same again is no more"
@@ -170,7 +170,7 @@ def test_an_error_of_ours_is_told_without_its_message(gateway: Running, monkeypa
     def broken(*_: object, **__: object) -> None:
         raise ModelError("the weights of somebody are damaged")
 
-    monkeypatch.setattr(_models, "judge", broken)
+    monkeypatch.setattr(guarded_model, "judge", broken)
     answer = gateway.judge(png())
     assert (answer.status, answer.code) == (500, "internal")
     assert b"somebody" not in answer.body

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from gazeshift import pipeline
-from gazeshift.serve import _answers, _models
-from gazeshift.serve._errors import GatewayError
-from gazeshift.serve._metrics import SHARED, Metrics, _forget_dead
-from gazeshift.serve._models import Asked
-from gazeshift.serve.settings import ServeSettings
+from gazeshift.serve.gateway import guarded_model, serialize
+from gazeshift.serve.gateway._metrics import SHARED, Metrics, _forget_dead
+from gazeshift.serve.gateway.errors import GatewayError
+from gazeshift.serve.gateway.guarded_model import Asked
+from gazeshift.serve.gateway.settings import ServeSettings
 from helpers.gateways import Running, make_detector, png, running
 from helpers.small_study import make_network
 
@@ -44,7 +44,7 @@ def test_each_image_of_a_batch_gets_its_own_verdict(gateway: Running) -> None:
     found = pipeline.judge(classifier, images, deployed, generator=draws)
     object.__setattr__(found, "p_value", torch.tensor([0.1, 0.2, 0.3]))
     object.__setattr__(found, "is_attack", torch.tensor([False, True, False]))
-    said = _answers.verdicts(classifier, deployed, found)
+    said = serialize.verdicts(classifier, deployed, found)
     assert [one["suspicion"] for one in said] == pytest.approx(found.suspicion.tolist(), rel=1e-4)
     assert len({one["suspicion"] for one in said}) == 3
     assert [one["p_value"] for one in said] == pytest.approx([0.1, 0.2, 0.3])
@@ -64,7 +64,7 @@ def test_every_image_is_judged_under_views_of_its_own(gateway: Running, monkeypa
         seeds.extend(one.initial_seed() for one in generator)
         return pipeline.judge(*arguments, generator=generator, **more)
 
-    monkeypatch.setattr(_models, "judge", noted)
+    monkeypatch.setattr(guarded_model, "judge", noted)
     asked = Asked(gateway.state.classifier, gateway.state.deployed)
     for _ in range(2):
         asked.judge([torch.full((3, 32, 32), 0.5)] * 3)
@@ -74,14 +74,14 @@ def test_every_image_is_judged_under_views_of_its_own(gateway: Running, monkeypa
 def test_memory_that_ran_out_is_not_the_images_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = Asked(SimpleNamespace(input_size=None, name="any"), None)
     for raised, told in ((RuntimeError, GatewayError), (torch.OutOfMemoryError, torch.OutOfMemoryError)):
-        monkeypatch.setattr(_models, "judge", Mock(side_effect=raised))
+        monkeypatch.setattr(guarded_model, "judge", Mock(side_effect=raised))
         with pytest.raises(told):
             asked.judge([torch.zeros(3, 8, 8)])
 
 
 def test_the_five_likeliest_classes_come_in_order() -> None:
     evidence = SimpleNamespace(logits=torch.tensor([[0.0] * 7, [3.0, 1.0, 6.0, 0.0, 5.0, 2.0, 4.0]]), class_name=str)
-    said = _answers.likeliest(evidence, 1)
+    said = serialize.likeliest(evidence, 1)
     assert [one["class"] for one in said] == [2, 4, 6, 0, 5]
     assert said[0]["confidence"] == pytest.approx(float(evidence.logits[1].softmax(0)[2]), rel=1e-5)
 

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from gazeshift.errors import BoundsError
-from gazeshift.serve._study_deviation import DeviationTables
-from gazeshift.serve._study_scorecard import ScorecardTables
-from gazeshift.serve._study_tables import Page
+from gazeshift.serve.study_explorer.deviation import DeviationTables
+from gazeshift.serve.study_explorer.scorecard import ScorecardTables
+from gazeshift.serve.study_explorer.tables import Page
 from helpers.gateways import Running
 from helpers.scorecard_study import write as write_scorecard
 from helpers.synthetic_study import HOSTILE, write_study
@@ -226,7 +226,7 @@ def test_pages_follow_each_other_and_names_can_be_searched(tables: DeviationTabl
 def test_a_condition_that_was_let_go_is_read_again(
     folder: Path, tables: DeviationTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gazeshift.serve._study_deviation.MOST_KEPT", 2)
+    monkeypatch.setattr("gazeshift.serve.study_explorer.deviation.MOST_KEPT", 2)
     asked = [
         Page(chosen={"attack": attack, "kind": kind}) for attack in ("pgd", "fgsm") for kind in ("attacked", "noise")
     ]

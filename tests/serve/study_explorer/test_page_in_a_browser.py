@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from gazeshift.serve._study_explorer import create_study_app
-from gazeshift.serve.server import bound, config_of
-from gazeshift.serve.settings import ServeSettings
+from gazeshift.serve.gateway.server import bound, config_of
+from gazeshift.serve.gateway.settings import ServeSettings
+from gazeshift.serve.study_explorer.app import create_study_app
 from gazeshift.studies.deviation.settings import Deviation
 from helpers.scorecard_study import write as write_scorecard
 from helpers.small_study import make_images, make_network

@@ -20,13 +20,13 @@ import uvicorn
 
 from gazeshift import cli
 from gazeshift.errors import DataError, UnknownNameError
-from gazeshift.serve._study_deviation import DeviationTables
-from gazeshift.serve._study_explorer import create_study_app
-from gazeshift.serve._study_pictures import Again
-from gazeshift.serve._study_scorecard import ScorecardTables
-from gazeshift.serve._study_tables import Page
-from gazeshift.serve.server import bound, config_of
-from gazeshift.serve.settings import ServeSettings
+from gazeshift.serve.gateway.server import bound, config_of
+from gazeshift.serve.gateway.settings import ServeSettings
+from gazeshift.serve.study_explorer._replay import Again
+from gazeshift.serve.study_explorer.app import create_study_app
+from gazeshift.serve.study_explorer.deviation import DeviationTables
+from gazeshift.serve.study_explorer.scorecard import ScorecardTables
+from gazeshift.serve.study_explorer.tables import Page
 from gazeshift.studies.deviation.settings import Deviation
 from helpers.gateways import Running
 from helpers.scorecard_study import write as write_scorecard

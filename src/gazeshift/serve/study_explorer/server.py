@@ -5,10 +5,10 @@ import sys
 import warnings
 from pathlib import Path
 
-from gazeshift.serve._origin import hosts_of
-from gazeshift.serve._study_explorer import create_study_app
-from gazeshift.serve.server import Server, bound, config_of
-from gazeshift.serve.settings import ServeSettings
+from gazeshift.serve.gateway.origin import hosts_of
+from gazeshift.serve.gateway.server import Server, bound, config_of
+from gazeshift.serve.gateway.settings import ServeSettings
+from gazeshift.serve.study_explorer.app import create_study_app
 
 
 def explore_study(folder: Path, *, host: str, port: int, model: str | None, weights: str | None) -> None:

@@ -13,13 +13,13 @@ from starlette.exceptions import HTTPException
 from gazeshift import __version__
 from gazeshift.data import FIT, Handling
 from gazeshift.errors import GazeshiftError
-from gazeshift.serve import _answers, _schemas
-from gazeshift.serve._docs import page
-from gazeshift.serve._errors import CODES, GatewayError, refusal
-from gazeshift.serve._guard import Guard
-from gazeshift.serve._models import Asked
-from gazeshift.serve._state import State
-from gazeshift.serve.explorer import add_explorer
+from gazeshift.serve.explorer.routes import add_explorer
+from gazeshift.serve.gateway import _schemas, serialize
+from gazeshift.serve.gateway._docs import page
+from gazeshift.serve.gateway._guard import Guard
+from gazeshift.serve.gateway.errors import CODES, GatewayError, refusal
+from gazeshift.serve.gateway.guarded_model import Asked
+from gazeshift.serve.gateway.state import State
 
 ABOUT = (
     "Send an image, and learn what the classifier sees in it, whether it is adversarial, and where its gaze went. "
@@ -47,7 +47,7 @@ def create_app(state: State) -> FastAPI:
         lifespan=_last_words,
     )
     app.add_middleware(Guard, state=state)
-    _add_errors(app)
+    add_errors(app)
     _add_model(app, state, Asked(state.classifier, state.deployed))
     _add_operation(app, state)
     add_explorer(app, state)
@@ -75,14 +75,14 @@ def _add_model(app: FastAPI, state: State, asked: Asked) -> None:
             size = (picture.image.shape[1], picture.image.shape[2])
             layers, cams = await state.aside(asked.chosen, maps, "grad_cam", size) if maps.strip(", ") else ([], [])
             answer = await state.together(asked.judge, picture.image, key=("judge", size))
-            answer |= _answers.of_picture(picture)
+            answer |= serialize.of_picture(picture)
             state.metrics.judgements([answer["is_attack"]])
             entry = {**answer, "policy": state.settings.policy, "request": request.scope["gazeshift.id"]}
             if not await state.aside(state.journal.write, picture, entry):
                 state.metrics.unlogged.inc()
             if layers:
                 evidence = await state.run(asked.look, picture.image, layers, cams)
-                drawn = await state.aside(_answers.maps, evidence)
+                drawn = await state.aside(serialize.maps, evidence)
                 answer["maps"] = {layer: {"cam": cam, **one[cam]} for layer, one in drawn.items() for cam in cams}
         return await state.aside(_answered, state, answer)
 
@@ -97,7 +97,7 @@ def _add_model(app: FastAPI, state: State, asked: Asked) -> None:
             size = (picture.image.shape[1], picture.image.shape[2])
             chosen = await state.aside(asked.chosen, layers, cams, size)
             evidence = await state.run(asked.look, picture.image, *chosen)
-            answer = await state.aside(_answers.looked, state.classifier, evidence, picture)
+            answer = await state.aside(serialize.looked, state.classifier, evidence, picture)
         return await state.aside(JSONResponse, answer)
 
     told: dict[str, Any] = {}
@@ -108,7 +108,7 @@ def _add_model(app: FastAPI, state: State, asked: Asked) -> None:
         if not told:
             size = state.classifier.size
             layers = await state.aside(asked.layers, size) if size else ()
-            told.update(_answers.model(state.classifier, state.deployed, state.settings, layers, asked.cams))
+            told.update(serialize.model(state.classifier, state.deployed, state.settings, layers, asked.cams))
         return JSONResponse(told)
 
 
@@ -152,7 +152,7 @@ def _add_operation(app: FastAPI, state: State) -> None:
         return HTMLResponse(page(app.openapi()), headers={"Content-Security-Policy": DOCS_POLICY})
 
 
-def _add_errors(app: FastAPI) -> None:
+def add_errors(app: FastAPI) -> None:
     """One shape for every error, those of the framework too."""
 
     @app.exception_handler(GazeshiftError)

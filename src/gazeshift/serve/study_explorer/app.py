@@ -12,17 +12,17 @@ from fastapi.responses import JSONResponse, Response
 
 from gazeshift.errors import DataError, GazeshiftError
 from gazeshift.pictures import encode_webp, photograph
-from gazeshift.serve._errors import GatewayError, refusal
-from gazeshift.serve._origin import check_host
-from gazeshift.serve._page import STUDY, add_page, opening
-from gazeshift.serve._study_deviation import IMAGES, DeviationTables
-from gazeshift.serve._study_deviation import ROWS as MOVED
-from gazeshift.serve._study_pictures import Again
-from gazeshift.serve._study_scorecard import ROWS as JUDGED
-from gazeshift.serve._study_scorecard import ScorecardTables
-from gazeshift.serve._study_stored import clean_picture
-from gazeshift.serve._study_tables import Page, Tables, columns_of, manifest_of
-from gazeshift.serve.app import _add_errors
+from gazeshift.serve.explorer.assets import STUDY, add_page, opening
+from gazeshift.serve.gateway.app import add_errors
+from gazeshift.serve.gateway.errors import GatewayError, refusal
+from gazeshift.serve.gateway.origin import check_host
+from gazeshift.serve.study_explorer._gallery import clean_picture
+from gazeshift.serve.study_explorer._replay import Again
+from gazeshift.serve.study_explorer.deviation import IMAGES, DeviationTables
+from gazeshift.serve.study_explorer.deviation import ROWS as MOVED
+from gazeshift.serve.study_explorer.scorecard import ROWS as JUDGED
+from gazeshift.serve.study_explorer.scorecard import ScorecardTables
+from gazeshift.serve.study_explorer.tables import Page, Tables, columns_of, manifest_of
 
 SIDE = 128
 OWN = ("search", "sort", "reverse", "start", "size")
@@ -56,7 +56,7 @@ def create_study_app(
     app = FastAPI(
         title="gazeshift", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, lifespan=closing
     )
-    _add_errors(app)
+    add_errors(app)
     _add_own_errors(app, hosts)
     add_page(app, STUDY)
     _add_routes(app, manifest, tables, again)

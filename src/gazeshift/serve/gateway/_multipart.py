@@ -5,7 +5,7 @@ from typing import Any
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from gazeshift.serve._errors import GatewayError
+from gazeshift.serve.gateway.errors import GatewayError
 
 SHOWN = 5  # names of fields in a message
 

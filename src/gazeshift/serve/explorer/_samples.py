@@ -12,7 +12,7 @@ from PIL import Image
 from gazeshift.data import demo_images
 from gazeshift.errors import GazeshiftError
 from gazeshift.pictures import encode_webp
-from gazeshift.serve._errors import GatewayError
+from gazeshift.serve.gateway.errors import GatewayError
 
 SIDE = 112
 

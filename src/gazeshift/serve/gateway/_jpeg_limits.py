@@ -2,7 +2,7 @@
 
 import re
 
-from gazeshift.serve._errors import GatewayError
+from gazeshift.serve.gateway.errors import GatewayError
 
 MOST_SCANS = 100  # photographs have about 10, a file with a scan for every frequency has 65 or so
 MOST_PASSES = 32  # times the most pixels allowed: what all scans together may go over

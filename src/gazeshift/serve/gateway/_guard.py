@@ -13,9 +13,9 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gazeshift.errors import GazeshiftError
-from gazeshift.serve._errors import GatewayError, refusal
-from gazeshift.serve._origin import check_host, check_origin, hosts_of
-from gazeshift.serve._state import GONE, UPLOADING, State
+from gazeshift.serve.gateway.errors import GatewayError, refusal
+from gazeshift.serve.gateway.origin import check_host, check_origin, hosts_of
+from gazeshift.serve.gateway.state import GONE, UPLOADING, State
 
 OPEN = ("/", "/docs", "/openapi.json", "/healthz", "/readyz")  # without a token, as /page/ is
 HEADERS = {

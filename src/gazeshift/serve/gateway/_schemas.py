@@ -5,7 +5,7 @@ from typing import Any
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from gazeshift.serve._intake import FIELD, RAW
+from gazeshift.serve.gateway.intake import FIELD, RAW
 
 Number = float | None
 

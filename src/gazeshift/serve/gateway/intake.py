@@ -15,10 +15,10 @@ from gazeshift.data.decode import decode
 from gazeshift.data.pillow_warnings import quiet_pillow
 from gazeshift.data.pixels import AS_IS, FIT, Handling, check_as_is, geometry, upright_size
 from gazeshift.models import Preprocessing
-from gazeshift.serve._errors import GatewayError
-from gazeshift.serve._parts import only_file
-from gazeshift.serve._scans import check_scans, count_scans
-from gazeshift.serve.settings import FORMATS, ServeSettings
+from gazeshift.serve.gateway._jpeg_limits import check_scans, count_scans
+from gazeshift.serve.gateway._multipart import only_file
+from gazeshift.serve.gateway.errors import GatewayError
+from gazeshift.serve.gateway.settings import FORMATS, ServeSettings
 
 FIELD = "image"
 RAW = "application/octet-stream"

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from gazeshift.serve._errors import GatewayError
-from gazeshift.serve.settings import ServeSettings
+from gazeshift.serve.gateway.errors import GatewayError
+from gazeshift.serve.gateway.settings import ServeSettings
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 READING = ("GET", "HEAD", "OPTIONS")

@@ -15,12 +15,12 @@ from starlette.requests import Request
 from gazeshift.calibrated import CalibratedDetector
 from gazeshift.data import FIT, Handling
 from gazeshift.models import Classifier
-from gazeshift.serve._desk import Desk
-from gazeshift.serve._errors import busy
-from gazeshift.serve._intake import Intake, Picture, Receive
-from gazeshift.serve._journal import Journal
-from gazeshift.serve._metrics import Metrics
-from gazeshift.serve.settings import ServeSettings
+from gazeshift.serve.gateway._batch_queue import Desk
+from gazeshift.serve.gateway._journal import Journal
+from gazeshift.serve.gateway._metrics import Metrics
+from gazeshift.serve.gateway.errors import busy
+from gazeshift.serve.gateway.intake import Intake, Picture, Receive
+from gazeshift.serve.gateway.settings import ServeSettings
 
 Result = TypeVar("Result")
 STUCK = 4  # times a request's time: what no honest job on a thread for pictures takes

@@ -18,7 +18,7 @@ from gazeshift.records import Evidence
 from gazeshift.registry import build
 from gazeshift.runs.open import open_attack, open_classifier, open_images
 from gazeshift.seeds import generator_for
-from gazeshift.serve._telling import told_side
+from gazeshift.serve.explorer.serialize import told_side
 from gazeshift.studies.deviation.settings import Deviation
 from gazeshift.transforms.matched_noise import MatchedNoise
 from gazeshift.transforms.strength import Strengths

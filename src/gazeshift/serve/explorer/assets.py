@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, Response
 
 from gazeshift.pictures import colour_table
-from gazeshift.serve._errors import GatewayError
+from gazeshift.serve.gateway.errors import GatewayError
 
 KINDS = {"css": "text/css", "js": "text/javascript"}
 POLICY = (
@@ -30,7 +30,7 @@ SHARED = "overlay.js"  # the report draws its maps with it, too
 @cache
 def page_files() -> dict[str, bytes]:
     """Every file of the page by its name: what is not in here cannot be asked for."""
-    own = {file.name: file.read_bytes() for file in files("gazeshift.serve").joinpath("page").iterdir()}
+    own = {file.name: file.read_bytes() for file in files("gazeshift.serve.explorer").joinpath("page").iterdir()}
     return {**own, SHARED: files("gazeshift.report").joinpath("page", SHARED).read_bytes()}
 
 

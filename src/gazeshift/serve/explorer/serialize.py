@@ -10,8 +10,8 @@ import torch
 from gazeshift import pictures
 from gazeshift.measures.psnr import Psnr
 from gazeshift.records import ANSWER, Attacked, Comparison, Evidence, Verdict
-from gazeshift.serve._answers import likeliest, number, summed
-from gazeshift.serve._seeing import CAMS, Attempt, Seen
+from gazeshift.serve.explorer.analysis import CAMS, Attempt, Seen
+from gazeshift.serve.gateway.serialize import likeliest, number, summed
 
 
 def told(seen: Seen) -> dict[str, Any]:

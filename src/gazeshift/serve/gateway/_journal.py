@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from gazeshift.data import replace_file
 from gazeshift.errors import OutputError
-from gazeshift.serve._intake import Picture
+from gazeshift.serve.gateway.intake import Picture
 
 SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp", "GIF": "gif"}
 logger = logging.getLogger("gazeshift.serve")

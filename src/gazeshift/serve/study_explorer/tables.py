@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from gazeshift.errors import BoundsError, DataError, UnknownNameError, did_you_mean
 from gazeshift.report.study import REPAIR, open_study
-from gazeshift.serve._answers import number
+from gazeshift.serve.gateway.serialize import number
 
 MOST_ROWS = 200
 MOST_START = 2**31

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gazeshift.report.words import cam_name
-from gazeshift.serve._study_stored import Kept, kept, pictured
-from gazeshift.serve._study_tables import ALL, Choice, Page, Store, columns_of, contains, rounded
+from gazeshift.serve.study_explorer._gallery import Kept, kept, pictured
+from gazeshift.serve.study_explorer.tables import ALL, Choice, Page, Store, columns_of, contains, rounded
 
 ROWS = {"image", "attack", "strength", "kind", "target", "layer", "layer_index", "cam", "cosine", "blank"}
 IMAGES = {"image", "attack", "strength", "kind", "clean_name", "changed_name", "clean_correct", "success", "switched"}

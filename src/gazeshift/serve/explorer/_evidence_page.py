@@ -9,11 +9,11 @@ from gazeshift.data import FIT
 from gazeshift.report.charts import bars
 from gazeshift.report.document import Document, Gallery, Item, Picture, Section, Table, number, share
 from gazeshift.report.words import cam_name
-from gazeshift.serve._answers import card, public
-from gazeshift.serve._intake import Picture as Upload
-from gazeshift.serve._seeing import CAMS, REFERENCE, Seen
-from gazeshift.serve._state import State
-from gazeshift.serve._telling import told_attack, told_moved, told_side
+from gazeshift.serve.explorer.analysis import CAMS, REFERENCE, Seen
+from gazeshift.serve.explorer.serialize import told_attack, told_moved, told_side
+from gazeshift.serve.gateway.intake import Picture as Upload
+from gazeshift.serve.gateway.serialize import card, public
+from gazeshift.serve.gateway.state import State
 
 SIDES = ("image", "attacked")
 COLOURS = {"image": "--fourth", "attacked": "--attacked"}

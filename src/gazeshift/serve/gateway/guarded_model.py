@@ -15,8 +15,8 @@ from gazeshift.models import Classifier, select
 from gazeshift.pipeline import judge, look
 from gazeshift.records import Evidence, Layer
 from gazeshift.registry import names
-from gazeshift.serve import _answers
-from gazeshift.serve._errors import GatewayError
+from gazeshift.serve.gateway import serialize
+from gazeshift.serve.gateway.errors import GatewayError
 
 MOST_MAPS = 256  # layers times CAMs in one answer
 
@@ -55,7 +55,7 @@ class Asked:
             found = judge(self.classifier, torch.stack(list(images)), self.deployed, generator=draws)
         except (RuntimeError, ModelError) as cause:
             raise self._unsuitable(tuple(images[0].shape[1:]), cause) from cause
-        return _answers.verdicts(self.classifier, self.deployed, found)
+        return serialize.verdicts(self.classifier, self.deployed, found)
 
     def look(self, image: Float[Tensor, "channels h w"], layers: Sequence[str], cams: Sequence[str]) -> Evidence:
         """The maps of one image, on the CPU."""
@@ -78,7 +78,7 @@ class Asked:
                 raise GatewayError(422, "unknown_name", f"no CAM is called {ascii(cam)[:60]}. Known: {known}.")
         asked = [one.strip() for one in layers.split(",") if one.strip()]
         asked = ["trunk" if one == "all" else one for one in asked] or ["trunk"]
-        found = [layer.name for layer in select(self.layers(size), asked, _answers.public(self.classifier))]
+        found = [layer.name for layer in select(self.layers(size), asked, serialize.public(self.classifier))]
         wanted = list(dict.fromkeys(wanted))
         if len(found) * len(wanted) > MOST_MAPS:
             raise GatewayError(
@@ -97,5 +97,5 @@ class Asked:
         return GatewayError(
             422,
             "unsuitable_image",
-            f"{_answers.public(self.classifier)} cannot take an image of {width} x {height} pixels. Send it larger.",
+            f"{serialize.public(self.classifier)} cannot take an image of {width} x {height} pixels. Send it larger.",
         )

@@ -26,13 +26,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.supervisors import Multiprocess
 
 from gazeshift.errors import GazeshiftError, SettingsError
-from gazeshift.serve._errors import GatewayError, busy
-from gazeshift.serve._guard import HEAD_BYTES
-from gazeshift.serve._metrics import SHARED
-from gazeshift.serve._opening import TOKEN, open_state, read_token
-from gazeshift.serve._state import State
-from gazeshift.serve.app import create_app
-from gazeshift.serve.settings import ServeSettings
+from gazeshift.serve.gateway._guard import HEAD_BYTES
+from gazeshift.serve.gateway._metrics import SHARED
+from gazeshift.serve.gateway.app import create_app
+from gazeshift.serve.gateway.errors import GatewayError, busy
+from gazeshift.serve.gateway.open import TOKEN, open_state, read_token
+from gazeshift.serve.gateway.settings import ServeSettings
+from gazeshift.serve.gateway.state import State
 
 HEAD_SECONDS = 10  # for a request's head, and between requests
 STALLED = 20  # for a client to take anything of what waits for it

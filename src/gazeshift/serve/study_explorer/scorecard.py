@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gazeshift.serve._study_tables import ALL, Choice, Page, Store, contains, rounded
+from gazeshift.serve.study_explorer.tables import ALL, Choice, Page, Store, contains, rounded
 
 ROWS = {"detector", "learned", "from_set", "kind", "condition", "image", "success", "suspicion", "p_value", "is_attack"}
 KINDS = ("clean", "benign", "attack")

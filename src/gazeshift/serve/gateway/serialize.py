@@ -15,8 +15,8 @@ from gazeshift.calibrated import CalibratedDetector
 from gazeshift.models import Classifier
 from gazeshift.precision import exact
 from gazeshift.records import Evidence, Layer, Verdict
-from gazeshift.serve._intake import Picture
-from gazeshift.serve.settings import FORMATS, ServeSettings
+from gazeshift.serve.gateway.intake import Picture
+from gazeshift.serve.gateway.settings import FORMATS, ServeSettings
 
 TOP = 5
 DIGITS = 6  # of a map's values

@@ -7,13 +7,13 @@ import torch
 from gazeshift.calibrated import CalibratedDetector
 from gazeshift.errors import SettingsError
 from gazeshift.models import DEFAULT, Classifier, load
-from gazeshift.serve._desk import Desk
-from gazeshift.serve._intake import Intake
-from gazeshift.serve._journal import Journal
-from gazeshift.serve._metrics import Metrics
-from gazeshift.serve._models import Asked
-from gazeshift.serve._state import State
-from gazeshift.serve.settings import ServeSettings
+from gazeshift.serve.gateway._batch_queue import Desk
+from gazeshift.serve.gateway._journal import Journal
+from gazeshift.serve.gateway._metrics import Metrics
+from gazeshift.serve.gateway.guarded_model import Asked
+from gazeshift.serve.gateway.intake import Intake
+from gazeshift.serve.gateway.settings import ServeSettings
+from gazeshift.serve.gateway.state import State
 
 TOKEN = "GAZESHIFT_TOKEN"  # noqa: S105 - the name of the variable
 SHORTEST = 16

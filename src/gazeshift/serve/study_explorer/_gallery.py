@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from gazeshift.serve._study_tables import Store
-from gazeshift.serve._telling import told_map
+from gazeshift.serve.explorer.serialize import told_map
+from gazeshift.serve.study_explorer.tables import Store
 
 Kept = dict[str, dict[str, Any]]
 KEPT = "SELECT * FROM study_gallery WHERE image = $image AND attack IN ('', $attack)"

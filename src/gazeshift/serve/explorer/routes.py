@@ -12,16 +12,16 @@ from fastapi.responses import JSONResponse, Response
 
 from gazeshift.data import FIT, Handling
 from gazeshift.report.html import page
-from gazeshift.serve._answers import number, public
-from gazeshift.serve._errors import busy
-from gazeshift.serve._evidence import document
-from gazeshift.serve._models import Asked
-from gazeshift.serve._page import LIVE, add_page, opening
-from gazeshift.serve._samples import open_samples
-from gazeshift.serve._seeing import ATTACKS, MOST_LEVELS, MOST_STEPS, Attempt, Seen, see
-from gazeshift.serve._state import State
-from gazeshift.serve._telling import told
-from gazeshift.serve.settings import FORMATS
+from gazeshift.serve.explorer._evidence_page import document
+from gazeshift.serve.explorer._samples import open_samples
+from gazeshift.serve.explorer.analysis import ATTACKS, MOST_LEVELS, MOST_STEPS, Attempt, Seen, see
+from gazeshift.serve.explorer.assets import LIVE, add_page, opening
+from gazeshift.serve.explorer.serialize import told
+from gazeshift.serve.gateway.errors import busy
+from gazeshift.serve.gateway.guarded_model import Asked
+from gazeshift.serve.gateway.serialize import number, public
+from gazeshift.serve.gateway.settings import FORMATS
+from gazeshift.serve.gateway.state import State
 
 MOST_SEED = 2**31 - 1
 ATTACKERS = 2  # attacks that may wait or run: each takes the model's thread for many passes

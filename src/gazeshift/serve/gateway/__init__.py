@@ -1,0 +1,1 @@
+"""The gateway: a classifier and its detector behind HTTP."""

@@ -1,0 +1,1 @@
+"""The page over a finished study: its images, tables and maps."""

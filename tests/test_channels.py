@@ -26,7 +26,7 @@ from gazeshift.records import Batch, Sample
 from gazeshift.runs.adversarial_set import run as _attack_run
 from gazeshift.runs.adversarial_set.run import AttackRun
 from gazeshift.runs.adversarial_set.settings import SetSettings
-from gazeshift.serve.study_explorer._replay import Again
+from gazeshift.serve.study_explorer._replay import StudyReplay
 
 _pictures = pytest.importorskip("gazeshift.studies.chakraborty2022.pictures")
 GAP, aspect, montage, tile = _pictures.GAP, _pictures.aspect, _pictures.montage, _pictures.tile
@@ -243,7 +243,7 @@ def test_a_study_and_its_explorer_show_every_image_in_its_aspect(made):
     for row in kept:
         with Image.open(io.BytesIO(row["picture"])) as picture:
             assert (picture.mode, picture.size) == ("RGB", (width, height))
-    again = Again(manifest=json.loads((folder / "manifest.json").read_text()), model=str(asked.model))
+    again = StudyReplay(manifest=json.loads((folder / "manifest.json").read_text()), model=str(asked.model))
     assert torch.equal((again.picture("3.png") * 255).round().byte(), torch.from_numpy(pixels(name)[3]))
     sides = again.drawn("3.png", "fgsm", 1.0)
     assert [tuple(shown.size) for side in sides.values() if (shown := png_of(side["picture"]))] == [(width, height)] * 3

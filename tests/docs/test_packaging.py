@@ -316,7 +316,7 @@ def test_the_limits_that_the_threat_model_names_are_those_in_force():
     for said in (
         f"`--max-body` {usual.max_body} MiB; all uploads together {intake.HELD} times that",
         f"`--max-pixels` {usual.max_pixels} million",
-        f"at most {_jpeg_limits.MOST_SCANS}, and {_jpeg_limits.MOST_PASSES} times `--max-pixels` in all",
+        f"at most {_jpeg_limits.MAX_SCANS}, and {_jpeg_limits.MAX_PASSES} times `--max-pixels` in all",
         f"{', '.join(FORMATS[:-1]).replace('WEBP', 'WebP')} and {FORMATS[-1]} alone",
         f"{server.HEAD_SECONDS} s for a head, `--timeout` {usual.timeout} s, {server.STALLED} s without reading",
         f"`--queue` {usual.queue}, {server.CONNECTIONS:,} connections",

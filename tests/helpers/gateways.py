@@ -27,7 +27,7 @@ from gazeshift.serve.gateway.app import create_app
 from gazeshift.serve.gateway.open import open_state
 from gazeshift.serve.gateway.server import bound, config_of
 from gazeshift.serve.gateway.settings import ServeSettings
-from gazeshift.serve.gateway.state import State
+from gazeshift.serve.gateway.state import GatewayState
 
 SIDE = 32
 
@@ -59,7 +59,7 @@ class Running:
     """A gateway that listens."""
 
     port: int
-    state: State | None = None
+    state: GatewayState | None = None
     process: subprocess.Popen[str] | None = field(default=None, repr=False)
 
     def ask(self, path: str, body: Any = None, method: str = "", timeout: float = 60, **headers: str) -> Answer:

@@ -20,8 +20,8 @@ from gazeshift.models import Classifier
 from gazeshift.pipeline import attack, compare, judge, look
 from gazeshift.seeds import generator_for
 from gazeshift.serve.explorer import routes
-from gazeshift.serve.explorer.analysis import CAMS, Attempt, see
-from gazeshift.serve.explorer.serialize import told, told_map
+from gazeshift.serve.explorer.analysis import CAMS, AttackRequest, analyse
+from gazeshift.serve.explorer.serialize import analysis_json, map_json
 from gazeshift.serve.gateway.settings import ServeSettings
 from helpers.gateways import Running, make_detector, png, refused, running, until
 from helpers.small_study import make_network
@@ -62,7 +62,7 @@ def test_the_answers_are_those_of_the_pipeline(gateway: Running) -> None:
             if float(raw.max()) > 0:
                 values = np.frombuffer(base64.b64decode(drawn["values"]), np.uint8).reshape(raw.shape)
                 assert np.abs(values - (raw / raw.max() * 255).numpy()).max() <= 0.51
-                assert drawn["most"] == pytest.approx(float(raw.max()), rel=1e-4)
+                assert drawn["max"] == pytest.approx(float(raw.max()), rel=1e-4)
             else:
                 assert drawn["values"] is None
 
@@ -133,15 +133,21 @@ def test_a_switched_class_brings_maps_of_the_clean_class_too() -> None:
     image = torch.full((3, 16, 16), 0.5)
     image[0] += torch.rand((16, 16), generator=generator_for(0, "image")) / 50
     for levels, targets in ((0, ["predicted"]), (8, ["predicted", "reference"])):
-        seen = see(Classifier(Redder(), name="redder"), None, image, seed=0, attempt=Attempt(name="pgd", levels=levels))
+        seen = analyse(
+            Classifier(Redder(), name="redder"),
+            None,
+            image,
+            seed=0,
+            attack_request=AttackRequest(name="pgd", levels=levels),
+        )
         assert list(seen.targets) == targets
-        assert list(told(seen)["moved"]) == targets
+        assert list(analysis_json(seen)["moved"]) == targets
         assert seen.reference.explained.tolist() == [0, 0]
     assert seen.evidence.explained.tolist() == [0, 1]
 
 
 def test_a_detector_is_not_needed(gateway: Running) -> None:
-    seen = told(see(gateway.state.classifier, None, image_of(gateway, 1), seed=0))
+    seen = analysis_json(analyse(gateway.state.classifier, None, image_of(gateway, 1), seed=0))
     assert seen["before"]["verdict"] is None
 
 
@@ -192,31 +198,31 @@ def test_what_cannot_be_asked_is_told_in_one_sentence(gateway: Running, query: s
     assert words in answer.json["error"]["message"]
 
 
-def test_attempts_have_bounds() -> None:
+def test_attack_requests_have_bounds() -> None:
     with pytest.raises(BoundsError, match="0 to 16/255"):
-        Attempt(levels=17)
+        AttackRequest(levels=17)
     with pytest.raises(BoundsError, match="1 to 40"):
-        Attempt(steps=99)
+        AttackRequest(steps=99)
     with pytest.raises(UnknownNameError, match="fgsm, pgd"):
-        Attempt(name="dlfuzz")
+        AttackRequest(name="dlfuzz")
 
 
 def test_an_attack_too_many_is_refused_while_the_others_run_and_looking_is_not(gateway: Running) -> None:
     go = threading.Event()
-    gateway.state.desk.run(go.wait, 30)
-    with ThreadPoolExecutor(routes.ATTACKERS + 1) as pool:
-        waiting = [pool.submit(ask, gateway, "?attack=pgd&steps=1", seed) for seed in range(routes.ATTACKERS)]
-        until(lambda: gateway.state.waiting == routes.ATTACKERS)
+    gateway.state.batch_queue.run(go.wait, 30)
+    with ThreadPoolExecutor(routes.MAX_ATTACKS + 1) as pool:
+        waiting = [pool.submit(ask, gateway, "?attack=pgd&steps=1", seed) for seed in range(routes.MAX_ATTACKS)]
+        until(lambda: gateway.state.waiting == routes.MAX_ATTACKS)
         for path in ("see", "report"):
             assert refused(ask(gateway, "?attack=pgd", path=path), 503, "busy")
         looking = pool.submit(ask, gateway)
-        until(lambda: gateway.state.waiting == routes.ATTACKERS + 1)
+        until(lambda: gateway.state.waiting == routes.MAX_ATTACKS + 1)
         go.set()
-        assert [one.result(60).status for one in (*waiting, looking)] == [200] * (routes.ATTACKERS + 1)
+        assert [one.result(60).status for one in (*waiting, looking)] == [200] * (routes.MAX_ATTACKS + 1)
 
 
 def test_only_a_few_attacks_wait_at_a_time(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "ATTACKERS", 1)
+    monkeypatch.setattr(routes, "MAX_ATTACKS", 1)
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda seed: ask(gateway, "?attack=pgd&steps=40", seed), range(6)))
     statuses = {answer.status for answer in answers}
@@ -293,28 +299,28 @@ def test_too_large_a_body_is_refused(gateway: Running) -> None:
 
 
 def test_maps_that_are_not_defined_say_why() -> None:
-    blank, nowhere = told_map(-np.ones((2, 3))), told_map(np.full((2, 3), np.nan))
+    blank, nowhere = map_json(-np.ones((2, 3))), map_json(np.full((2, 3), np.nan))
     assert blank == {"height": 2, "width": 3, "values": None, "why": "it has no positive value"}
     assert nowhere["why"] == "it is not finite, or not defined at this layer"
-    assert told_map(np.array([[1.0, np.inf]]))["why"] == "it is not finite"
-    drawn = told_map(np.array([[-1.0, 1.0], [2.0, 4.0]]))
+    assert map_json(np.array([[1.0, np.inf]]))["why"] == "it is not finite"
+    drawn = map_json(np.array([[-1.0, 1.0], [2.0, 4.0]]))
     assert list(base64.b64decode(drawn["values"])) == [0, 64, 128, 255]
-    assert drawn["most"] == 4
+    assert drawn["max"] == 4
 
 
 def test_everything_told_is_json_even_if_the_detector_is_at_a_loss(gateway: Running) -> None:
     image = image_of(gateway, 2)
-    seen = see(gateway.state.classifier, gateway.state.deployed, image, seed=1)
+    seen = analyse(gateway.state.classifier, gateway.state.deployed, image, seed=1)
     verdict = seen.verdict
     lost = SimpleNamespace(**{**vars(seen), "targets": seen.targets, "verdict": None})
     lost.verdict = SimpleNamespace(**{**vars(verdict), "suspicion": torch.tensor([float("nan")])})
-    text = json.dumps(told(lost), allow_nan=False)
+    text = json.dumps(analysis_json(lost), allow_nan=False)
     assert json.loads(text)["before"]["verdict"]["suspicion"] is None
 
 
-def test_an_attack_by_an_attempt_stays_in_range(gateway: Running) -> None:
+def test_an_attack_by_an_attack_request_stays_in_range(gateway: Running) -> None:
     image = torch.cat([torch.zeros(1, 3, 32, 16), torch.ones(1, 3, 32, 16)], 3)
-    found = attack(gateway.state.classifier, image, by=Attempt(name="pgd", levels=16))
+    found = attack(gateway.state.classifier, image, by=AttackRequest(name="pgd", levels=16))
     assert float(found.images.min()) >= 0
     assert float(found.images.max()) <= 1
     assert torch.equal((found.images * 255).round() / 255, found.images)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from gazeshift.data import read_image
 from gazeshift.pipeline import attack, compare, look
-from gazeshift.serve.explorer.analysis import CAMS, Attempt
+from gazeshift.serve.explorer.analysis import CAMS, AttackRequest
 from gazeshift.serve.gateway.settings import ServeSettings
 from helpers.gateways import Running, make_detector, png, running
 from helpers.small_study import make_network
@@ -179,7 +179,7 @@ def test_an_attack_made_on_the_spot_is_compared(opened: Visit, gateway: Running,
     assert opened.page.locator("#stage img").get_attribute("alt") == "the perturbation at full contrast"
     classifier = gateway.state.classifier
     image = read_image((home / "random.png").read_bytes(), classifier.preprocessing)[None]
-    found = attack(classifier, image, by=Attempt(name="fgsm", levels=9))
+    found = attack(classifier, image, by=AttackRequest(name="fgsm", levels=9))
     assert found.linf.item() <= 9 / 255 + 1e-6
     moved = compare(look(classifier, image, cams=CAMS), look(classifier, found.images, cams=CAMS), measures="cosine")
     shown = [cell.inner_text() for cell in opened.page.locator("#charts figure >> nth=0 >> css=td.number").all()]
@@ -234,7 +234,7 @@ def test_the_evidence_is_saved_as_a_page_numbers_and_a_picture(
 @pytest.mark.parametrize(
     ("file", "words"),
     [
-        ("words.png", "The image is none of JPEG, PNG, WEBP, BMP, GIF"),
+        ("words.png", "The image must be one of JPEG, PNG, WEBP, BMP, GIF"),
         ("large.png", "The file large.png has 1 MiB, and at most 1 MiB are taken."),
     ],
 )

@@ -19,12 +19,12 @@ import torch
 from gazeshift.data import replace_file
 from gazeshift.errors import OutputError
 from gazeshift.serve.gateway._journal import Journal
-from gazeshift.serve.gateway.intake import Picture
+from gazeshift.serve.gateway.intake import Upload
 
 
-def picture(encoded: bytes = b"") -> Picture:
+def picture(encoded: bytes = b"") -> Upload:
     digest = hashlib.sha256(encoded).hexdigest()
-    return Picture(image=torch.zeros(3, 8, 8), size=(8, 8), form="PNG", sha256=digest, encoded=encoded)
+    return Upload(image=torch.zeros(3, 8, 8), size=(8, 8), form="PNG", sha256=digest, encoded=encoded)
 
 
 @contextmanager

@@ -119,12 +119,12 @@ def encoded(form: str, mode: str = "RGB", **options: object) -> bytes:
     ("content", "word"),
     [
         (b"", "empty"),
-        (b"GIF89a", "none of"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "none of"),
+        (b"GIF89a", "must be one of"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "must be one of"),
         (png()[:-400], "truncated"),
         (png()[:60], "truncated"),
-        (encoded("TIFF"), "none of JPEG"),
-        (encoded("PPM"), "none of JPEG"),
+        (encoded("TIFF"), "must be one of JPEG"),
+        (encoded("PPM"), "must be one of JPEG"),
         (png(width=4, height=4), "at least 8"),
         (bomb(30, 30), "cut off|truncated|damaged"),
     ],
@@ -336,9 +336,9 @@ def test_a_page_of_another_site_cannot_send_images(gateway: Running, headers: di
 @pytest.mark.parametrize("host", ["other.example", "other.example:80", "127.0.0.1.other.example", "[", "[::2]", "a b"])
 def test_a_name_pointed_to_this_machine_reads_nothing(gateway: Running, host: str) -> None:
     for path in ("/", "/explorer/start", "/v1/model", "/metrics", "/nowhere"):
-        assert "asked at 127.0.0.1 or localhost or ::1," in refused(gateway.ask(path, Host=host), 403, "wrong_host")
+        assert "must be 127.0.0.1 or localhost or ::1." in refused(gateway.ask(path, Host=host), 403, "wrong_host")
     assert refused(gateway.judge(png(), Host=host), 403, "wrong_host")
-    with pytest.raises(GatewayError, match="by no other name"):
+    with pytest.raises(GatewayError, match="the host must be"):
         check_host(host, hosts_of(ServeSettings(host="localhost")))
     check_host(host, hosts_of(ServeSettings(host="0.0.0.0")))  # noqa: S104 - others know it by names of their own
 

@@ -29,7 +29,7 @@ def gateway(detector: Path) -> Iterator[Running]:
 def held(gateway: Running) -> threading.Event:
     """Keep the model busy until the event is set."""
     go = threading.Event()
-    gateway.state.desk.run(go.wait, 30)
+    gateway.state.batch_queue.run(go.wait, 30)
     return go
 
 
@@ -57,7 +57,7 @@ def test_what_cannot_be_answered_in_time_is_refused_at_once(detector: Path) -> N
         go = held(gateway)
         waiting = clients.submit(gateway.judge, png())
         until(lambda: gateway.state.waiting == 1)
-        gateway.state.desk.seconds_per_job = 30.0
+        gateway.state.batch_queue.seconds_per_job = 30.0
         answer = gateway.judge(png())
         assert refused(answer, 503, "busy")
         assert answer.headers["retry-after"] == "15"
@@ -69,7 +69,7 @@ def test_what_cannot_be_answered_in_time_is_refused_at_once(detector: Path) -> N
 def test_a_model_that_stopped_is_no_health(detector: Path) -> None:
     with running(ServeSettings(detector=detector)) as gateway:
         assert gateway.ask("/healthz").status == gateway.ask("/healthz", method="HEAD").status == 200
-        assert gateway.state.desk.close(5)
+        assert gateway.state.batch_queue.close(5)
         assert refused(gateway.ask("/healthz"), 503, "broken")
         answer = gateway.ask("/healthz", method="HEAD")
         assert (answer.status, answer.body) == (503, b"")
@@ -78,7 +78,9 @@ def test_a_model_that_stopped_is_no_health(detector: Path) -> None:
 def test_a_thread_for_pictures_that_is_stuck_is_no_health_and_the_numbers_still_come(detector: Path) -> None:
     with running(ServeSettings(detector=detector, timeout=0.2)) as gateway:
         go, threads = threading.Event(), gateway.state.pool._max_workers
-        stuck = [threading.Thread(target=asyncio.run, args=(gateway.state.aside(go.wait, 30),)) for _ in range(threads)]
+        stuck = [
+            threading.Thread(target=asyncio.run, args=(gateway.state.in_thread(go.wait, 30),)) for _ in range(threads)
+        ]
         for thread in stuck:
             thread.start()
         assert gateway.ask("/healthz").status == 200

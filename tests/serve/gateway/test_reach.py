@@ -105,7 +105,7 @@ def test_limits_are_told_as_they_are(gateway: Running) -> None:
         "queue": settings.queue,
         "timeout_seconds": settings.timeout,
     }
-    assert (gateway.state.desk.most, gateway.state.desk.wait) == (8, pytest.approx(0.005))
+    assert (gateway.state.batch_queue.max_batch, gateway.state.batch_queue.wait) == (8, pytest.approx(0.005))
     start = gateway.ask("/explorer/start").json
     assert (start["max_body"], start["formats"]) == (told["body_bytes"], told["formats"])
     assert start["threshold"] == pytest.approx(gateway.state.deployed.threshold, rel=1e-5)
@@ -131,7 +131,7 @@ def test_fields_beside_the_image_are_passed_over(gateway: Running) -> None:
 def test_while_the_queue_is_full_no_body_is_waited_for(detector: Path) -> None:
     with running(ServeSettings(detector=detector, queue=1, batch=1)) as gateway, ThreadPoolExecutor(2) as clients:
         go = threading.Event()
-        gateway.state.desk.run(go.wait, 30)
+        gateway.state.batch_queue.run(go.wait, 30)
         waiting = [clients.submit(gateway.judge, png(seed)) for seed in range(2)]
         until(lambda: gateway.state.waiting == 2)
         assert refused(parsed(raw(gateway.port, head(1000, more="Connection: close\r\n"))), 503, "busy")
@@ -144,7 +144,7 @@ def test_half_a_head_behind_an_answer_that_took_long_is_not_waited_for(
 ) -> None:
     monkeypatch.setattr(server, "HEAD_SECONDS", 0.3)
     go = threading.Event()
-    gateway.state.desk.run(go.wait, 30)
+    gateway.state.batch_queue.run(go.wait, 30)
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as line:
         line.sendall(head(len(png())) + png())
         until(lambda: gateway.state.waiting == 1)
@@ -158,7 +158,7 @@ def test_half_a_head_behind_an_answer_that_took_long_is_not_waited_for(
 
 
 def test_more_maps_than_an_answer_holds_are_refused(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guarded_model, "MOST_MAPS", 2)
+    monkeypatch.setattr(guarded_model, "MAX_MAPS", 2)
     path = "/v1/look?layers=first,second&cams=grad_cam"
     assert gateway.ask(path, png(), Content_Type="image/png").status == 200
     assert gateway.ask(f"{path},grad_cam", png(), Content_Type="image/png").status == 200, "the same again is no more"

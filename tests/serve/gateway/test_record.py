@@ -17,7 +17,7 @@ from gazeshift import pipeline
 from gazeshift.serve.gateway import guarded_model, serialize
 from gazeshift.serve.gateway._metrics import SHARED, Metrics, _forget_dead
 from gazeshift.serve.gateway.errors import GatewayError
-from gazeshift.serve.gateway.guarded_model import Asked
+from gazeshift.serve.gateway.guarded_model import GuardedModel
 from gazeshift.serve.gateway.settings import ServeSettings
 from helpers.gateways import Running, make_detector, png, running
 from helpers.small_study import make_network
@@ -65,14 +65,14 @@ def test_every_image_is_judged_under_views_of_its_own(gateway: Running, monkeypa
         return pipeline.judge(*arguments, generator=generator, **more)
 
     monkeypatch.setattr(guarded_model, "judge", noted)
-    asked = Asked(gateway.state.classifier, gateway.state.deployed)
+    asked = GuardedModel(gateway.state.classifier, gateway.state.deployed)
     for _ in range(2):
         asked.judge([torch.full((3, 32, 32), 0.5)] * 3)
     assert len(set(seeds)) == 6
 
 
 def test_memory_that_ran_out_is_not_the_images_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = Asked(SimpleNamespace(input_size=None, name="any"), None)
+    asked = GuardedModel(SimpleNamespace(input_size=None, name="any"), None)
     for raised, told in ((RuntimeError, GatewayError), (torch.OutOfMemoryError, torch.OutOfMemoryError)):
         monkeypatch.setattr(guarded_model, "judge", Mock(side_effect=raised))
         with pytest.raises(told):

@@ -226,7 +226,7 @@ def test_pages_follow_each_other_and_names_can_be_searched(tables: DeviationTabl
 def test_a_condition_that_was_let_go_is_read_again(
     folder: Path, tables: DeviationTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gazeshift.serve.study_explorer.deviation.MOST_KEPT", 2)
+    monkeypatch.setattr("gazeshift.serve.study_explorer.deviation.MAX_CONDITIONS", 2)
     asked = [
         Page(chosen={"attack": attack, "kind": kind}) for attack in ("pgd", "fgsm") for kind in ("attacked", "noise")
     ]

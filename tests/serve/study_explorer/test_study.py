@@ -22,7 +22,7 @@ from gazeshift import cli
 from gazeshift.errors import DataError, UnknownNameError
 from gazeshift.serve.gateway.server import bound, config_of
 from gazeshift.serve.gateway.settings import ServeSettings
-from gazeshift.serve.study_explorer._replay import Again
+from gazeshift.serve.study_explorer._replay import StudyReplay
 from gazeshift.serve.study_explorer.app import create_study_app
 from gazeshift.serve.study_explorer.deviation import DeviationTables
 from gazeshift.serve.study_explorer.scorecard import ScorecardTables
@@ -144,11 +144,11 @@ def test_pictures_come_from_the_studys_images(opened: Running) -> None:
 def test_code_runs_only_if_it_is_named(finished: tuple[Path, str]) -> None:
     study, model = finished
     manifest = json.loads((study / "manifest.json").read_text())
-    closed = Again(manifest=manifest)
+    closed = StudyReplay(manifest=manifest)
     assert "open the study with --model module:" in closed.hindrance()
     with pytest.raises(DataError, match="runs only if you say so"):
         _ = closed.classifier
-    assert Again(manifest=manifest, model=model).hindrance() == ""
+    assert StudyReplay(manifest=manifest, model=model).hindrance() == ""
 
 
 def test_another_models_maps_are_not_shown_as_the_studys(finished: tuple[Path, str], tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_another_models_maps_are_not_shown_as_the_studys(finished: tuple[Path, s
     )
     manifest = json.loads((finished[0] / "manifest.json").read_text())
     with pytest.raises(DataError, match="other weights now"):
-        _ = Again(manifest=manifest, model=other).classifier
+        _ = StudyReplay(manifest=manifest, model=other).classifier
 
 
 def test_images_that_are_gone_leave_the_numbers(finished: tuple[Path, str], tmp_path: Path) -> None:

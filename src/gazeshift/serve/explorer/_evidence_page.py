@@ -9,11 +9,11 @@ from gazeshift.data import FIT
 from gazeshift.report.charts import bars
 from gazeshift.report.document import Document, Gallery, Item, Picture, Section, Table, number, share
 from gazeshift.report.words import cam_name
-from gazeshift.serve.explorer.analysis import CAMS, REFERENCE, Seen
-from gazeshift.serve.explorer.serialize import told_attack, told_moved, told_side
-from gazeshift.serve.gateway.intake import Picture as Upload
+from gazeshift.serve.explorer.analysis import CAMS, REFERENCE, Analysis
+from gazeshift.serve.explorer.serialize import attack_json, moved_json, side_json
+from gazeshift.serve.gateway.intake import Upload
 from gazeshift.serve.gateway.serialize import card, public
-from gazeshift.serve.gateway.state import State
+from gazeshift.serve.gateway.state import GatewayState
 
 SIDES = ("image", "attacked")
 COLOURS = {"image": "--fourth", "attacked": "--attacked"}
@@ -24,19 +24,19 @@ CHECKS = (
 VIEWING = "Each map is divided by its own largest value; pictures are for viewing, the numbers come from the raw maps."
 
 
-def document(state: State, seen: Seen, upload: Upload, title: str, seconds: float) -> Document:
+def document(state: GatewayState, analysis: Analysis, upload: Upload, title: str, seconds: float) -> Document:
     """The evidence of one image, as it came and attacked, with what is needed to repeat it.
 
     Args:
         state: of the gateway.
-        seen: what was seen.
+        analysis: of the image.
         upload: the image as it came.
         title: what to call it.
         seconds: that seeing it took.
     """
-    names = SIDES if seen.attempt else SIDES[:1]
-    sides = {name: told_side(seen.targets, seen.verdict, at) for at, name in enumerate(names)}
-    attack = told_attack(seen.attempt, seen.attacked) if seen.attempt and seen.attacked else None
+    names = SIDES if analysis.attack_request else SIDES[:1]
+    sides = {name: side_json(analysis.targets, analysis.verdict, at) for at, name in enumerate(names)}
+    attack = attack_json(analysis)
     return Document(
         title=f"What {public(state.classifier)} saw in “{title}”",
         paper="Evidence of a single image, saved from the explorer.",
@@ -48,8 +48,8 @@ def document(state: State, seen: Seen, upload: Upload, title: str, seconds: floa
         ],
         findings=list(_findings(sides, attack)),
         claims=(),
-        sections=[_answers(sides), _maps(seen, names), *_moved(seen), *_reasons(sides)],
-        manifest=_manifest(state, seen, upload, attack) | {"seconds": round(seconds, 2)},
+        sections=[_answers(sides), _maps(analysis, names), *_moved(analysis), *_reasons(sides)],
+        manifest=_manifest(state, analysis, upload, attack) | {"seconds": round(seconds, 2)},
     )
 
 
@@ -83,8 +83,8 @@ def _answers(sides: dict[str, Any]) -> Section:
     return Section(title="Answers", items=tables)
 
 
-def _maps(seen: Seen, names: Sequence[str]) -> Section:
-    evidence = seen.targets.get(REFERENCE, seen.evidence)
+def _maps(analysis: Analysis, names: Sequence[str]) -> Section:
+    evidence = analysis.targets.get(REFERENCE, analysis.evidence)
     whole = [_shown(pictures.photograph(evidence.images[at]), name) for at, name in enumerate(names)]
     rows: list[tuple[str, list[Picture | None]]] = [("", [*whole])]
     for layer in evidence.layers:
@@ -105,12 +105,12 @@ def _shown(picture: Any, caption: str) -> Picture:
     return Picture(webp=pictures.encode_webp(picture), caption=caption)
 
 
-def _moved(seen: Seen) -> Iterator[Section]:
-    if not seen.moved:
+def _moved(analysis: Analysis) -> Iterator[Section]:
+    if not analysis.moved:
         return
-    layers, items = list(seen.evidence.layers), list[Item]()
-    for target, found in seen.moved.items():
-        series = {cam_name(cam): values for cam, values in told_moved(found).items()}
+    layers, items = list(analysis.evidence.layers), list[Item]()
+    for target, found in analysis.moved.items():
+        series = {cam_name(cam): values for cam, values in moved_json(found).items()}
         whose = "the clean image's class" if target == REFERENCE else "each picture's own class"
         items.append(
             bars(
@@ -154,7 +154,7 @@ def _reasons(sides: dict[str, Any]) -> Iterator[Section]:
     yield Section(title="What raised the suspicion", items=items, about=[about])
 
 
-def _manifest(state: State, seen: Seen, upload: Upload, attack: Any) -> dict[str, Any]:
+def _manifest(state: GatewayState, analysis: Analysis, upload: Upload, attack: Any) -> dict[str, Any]:
     return {
         "study": "single-image",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -164,18 +164,18 @@ def _manifest(state: State, seen: Seen, upload: Upload, attack: Any) -> dict[str
         "detector": {"name": state.deployed.name, "layers": state.deployed.layers},
         "image": {"sha256": upload.sha256, "format": upload.form, "size": upload.size, "pixels": upload.pixels},
         "attack": {key: value for key, value in attack.items() if key != "perturbation"} if attack else None,
-        "seed": seen.seed,
-        "command": _command(seen, upload),
+        "seed": analysis.seed,
+        "command": _command(analysis, upload),
         "preflight": [{"check": check, "level": "ok", "detail": detail} for check, detail in CHECKS],
     }
 
 
-def _command(seen: Seen, upload: Upload) -> str:
+def _command(analysis: Analysis, upload: Upload) -> str:
     """What gives this page again, from the same file and the same gateway."""
-    asked = seen.attempt
+    asked = analysis.attack_request
     attack = f"attack={asked.name}&epsilon={asked.levels}&steps={asked.steps}&" if asked else ""
     pixels = "" if upload.pixels == FIT else f"&pixels={upload.pixels}"
     return (
         "curl -H 'Content-Type: application/octet-stream' --data-binary @FILE -o evidence.html "
-        f"'http://ADDRESS/explorer/report?{attack}seed={seen.seed}{pixels}'"
+        f"'http://ADDRESS/explorer/report?{attack}seed={analysis.seed}{pixels}'"
     )

@@ -18,12 +18,12 @@ from gazeshift.transforms.bit_depth import BitDepth
 
 CAMS = ("grad_cam", "grad_cam_pp", "layer_cam", "noise_cam")
 ATTACKS = ("fgsm", "pgd")
-MOST_LEVELS, MOST_STEPS = 16, 40
+MAX_LEVELS, MAX_STEPS = 16, 40
 PREDICTED, REFERENCE = "predicted", "reference"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attempt:
+class AttackRequest:
     """An attack as the page asks for it, within bounds that keep it short.
 
     Args:
@@ -43,13 +43,13 @@ class Attempt:
     def __post_init__(self) -> None:
         if self.name not in ATTACKS:
             raise UnknownNameError(f"the explorer has no attack '{self.name}'. {did_you_mean(self.name, ATTACKS)}")
-        for what, number, least, most in (
-            ("epsilon", self.levels, 0, MOST_LEVELS),
-            ("steps", self.steps, 1, MOST_STEPS),
+        for what, number, minimum, maximum in (
+            ("epsilon", self.levels, 0, MAX_LEVELS),
+            ("steps", self.steps, 1, MAX_STEPS),
         ):
-            if not least <= number <= most:
+            if not minimum <= number <= maximum:
                 unit = "/255" if what == "epsilon" else ""
-                raise BoundsError(f"{what} must be from {least} to {most}{unit}, got {number}. Move the slider.")
+                raise BoundsError(f"{what} must be from {minimum} to {maximum}{unit}, got {number}. Move the slider.")
 
     @property
     def epsilon(self) -> float:
@@ -66,14 +66,14 @@ class Attempt:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
-    """What was seen of an image and, if it was attacked, of the attacked version.
+class Analysis:
+    """What the model and its detector say of an image and, if it was attacked, of the attacked version.
 
     Args:
         evidence: of one or two images, clean first, each explained for its own class.
         reference: of the same images, each explained for the clean image's class; the same object if there is no other.
         verdict: on each, or None without a detector.
-        attempt: the attack, or None.
+        attack_request: the attack, or None.
         attacked: what it made, or None.
         moved: target to how far each map of the attacked version lies from the clean one's; empty without an attack.
         seed: repeats all of it.
@@ -82,7 +82,7 @@ class Seen:
     evidence: Evidence
     reference: Evidence
     verdict: Verdict | None
-    attempt: Attempt | None = None
+    attack_request: AttackRequest | None = None
     attacked: Attacked | None = None
     moved: dict[str, Comparison] = field(default_factory=dict)
     seed: int = 0
@@ -94,14 +94,14 @@ class Seen:
         return {PREDICTED: self.evidence} if same else {PREDICTED: self.evidence, REFERENCE: self.reference}
 
 
-def see(
+def analyse(
     classifier: Classifier,
     deployed: CalibratedDetector | None,
     image: Float[Tensor, "channels h w"],
     *,
     seed: int,
-    attempt: Attempt | None = None,
-) -> Seen:
+    attack_request: AttackRequest | None = None,
+) -> Analysis:
     """Look at an image, and at its attacked version, with all maps; and judge both.
 
     Everything is seen as an 8-bit file holds it, so that a picture saved from the page gets the same answers.
@@ -111,21 +111,28 @@ def see(
         deployed: a detector for it, or None.
         image: in [0, 1].
         seed: of the attack's start and the detector's views.
-        attempt: how to attack it; None leaves it alone.
+        attack_request: how to attack it; None leaves it alone.
     """
     images, attacked = BitDepth(bits=8)(image[None].to(classifier.device)), None
-    if attempt is not None:
-        attacked = attack(classifier, images, by=attempt, generator=generator_for(seed, "attack"))
+    if attack_request is not None:
+        attacked = attack(classifier, images, by=attack_request, generator=generator_for(seed, "attack"))
         images = torch.cat([images, attacked.images])
     evidence = look(classifier, images, cams=CAMS)
     reference, clean = evidence, evidence.predicted[:1]
     if (evidence.predicted != clean).any():
         reference = look(classifier, images, cams=CAMS, target=clean.repeat(len(images)))
-    seen = Seen(evidence=evidence, reference=reference, verdict=None, attempt=attempt, attacked=attacked, seed=seed)
+    analysis = Analysis(
+        evidence=evidence,
+        reference=reference,
+        verdict=None,
+        attack_request=attack_request,
+        attacked=attacked,
+        seed=seed,
+    )
     draws = [generator_for(seed, "views") for _ in images]  # the same views of both, so that they can be compared
     verdict = None if deployed is None else judge(classifier, images, deployed, generator=draws)
-    moved = {name: _moved(one) for name, one in seen.targets.items()} if attempt is not None else {}
-    return Seen(**{**vars(seen), "verdict": verdict, "moved": moved})
+    moved = {name: _moved(one) for name, one in analysis.targets.items()} if attack_request is not None else {}
+    return Analysis(**{**vars(analysis), "verdict": verdict, "moved": moved})
 
 
 def _moved(evidence: Evidence) -> Comparison:

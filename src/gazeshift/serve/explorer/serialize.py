@@ -1,4 +1,4 @@
-"""What was seen, as JSON: maps as 8 bits for the page to colour, pictures as PNG, numbers rounded for reading."""
+"""An analysis as JSON: maps as 8 bits for the page to colour, pictures as PNG, numbers rounded for reading."""
 
 import base64
 from collections.abc import Mapping
@@ -9,42 +9,42 @@ import torch
 
 from gazeshift import pictures
 from gazeshift.measures.psnr import Psnr
-from gazeshift.records import ANSWER, Attacked, Comparison, Evidence, Verdict
-from gazeshift.serve.explorer.analysis import CAMS, Attempt, Seen
+from gazeshift.records import ANSWER, Comparison, Evidence, Verdict
+from gazeshift.serve.explorer.analysis import CAMS, Analysis
 from gazeshift.serve.gateway.serialize import likeliest, number, summed
 
 
-def told(seen: Seen) -> dict[str, Any]:
+def analysis_json(analysis: Analysis) -> dict[str, Any]:
     """All that the page draws, ready for JSON; numbers that JSON lacks are None."""
-    names = ("before", "after") if seen.attempt else ("before",)
+    names = ("before", "after") if analysis.attack_request else ("before",)
     return {
-        "seed": seen.seed,
-        "layers": list(seen.evidence.layers),
+        "seed": analysis.seed,
+        "layers": list(analysis.evidence.layers),
         "cams": list(CAMS),
-        "targets": list(seen.targets),
-        **{name: told_side(seen.targets, seen.verdict, at) for at, name in enumerate(names)},
-        "attack": None if not seen.attempt or not seen.attacked else told_attack(seen.attempt, seen.attacked),
-        "moved": {target: told_moved(found) for target, found in seen.moved.items()},
+        "targets": list(analysis.targets),
+        **{name: side_json(analysis.targets, analysis.verdict, at) for at, name in enumerate(names)},
+        "attack": attack_json(analysis),
+        "moved": {target: moved_json(found) for target, found in analysis.moved.items()},
     }
 
 
-def told_side(targets: Mapping[str, Evidence], verdict: Verdict | None, at: int) -> dict[str, Any]:
+def side_json(targets: Mapping[str, Evidence], verdict: Verdict | None, at: int) -> dict[str, Any]:
     """One image: how it looks, what the model says, what the detector says, and its maps by target, CAM and layer."""
     own = next(iter(targets.values()))
     return {
-        "picture": picture(own.images[at]),
+        "picture": png_url(own.images[at]),
         "answers": likeliest(own, at),
-        "verdict": None if verdict is None else told_verdict(verdict, at),
+        "verdict": None if verdict is None else verdict_json(verdict, at),
         "maps": {
             target: {
-                cam: [told_map(evidence.maps(layer, cam)[at]) for layer in evidence.layers] for cam in evidence.cams
+                cam: [map_json(evidence.maps(layer, cam)[at]) for layer in evidence.layers] for cam in evidence.cams
             }
             for target, evidence in targets.items()
         },
     }
 
 
-def told_verdict(verdict: Verdict, at: int) -> dict[str, Any]:
+def verdict_json(verdict: Verdict, at: int) -> dict[str, Any]:
     """One image's verdict, and its parts: by view, by layer, of the model's answer if it counts, and one by one."""
     parts: dict[str, dict[str, Any]] = {}
     for (view, layer), part in verdict.reasons.items():
@@ -63,8 +63,8 @@ def told_verdict(verdict: Verdict, at: int) -> dict[str, Any]:
     }
 
 
-def told_map(raw: Any) -> dict[str, Any]:
-    """A raw map (h, w) rectified, divided by its largest value `most` and rounded to 8 bits; or why there is none."""
+def map_json(raw: Any) -> dict[str, Any]:
+    """A raw map (h, w) rectified, divided by its largest value `max` and rounded to 8 bits; or why there is none."""
     values = pictures.as_array(raw).astype(np.float64)
     shaped = {"height": values.shape[0], "width": values.shape[1]}
     drawn = pictures.rectified(values)
@@ -73,26 +73,29 @@ def told_map(raw: Any) -> dict[str, Any]:
         why = "it is not finite, or not defined at this layer" if np.isnan(values).all() else defined
         return {**shaped, "values": None, "why": why}
     eight = np.round(drawn * 255).astype(np.uint8)
-    return {**shaped, "values": base64.b64encode(eight.tobytes()).decode(), "most": number(float(values.max()))}
+    return {**shaped, "values": base64.b64encode(eight.tobytes()).decode(), "max": number(float(values.max()))}
 
 
-def told_attack(attempt: Attempt, attacked: Attacked) -> dict[str, Any]:
-    """What the attack was and what it did to the image."""
+def attack_json(analysis: Analysis) -> dict[str, Any] | None:
+    """What the attack was and what it did to the image; None without an attack."""
+    request, attacked = analysis.attack_request, analysis.attacked
+    if request is None or attacked is None:
+        return None
     change = attacked.perturbation[0]
     return {
-        "name": attempt.name,
-        "epsilon": attempt.levels,
-        "steps": attempt.steps if attempt.name == "pgd" else 1,
+        "name": request.name,
+        "epsilon": request.levels,
+        "steps": request.steps if request.name == "pgd" else 1,
         "success": bool(attacked.success[0]),
         "linf": number(float(attacked.linf[0]) * 255),
         "l2": number(float(attacked.l2[0])),
         "psnr": number(Psnr()(attacked.clean, attacked.images)[0]),
         "changed": number(float((change != 0).any(0).float().mean())),
-        "perturbation": shown(pictures.encode_png(pictures.perturbation_picture(change))),
+        "perturbation": data_url(pictures.encode_png(pictures.perturbation_picture(change))),
     }
 
 
-def told_moved(found: Comparison) -> dict[str, list[float | None]]:
+def moved_json(found: Comparison) -> dict[str, list[float | None]]:
     """CAM to the cosine similarity of attacked and clean map, layer by layer; None where one is undefined or blank."""
     return {
         cam: [
@@ -104,11 +107,11 @@ def told_moved(found: Comparison) -> dict[str, list[float | None]]:
     }
 
 
-def picture(image: torch.Tensor) -> str:
+def png_url(image: torch.Tensor) -> str:
     """An image (3, h, w) in [0, 1] as a PNG in a data URL."""
-    return shown(pictures.encode_png(pictures.photograph(image)))
+    return data_url(pictures.encode_png(pictures.photograph(image)))
 
 
-def shown(png: bytes) -> str:
+def data_url(png: bytes) -> str:
     """A PNG as a data URL."""
     return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Work = Callable[[Sequence[Any]], Sequence[Any]]
-MEMORY = 0.2  # weight of the last batch in the running mean of seconds per job
+SMOOTHING = 0.2  # weight of the last batch in the running mean of seconds per job
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -18,34 +18,36 @@ class Job:
 
     Args:
         work: does a list of things and gives one result for each.
-        given: the thing.
+        item: the thing.
         key: things of one key may be done in one call of `work`; None: alone.
         result: of this one; cancelled before its turn, it costs nothing.
     """
 
     work: Work
-    given: Any
+    item: Any
     key: Hashable
     result: Future[Any] = field(default_factory=Future)
 
 
-class Desk:
-    """Does jobs on one thread of its own, so that neither the event loop nor another job stands in its way.
+class BatchQueue:
+    """Runs jobs on one thread of its own, so that they block neither the event loop nor each other.
 
-    The thread takes the oldest job and waits a moment for others of its key. Jobs whose request is gone are passed
-    over. If a batch fails, its jobs are done one by one, so that one bad image fails alone.
+    The thread takes the oldest job and waits a moment for others of its key. Jobs of requests that have
+    gone away are skipped. If a batch fails, its jobs are done one by one, so that one bad image fails alone.
 
     Args:
-        most: jobs in one batch.
+        max_batch: jobs in one batch.
         wait: seconds to wait for more.
-        told: called after each batch with its jobs and seconds.
+        on_batch: called after each batch with its jobs and seconds.
 
     Attributes:
         seconds_per_job: running mean of jobs with a key; one that is done alone may take many times as long.
     """
 
-    def __init__(self, *, most: int, wait: float, told: Callable[[int, float], None] = lambda *_: None) -> None:
-        self.most, self.wait, self.told = most, wait, told
+    def __init__(
+        self, *, max_batch: int, wait: float, on_batch: Callable[[int, float], None] = lambda *_: None
+    ) -> None:
+        self.max_batch, self.wait, self.on_batch = max_batch, wait, on_batch
         self.seconds_per_job = 0.0
         self._jobs: deque[Job] = deque()
         self._ready = threading.Condition()
@@ -58,19 +60,19 @@ class Desk:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
-    def submit(self, work: Work, given: Any, *, key: Hashable) -> Future[Any]:
+    def submit(self, work: Work, item: Any, *, key: Hashable) -> Future[Any]:
         """Line up a job; its result comes in the future."""
-        job = Job(work=work, given=given, key=key)
+        job = Job(work=work, item=item, key=key)
         with self._ready:
             if not self._is_open:
-                raise RuntimeError("the desk is closed")
+                raise RuntimeError("the queue is closed")
             self._jobs.append(job)
             self._ready.notify()
         return job.result
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Line up a call that is done alone."""
-        return self.submit(lambda given: [function(*given[0])], arguments, key=None)
+        return self.submit(lambda items: [function(*items[0])], arguments, key=None)
 
     def close(self, seconds: float = 0.0) -> bool:
         """Cancel what waits, let the running job end within so many seconds; whether it did."""
@@ -89,7 +91,7 @@ class Desk:
                 self._do(alive)
 
     def _next(self) -> list[Job] | None:
-        """The oldest job that somebody waits for, and others of its key; None if the desk is closed."""
+        """The oldest job that somebody waits for, and others of its key; None if the queue is closed."""
         with self._ready:
             self._ready.wait_for(self._first)
             if not self._jobs:
@@ -97,8 +99,8 @@ class Desk:
             key = self._jobs[0].key
             if key is None:
                 return [self._jobs.popleft()]
-            self._ready.wait_for(lambda: self._count(key) >= self.most or not self._is_open, self.wait)
-            batch = [job for job in self._jobs if job.key == key][: self.most]
+            self._ready.wait_for(lambda: self._count(key) >= self.max_batch or not self._is_open, self.wait)
+            batch = [job for job in self._jobs if job.key == key][: self.max_batch]
             self._jobs = deque(job for job in self._jobs if job not in batch)
             return batch
 
@@ -114,7 +116,7 @@ class Desk:
     def _do(self, batch: Sequence[Job]) -> None:
         start = time.perf_counter()
         try:
-            results = batch[0].work([job.given for job in batch])
+            results = batch[0].work([job.item for job in batch])
         except Exception as error:  # goes to whoever asked
             if len(batch) > 1:
                 for job in batch:
@@ -127,5 +129,5 @@ class Desk:
         seconds = time.perf_counter() - start
         if batch[0].key is not None:
             latest = seconds / len(batch)
-            self.seconds_per_job += (latest - self.seconds_per_job) * (MEMORY if self.seconds_per_job else 1)
-        self.told(len(batch), seconds)
+            self.seconds_per_job += (latest - self.seconds_per_job) * (SMOOTHING if self.seconds_per_job else 1)
+        self.on_batch(len(batch), seconds)

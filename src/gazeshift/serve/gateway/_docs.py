@@ -50,7 +50,7 @@ def page(openapi: Mapping[str, Any]) -> str:
     """HTML of an OpenAPI document."""
     shapes = openapi.get("components", {}).get("schemas", {})
     routes = [
-        (path, method, _told(route, shapes))
+        (path, method, _with_fields(route, shapes))
         for path, methods in openapi["paths"].items()
         for method, route in methods.items()
         if method in METHODS
@@ -65,7 +65,7 @@ def _code(text: str) -> Markup:
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - it is escaped
 
 
-def _told(route: Mapping[str, Any], shapes: Mapping[str, Any]) -> dict[str, Any]:
+def _with_fields(route: Mapping[str, Any], shapes: Mapping[str, Any]) -> dict[str, Any]:
     """A route with the fields of its good answer listed."""
     answers = {status: {**answer, "fields": []} for status, answer in route["responses"].items()}
     for status, answer in answers.items():

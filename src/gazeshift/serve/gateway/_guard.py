@@ -1,4 +1,4 @@
-"""Stands before every request: who may ask, how long it may take, and that whatever goes wrong has one JSON shape."""
+"""Checks every request: who may send it and how long it may take; whatever goes wrong has one JSON shape."""
 
 import asyncio
 import hmac
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gazeshift.errors import GazeshiftError
 from gazeshift.serve.gateway.errors import GatewayError, refusal
 from gazeshift.serve.gateway.origin import check_host, check_origin, hosts_of
-from gazeshift.serve.gateway.state import GONE, UPLOADING, State
+from gazeshift.serve.gateway.state import GONE, UPLOADING, GatewayState
 
 OPEN = ("/", "/docs", "/openapi.json", "/healthz", "/readyz")  # without a token, as /page/ is
 HEADERS = {
@@ -25,7 +25,7 @@ HEADERS = {
     b"x-frame-options": b"DENY",
 }
 HEAD_BYTES = 32 * 1024
-HUNG_UP = 499  # nobody is there to read it; it is counted
+HUNG_UP = 499  # never sent, only counted
 logger = logging.getLogger("gazeshift.serve")
 
 
@@ -37,7 +37,7 @@ class Guard:
         state: of the gateway.
     """
 
-    def __init__(self, app: ASGIApp, state: State) -> None:
+    def __init__(self, app: ASGIApp, state: GatewayState) -> None:
         self.app, self.state = app, state
         self.hosts = () if state.token else hosts_of(state.settings)  # the token keeps other sites' pages out as well
 
@@ -66,10 +66,10 @@ class Guard:
         except TimeoutError:
             return self._late(scope)
         except asyncio.CancelledError:  # the client is gone, or the server is about to end
-            return None if scope.get(GONE) else _ending()
+            return None if scope.get(GONE) else _shutting_down()
         except Exception as error:
             told = refusal(error) if isinstance(error, GazeshiftError) else None
-            return told or _fault(error, reply.name)
+            return told or _internal_error(error, reply.name)
         return None
 
     def _check_token(self, scope: Scope) -> None:
@@ -82,7 +82,7 @@ class Guard:
             raise GatewayError(
                 401,
                 "unauthorized",
-                "this gateway wants its token: Authorization: Bearer TOKEN.",
+                "this gateway requires a token: Authorization: Bearer TOKEN.",
                 headers={"WWW-Authenticate": "Bearer"},
             )
 
@@ -98,7 +98,7 @@ class Guard:
         return GatewayError(
             504,
             "timed_out",
-            f"no answer within {seconds} s, too much is waiting. Ask again later.",
+            f"no answer within {seconds} s: too many requests are waiting. Try again later.",
             headers={"Retry-After": "1"},
         )
 
@@ -131,16 +131,16 @@ def _check_head(scope: Scope) -> None:
         raise GatewayError(431, "head_too_long", f"the request's head is longer than {HEAD_BYTES >> 10} KiB.")
 
 
-def _ending() -> GatewayError:
+def _shutting_down() -> GatewayError:
     return GatewayError(
         503,
         "shutting_down",
-        "the gateway is about to end. Ask again in a moment.",
+        "the gateway is shutting down. Try again in a moment.",
         headers={"Retry-After": "2", "Connection": "close"},
     )
 
 
-def _fault(error: BaseException, name: str) -> GatewayError:
-    """A fault of ours: logged with its traceback, told without."""
+def _internal_error(error: BaseException, name: str) -> GatewayError:
+    """An internal error: its traceback is logged and not sent."""
     logger.error("request %s failed", name, exc_info=error)
-    return GatewayError(500, "internal", f"a fault of ours, logged as {name}.", details={"id": name})
+    return GatewayError(500, "internal", f"internal error, logged as {name}.", details={"id": name})

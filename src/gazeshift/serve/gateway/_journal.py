@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from gazeshift.data import replace_file
 from gazeshift.errors import OutputError
-from gazeshift.serve.gateway.intake import Picture
+from gazeshift.serve.gateway.intake import Upload
 
 SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp", "GIF": "gif"}
 logger = logging.getLogger("gazeshift.serve")
@@ -45,7 +45,7 @@ class Journal:
                     raise _unwritable(folder, flag, cause) from cause
         self._append(b"")
 
-    def write(self, picture: Picture, entry: Mapping[str, Any]) -> bool:
+    def write(self, picture: Upload, entry: Mapping[str, Any]) -> bool:
         """Add a line, and the image if images are kept; whether both could be written. Never raises: an answer goes out
         even when the disk is full, and the failure is logged.
         """
@@ -75,7 +75,7 @@ class Journal:
         except OSError as cause:
             raise _unwritable(self.file, "--log", cause) from cause
 
-    def _keep(self, folder: Path, picture: Picture) -> None:
+    def _keep(self, folder: Path, picture: Upload) -> None:
         target = folder / f"{picture.sha256}.{SUFFIXES.get(picture.form, 'bin')}"
         if not target.exists():
             replace_file(target, lambda beside: beside.write_bytes(picture.encoded))

@@ -4,27 +4,27 @@ import re
 
 from gazeshift.serve.gateway.errors import GatewayError
 
-MOST_SCANS = 100  # photographs have about 10, a file with a scan for every frequency has 65 or so
-MOST_PASSES = 32  # times the most pixels allowed: what all scans together may go over
-MOST_MARKERS = 10_000  # photographs have some dozens, and a few hundred with a large profile
+MAX_SCANS = 100  # photographs have about 10, a file with a scan for every frequency has 65 or so
+MAX_PASSES = 32  # times the most pixels allowed: what all scans together may go over
+MAX_MARKERS = 10_000  # photographs have some dozens, and a few hundred with a large profile
 START, END, BARE = 0xDA, 0xD9, {0x01, 0xD8}  # of a scan, of the image, and markers without a length
 # Within a scan, FF is followed by 0 (it is data) or by D0 to D7 (a restart). Any other byte after it is the next
 # marker, unless it is FF again, which fills.
 MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
-def check_scans(scans: int, pixels: int, most: int) -> None:
+def check_scans(scans: int, pixels: int, max_pixels: int) -> None:
     """Refuse a JPEG file that would take many times as long as others of its size.
 
     Args:
         scans: of the file, as `count_scans` has them.
         pixels: that its header claims.
-        most: pixels allowed.
+        max_pixels: pixels allowed.
 
     Raises:
         GatewayError: too many scans, by themselves or for so many pixels.
     """
-    allowed = min(MOST_SCANS, MOST_PASSES * most // max(1, pixels))
+    allowed = min(MAX_SCANS, MAX_PASSES * max_pixels // max(1, pixels))
     if scans > allowed:
         raise GatewayError(
             422,
@@ -36,7 +36,7 @@ def check_scans(scans: int, pixels: int, most: int) -> None:
 
 
 def count_scans(encoded: bytes) -> int:
-    """Scans of the first image of a JPEG file, one more than `MOST_SCANS` if there are more; 0 of any other file.
+    """Scans of the first image of a JPEG file, one more than `MAX_SCANS` if there are more; 0 of any other file.
 
     It steps over the segments as the decoder does: a marker within a segment, such as those of a preview, does not
     count, and neither does one behind the image's end.
@@ -47,11 +47,11 @@ def count_scans(encoded: bytes) -> int:
     if not encoded.startswith(b"\xff\xd8"):
         return 0
     at, scans, read = 2, 0, 0
-    while scans <= MOST_SCANS:
+    while scans <= MAX_SCANS:
         found = MARKER.search(encoded, at)
         start = found.start() if found else len(encoded)
         read += 1 if scans else 1 + start - at  # what lies between markers is read byte by byte before the first scan
-        if read > MOST_MARKERS:
+        if read > MAX_MARKERS:
             raise GatewayError(422, "bad_image", "the JPEG has too many markers to be a picture. Save it anew.")
         if found is None or encoded[start + 1] == END:
             break

@@ -13,8 +13,8 @@ SHOWN = 5  # names of fields in a message
 class _Fields:
     """Collects the content of the field of one name, and counts such fields; others are passed over."""
 
-    def __init__(self, wanted: str) -> None:
-        self.wanted = wanted.encode()
+    def __init__(self, name: str) -> None:
+        self.name = name.encode()
         self.found = bytearray()
         self.count = 0
         self.names: list[bytes] = []
@@ -42,7 +42,7 @@ class _Fields:
         if bytes(self._header).lower() == b"content-disposition":
             name = parse_options_header(bytes(self._value))[1].get(b"name", b"")
             self.names = [*self.names, name][:SHOWN]
-            self._takes = name == self.wanted
+            self._takes = name == self.name
             self.count += self._takes
         self._header, self._value = bytearray(), bytearray()
 

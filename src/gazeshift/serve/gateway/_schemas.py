@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gazeshift.serve.gateway.intake import FIELD, RAW
 
-Number = float | None
+Finite = float | None
 
 
 class Problem(BaseModel):
@@ -24,26 +24,26 @@ class Refusal(BaseModel):
     error: Problem
 
 
-class Seen(BaseModel):
+class ClassProbability(BaseModel):
     """A class and its probability."""
 
     model_config = ConfigDict(populate_by_name=True)
 
     number: int = Field(alias="class")
     name: str
-    confidence: Number
+    confidence: Finite
 
 
-class Map(BaseModel):
+class DrawnMap(BaseModel):
     """One map of one layer."""
 
     height: int
     width: int
-    values: list[list[Number]] = Field(description="Raw and signed, at the layer's own resolution.")
+    values: list[list[Finite]] = Field(description="Raw and signed, at the layer's own resolution.")
     png: str | None = Field(description="Base64: the positive part, coloured, in the image's size; for viewing only.")
 
 
-class NamedMap(Map):
+class NamedMap(DrawnMap):
     """A map that says which CAM drew it."""
 
     cam: str
@@ -52,16 +52,16 @@ class NamedMap(Map):
 class Reasons(BaseModel):
     """Each view's and each layer's part in the suspicion, ``answer`` being the output; empty if it does not say."""
 
-    views: dict[str, Number]
-    layers: dict[str, Number]
+    views: dict[str, Finite]
+    layers: dict[str, Finite]
 
 
-class Judged(Seen):
+class JudgeAnswer(ClassProbability):
     """A verdict."""
 
-    suspicion: Number = Field(description="Larger is more suspicious; null if the image cannot be judged, an alarm.")
-    threshold: Number = Field(description="A suspicion above it is an attack.")
-    p_value: Number = Field(description="Share of clean images at least as suspicious.")
+    suspicion: Finite = Field(description="Larger is more suspicious; null if the image cannot be judged, an alarm.")
+    threshold: Finite = Field(description="A suspicion above it is an attack.")
+    p_value: Finite = Field(description="Share of clean images at least as suspicious.")
     is_attack: bool
     false_alarms: float = Field(description="Promised rate among clean images.")
     verdict: str = Field(description="clean or attack", pattern="^(clean|attack)$")
@@ -76,19 +76,19 @@ class Judged(Seen):
     maps: dict[str, NamedMap] = Field(default={}, description="Layer to map, if maps were asked for.")
 
 
-class Looked(Seen):
+class LookAnswer(ClassProbability):
     """What a classifier sees, and where."""
 
-    top: list[Seen]
+    top: list[ClassProbability]
     layers: list[str]
     cams: list[str]
-    maps: dict[str, dict[str, Map]] = Field(description="Layer to CAM to map.")
+    maps: dict[str, dict[str, DrawnMap]] = Field(description="Layer to CAM to map.")
     resized_from: list[int] | None
     sha256: str
     model: str
 
 
-class Model(BaseModel):
+class ModelAnswer(BaseModel):
     """What stands behind the gateway."""
 
     model: dict[str, Any]
@@ -130,7 +130,7 @@ _REASONS = {
 }
 
 
-def _told(model: type[BaseModel], *statuses: int, **more: str) -> dict[str, Any]:
+def _documented(model: type[BaseModel], *statuses: int, **more: str) -> dict[str, Any]:
     reasons = {**{status: _REASONS[status] for status in statuses}, **{int(k[1:]): v for k, v in more.items()}}
     refused = {status: {"model": Refusal, "description": reasons[status]} for status in sorted(reasons)}
     good = (model.__doc__ or "").splitlines()[0]
@@ -138,12 +138,12 @@ def _told(model: type[BaseModel], *statuses: int, **more: str) -> dict[str, Any]
 
 
 JUDGE: dict[str, Any] = {
-    **_told(Judged, *_REASONS, _403="an attack, and the policy is block; or a page of another site asks"),
+    **_documented(JudgeAnswer, *_REASONS, _403="an attack, and the policy is block; or a page of another site asks"),
     "openapi_extra": {"requestBody": _BODY},
 }
-LOOK: dict[str, Any] = {**_told(Looked, *_REASONS), "openapi_extra": {"requestBody": _BODY}}
-MODEL = _told(Model, 401)
-HEALTH = _told(Status, 503)
+LOOK: dict[str, Any] = {**_documented(LookAnswer, *_REASONS), "openapi_extra": {"requestBody": _BODY}}
+MODEL = _documented(ModelAnswer, 401)
+HEALTH = _documented(Status, 503)
 METRICS: dict[str, Any] = {
     "responses": {
         200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus' text format"},

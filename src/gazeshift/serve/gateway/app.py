@@ -18,8 +18,8 @@ from gazeshift.serve.gateway import _schemas, serialize
 from gazeshift.serve.gateway._docs import page
 from gazeshift.serve.gateway._guard import Guard
 from gazeshift.serve.gateway.errors import CODES, GatewayError, refusal
-from gazeshift.serve.gateway.guarded_model import Asked
-from gazeshift.serve.gateway.state import State
+from gazeshift.serve.gateway.guarded_model import GuardedModel
+from gazeshift.serve.gateway.state import GatewayState
 
 ABOUT = (
     "Send an image, and learn what the classifier sees in it, whether it is adversarial, and where its gaze went. "
@@ -31,7 +31,7 @@ List = Annotated[str, Query(max_length=2000)]
 Pixels = Annotated[Handling, Query()]
 
 
-def create_app(state: State) -> FastAPI:
+def create_app(state: GatewayState) -> FastAPI:
     """The app of one process: the API, and the explorer's page.
 
     Args:
@@ -44,24 +44,24 @@ def create_app(state: State) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_last_words,
+        lifespan=_lifespan,
     )
     app.add_middleware(Guard, state=state)
     add_errors(app)
-    _add_model(app, state, Asked(state.classifier, state.deployed))
+    _add_model(app, state, GuardedModel(state.classifier, state.deployed))
     _add_operation(app, state)
     add_explorer(app, state)
     return app
 
 
 @asynccontextmanager
-async def _last_words(_: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
     """Leave a moment at the end for answers to requests that could not be finished."""
     yield
     await asyncio.sleep(0.1)
 
 
-def _add_model(app: FastAPI, state: State, asked: Asked) -> None:
+def _add_model(app: FastAPI, state: GatewayState, guarded: GuardedModel) -> None:
     """The routes that ask the model."""
 
     @app.post("/v1/judge", tags=["images"], **_schemas.JUDGE)
@@ -73,18 +73,20 @@ def _add_model(app: FastAPI, state: State, asked: Asked) -> None:
         """
         async with state.picture(request, pixels) as picture:
             size = (picture.image.shape[1], picture.image.shape[2])
-            layers, cams = await state.aside(asked.chosen, maps, "grad_cam", size) if maps.strip(", ") else ([], [])
-            answer = await state.together(asked.judge, picture.image, key=("judge", size))
-            answer |= serialize.of_picture(picture)
+            layers, cams = (
+                await state.in_thread(guarded.chosen, maps, "grad_cam", size) if maps.strip(", ") else ([], [])
+            )
+            answer = await state.batched(guarded.judge, picture.image, key=("judge", size))
+            answer |= serialize.upload_json(picture)
             state.metrics.judgements([answer["is_attack"]])
             entry = {**answer, "policy": state.settings.policy, "request": request.scope["gazeshift.id"]}
-            if not await state.aside(state.journal.write, picture, entry):
+            if not await state.in_thread(state.journal.write, picture, entry):
                 state.metrics.unlogged.inc()
             if layers:
-                evidence = await state.run(asked.look, picture.image, layers, cams)
-                drawn = await state.aside(serialize.maps, evidence)
+                evidence = await state.on_model_thread(guarded.look, picture.image, layers, cams)
+                drawn = await state.in_thread(serialize.maps, evidence)
                 answer["maps"] = {layer: {"cam": cam, **one[cam]} for layer, one in drawn.items() for cam in cams}
-        return await state.aside(_answered, state, answer)
+        return await state.in_thread(_answered, state, answer)
 
     @app.post("/v1/look", tags=["images"], **_schemas.LOOK)
     async def look(request: Request, cams: List = "grad_cam", layers: List = "trunk", pixels: Pixels = FIT) -> Response:
@@ -95,25 +97,25 @@ def _add_model(app: FastAPI, state: State, asked: Asked) -> None:
         """
         async with state.picture(request, pixels) as picture:
             size = (picture.image.shape[1], picture.image.shape[2])
-            chosen = await state.aside(asked.chosen, layers, cams, size)
-            evidence = await state.run(asked.look, picture.image, *chosen)
-            answer = await state.aside(serialize.looked, state.classifier, evidence, picture)
-        return await state.aside(JSONResponse, answer)
+            chosen = await state.in_thread(guarded.chosen, layers, cams, size)
+            evidence = await state.on_model_thread(guarded.look, picture.image, *chosen)
+            answer = await state.in_thread(serialize.looked, state.classifier, evidence, picture)
+        return await state.in_thread(JSONResponse, answer)
 
-    told: dict[str, Any] = {}
+    about: dict[str, Any] = {}
 
     @app.get("/v1/model", tags=["model"], **_schemas.MODEL)
     async def model() -> Response:
         """The model behind the gateway, its layers, its detector, and the limits of a request."""
-        if not told:
+        if not about:
             size = state.classifier.size
-            layers = await state.aside(asked.layers, size) if size else ()
-            told.update(serialize.model(state.classifier, state.deployed, state.settings, layers, asked.cams))
-        return JSONResponse(told)
+            layers = await state.in_thread(guarded.layers, size) if size else ()
+            about.update(serialize.model(state.classifier, state.deployed, state.settings, layers, guarded.cams))
+        return JSONResponse(about)
 
 
-def _answered(state: State, answer: dict[str, Any]) -> Response:
-    """As the policy wants it: an attack is answered with a warning, or refused with the verdict. Maps take a moment."""
+def _answered(state: GatewayState, answer: dict[str, Any]) -> Response:
+    """As the policy says: an attack is answered with a warning, or refused with the verdict. Maps take a moment."""
     headers = {"X-Gazeshift-Verdict": answer["verdict"]}
     if answer["is_attack"] and state.settings.policy == "block":
         raise GatewayError(403, "blocked", "the image looks adversarial.", details=answer, headers=headers)
@@ -121,17 +123,17 @@ def _answered(state: State, answer: dict[str, Any]) -> Response:
     return JSONResponse({**answer, "warning": warning}, headers=headers)
 
 
-def _add_operation(app: FastAPI, state: State) -> None:
+def _add_operation(app: FastAPI, state: GatewayState) -> None:
     """The routes that operators ask."""
 
     @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", tags=["operation"], **_schemas.HEALTH)
     async def healthz() -> Response:
-        """Whether the process answers, its model's thread runs, and no other thread is stuck; if not, start it anew."""
-        if not state.desk.is_alive:
-            raise GatewayError(503, "broken", "the model's thread has ended. Start the gateway anew.")
+        """Whether the process answers, its model's thread runs, and no other thread is stuck; if not, restart it."""
+        if not state.batch_queue.is_alive:
+            raise GatewayError(503, "broken", "the model's thread has ended. Restart the gateway.")
         if state.is_stuck:
-            raise GatewayError(503, "broken", "a thread that decodes pictures is stuck. Start the gateway anew.")
+            raise GatewayError(503, "broken", "a thread that decodes images is stuck. Restart the gateway.")
         return JSONResponse({"status": "ok"})
 
     @app.head("/readyz", include_in_schema=False)
@@ -156,24 +158,24 @@ def add_errors(app: FastAPI) -> None:
     """One shape for every error, those of the framework too."""
 
     @app.exception_handler(GazeshiftError)
-    async def refused(_: Request, error: Exception) -> Response:
-        told = refusal(error) if isinstance(error, GazeshiftError) else None
-        if told is None:
+    async def known(_: Request, error: Exception) -> Response:
+        refused = refusal(error) if isinstance(error, GazeshiftError) else None
+        if refused is None:
             raise error
-        return JSONResponse(told.body, told.status, told.headers)
+        return JSONResponse(refused.body, refused.status, refused.headers)
 
     @app.exception_handler(HTTPException)
     async def framework(request: Request, error: Exception) -> Response:
         status, headers = getattr(error, "status_code", 500), getattr(error, "headers", None)
-        what = {404: "there is nothing at this path", 405: f"{request.method} is not allowed here"}
-        hint = " /docs lists what can be asked." if app.openapi_url else ""  # a study's explorer has none
+        what = {404: "nothing is at this path", 405: f"{request.method} is not allowed here"}
+        hint = " /docs lists what can be guarded." if app.openapi_url else ""  # a study's explorer has none
         message = f"{what.get(status, 'the request cannot be served')}.{hint}"
-        told = GatewayError(status, CODES.get(status, "refused"), message, headers=headers)
-        return JSONResponse(told.body, told.status, told.headers)
+        found = GatewayError(status, CODES.get(status, "refused"), message, headers=headers)
+        return JSONResponse(found.body, found.status, found.headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: Exception) -> Response:
         first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": ""}
         where = ascii(".".join(str(part) for part in first["loc"]))[1:-1][:80]
-        told = GatewayError(422, "unprocessable", f"{where}: {first['msg'][:200]}.")
-        return JSONResponse(told.body, told.status)
+        found = GatewayError(422, "unprocessable", f"{where}: {first['msg'][:200]}.")
+        return JSONResponse(found.body, found.status)

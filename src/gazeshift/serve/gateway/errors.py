@@ -1,4 +1,4 @@
-"""What a request is refused with: one JSON shape for every error."""
+"""Errors of requests, in one JSON shape."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from gazeshift.errors import (
 )
 
 CODES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 422: "unprocessable"}
-MENDABLE = {  # what whoever asks can mend; any other error is the server's, and its message stays inside
+CLIENT_ERRORS = {  # what the client can fix; any other error is internal, and its message is not sent
     ImageError: "bad_image",
     UnknownNameError: "unknown_name",
     LayerError: "bad_layer",
@@ -52,10 +52,10 @@ class GatewayError(GazeshiftError, RuntimeError):
 
 
 def refusal(error: GazeshiftError) -> GatewayError | None:
-    """The answer to an error that whoever asks can mend; None if they cannot."""
+    """The answer to an error that the client can fix; None to any other."""
     if isinstance(error, GatewayError):
         return error
-    code = next((code for kind, code in MENDABLE.items() if isinstance(error, kind)), None)
+    code = next((code for kind, code in CLIENT_ERRORS.items() if isinstance(error, kind)), None)
     return None if code is None else GatewayError(422, code, str(error))
 
 
@@ -65,7 +65,7 @@ def busy(seconds: float) -> GatewayError:
     return GatewayError(
         503,
         "busy",
-        f"more requests wait than the gateway holds. Ask again in {wait} s.",
+        f"more requests are waiting than the gateway holds. Try again in {wait} s.",
         details={"retry_after": wait},
         headers={"Retry-After": str(wait)},
     )

@@ -1,4 +1,4 @@
-"""What the model's thread does for the gateway: judge a batch, look at one image."""
+"""A classifier and its detector: judge a batch, look at one image."""
 
 import secrets
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ from gazeshift.registry import names
 from gazeshift.serve.gateway import serialize
 from gazeshift.serve.gateway.errors import GatewayError
 
-MOST_MAPS = 256  # layers times CAMs in one answer
+MAX_MAPS = 256  # layers times CAMs in one answer
 
 
-class Asked:
+class GuardedModel:
     """A classifier and its detector as requests ask for them; all but `layers` belongs on the model's thread.
 
     Args:
@@ -80,17 +80,17 @@ class Asked:
         asked = ["trunk" if one == "all" else one for one in asked] or ["trunk"]
         found = [layer.name for layer in select(self.layers(size), asked, serialize.public(self.classifier))]
         wanted = list(dict.fromkeys(wanted))
-        if len(found) * len(wanted) > MOST_MAPS:
+        if len(found) * len(wanted) > MAX_MAPS:
             raise GatewayError(
                 422,
                 "too_many_maps",
-                f"{len(found)} layers with {len(wanted)} CAMs were asked for, and an answer holds {MOST_MAPS} maps. "
+                f"{len(found)} layers with {len(wanted)} CAMs were asked for, and an answer holds {MAX_MAPS} maps. "
                 "Name fewer.",
             )
         return found, wanted
 
     def _unsuitable(self, size: tuple[int, ...], cause: Exception) -> Exception:
-        """A network without an input size of its own may fail on an image; anything else is a fault of ours."""
+        """A network without an input size of its own may fail on an image; anything else is an internal error."""
         if self.classifier.input_size is not None or isinstance(cause, torch.OutOfMemoryError):
             return cause
         height, width = size

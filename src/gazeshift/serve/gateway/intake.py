@@ -27,7 +27,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class Upload:
     """An image as it came and as the classifier takes it.
 
     Args:
@@ -93,7 +93,7 @@ class Intake:
         content = await self._read(request.receive)
         return Body(content=content, form=parameters if kind == "multipart/form-data" else None)
 
-    def picture(self, body: Body, pixels: Handling = FIT) -> Picture:
+    def picture(self, body: Body, pixels: Handling = FIT) -> Upload:
         """The image of a request; takes a while, so it belongs on a thread.
 
         Raises:
@@ -102,7 +102,7 @@ class Intake:
         """
         return self.decode(body.content if body.form is None else only_file(body.content, body.form, FIELD), pixels)
 
-    def decode(self, encoded: bytes, pixels: Handling = FIT) -> Picture:
+    def decode(self, encoded: bytes, pixels: Handling = FIT) -> Upload:
         """The image behind the bytes; its header is checked before anything is decoded.
 
         Raises:
@@ -121,7 +121,7 @@ class Intake:
         if pixels == AS_IS and encoded:
             check_as_is(size, self.preprocessing, "the image")
         image = decode(encoded, geometry(self.preprocessing, pixels), name="the image")
-        return Picture(
+        return Upload(
             image=image,
             size=size,
             form=form,
@@ -152,14 +152,14 @@ class Intake:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise GatewayError(400, "cut_off", "the request ended before its body did.")
+                    raise GatewayError(400, "cut_off", "the request ended before its body was complete.")
                 content += message.get("body", b"")
                 if len(content) > self.settings.body_bytes:
                     raise self._too_large()
                 self.held, held = self.held + len(content) - held, len(content)
                 if self.held > HELD * self.settings.body_bytes:
                     raise GatewayError(
-                        503, "busy", "too many uploads at once. Ask again in 1 s.", headers={"Retry-After": "1"}
+                        503, "busy", "too many uploads at once. Try again in 1 s.", headers={"Retry-After": "1"}
                     )
                 if not message.get("more_body", False):
                     return bytes(content)
@@ -189,5 +189,5 @@ def _header(encoded: bytes) -> tuple[str, tuple[int, int]]:
         raise GatewayError(
             422,
             "bad_image",
-            f"the image is none of {', '.join(FORMATS)}, or damaged in its first bytes. Send one of these.",
+            f"the image must be one of {', '.join(FORMATS)}, and its first bytes intact.",
         ) from cause

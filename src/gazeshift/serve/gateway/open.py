@@ -7,19 +7,19 @@ import torch
 from gazeshift.calibrated import CalibratedDetector
 from gazeshift.errors import SettingsError
 from gazeshift.models import DEFAULT, Classifier, load
-from gazeshift.serve.gateway._batch_queue import Desk
+from gazeshift.serve.gateway._batch_queue import BatchQueue
 from gazeshift.serve.gateway._journal import Journal
 from gazeshift.serve.gateway._metrics import Metrics
-from gazeshift.serve.gateway.guarded_model import Asked
+from gazeshift.serve.gateway.guarded_model import GuardedModel
 from gazeshift.serve.gateway.intake import Intake
 from gazeshift.serve.gateway.settings import ServeSettings
-from gazeshift.serve.gateway.state import State
+from gazeshift.serve.gateway.state import GatewayState
 
 TOKEN = "GAZESHIFT_TOKEN"  # noqa: S105 - the name of the variable
-SHORTEST = 16
+MIN_TOKEN = 16
 
 
-def open_state(settings: ServeSettings) -> State:
+def open_state(settings: ServeSettings) -> GatewayState:
     """Model, detector and limits of one process; one image is judged, so that the first request need not wait.
 
     Raises:
@@ -32,15 +32,15 @@ def open_state(settings: ServeSettings) -> State:
     journal.check()
     metrics = Metrics(deployed.false_alarms)
 
-    def told(size: int, seconds: float) -> None:
+    def count_batch(size: int, seconds: float) -> None:
         metrics.batches.observe(size)
         metrics.work.observe(seconds)
 
-    state = State(
+    state = GatewayState(
         settings=settings,
         classifier=classifier,
         deployed=deployed,
-        desk=Desk(most=settings.batch, wait=settings.wait_ms / 1000, told=told),
+        batch_queue=BatchQueue(max_batch=settings.batch, wait=settings.wait_ms / 1000, on_batch=count_batch),
         intake=Intake(settings, classifier.preprocessing),
         metrics=metrics,
         journal=journal,
@@ -79,16 +79,16 @@ def read_token(settings: ServeSettings) -> str:
             raise SettingsError(
                 f"no token can be read from {settings.token_file} ({cause}). Check --token-file."
             ) from cause
-    if (token or settings.token_file) and (len(token) < SHORTEST or not token.isascii() or not token.isprintable()):
+    if (token or settings.token_file) and (len(token) < MIN_TOKEN or not token.isascii() or not token.isprintable()):
         raise SettingsError(
-            f"a token needs at least {SHORTEST} printable ASCII characters, got {len(token)}. Make one: "
+            f"a token needs at least {MIN_TOKEN} printable ASCII characters, got {len(token)}. Make one: "
             "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'."
         )
     return token
 
 
-def _warm_up(state: State) -> None:
+def _warm_up(state: GatewayState) -> None:
     model = state.classifier
     if model.size is not None:
         grey = torch.full((model.channels, *model.size), 0.5)
-        state.desk.run(Asked(model, state.deployed).judge, [grey]).result()
+        state.batch_queue.run(GuardedModel(model, state.deployed).judge, [grey]).result()

@@ -1,4 +1,4 @@
-"""Which pages may ask. A browser sends requests to this machine for any site that it shows."""
+"""Which pages may send requests. A browser sends them to this machine for any site that it shows."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ def check_host(host: str, hosts: Sequence[str]) -> None:
     name = (found[1] or found[2] or "") if found else None
     if name != "" and hosts and name not in hosts:
         known = " or ".join(dict.fromkeys(hosts))
-        raise GatewayError(403, "wrong_host", f"this server is asked at {known}, and by no other name.")
+        raise GatewayError(403, "wrong_host", f"the host must be {known}.")
 
 
 def check_origin(method: str, headers: Mapping[str, str]) -> None:
@@ -49,7 +49,7 @@ def check_origin(method: str, headers: Mapping[str, str]) -> None:
     is_own = site in OWN if site is not None else origin is None or _is_at(origin, headers.get("host", ""))
     if not is_own:
         raise GatewayError(
-            403, "wrong_origin", "a page of another site may not ask this. Ask from the server's own page."
+            403, "wrong_origin", "requests from pages of other sites are not allowed. Use the server's own page."
         )
 
 

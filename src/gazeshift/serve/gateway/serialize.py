@@ -15,7 +15,7 @@ from gazeshift.calibrated import CalibratedDetector
 from gazeshift.models import Classifier
 from gazeshift.precision import exact
 from gazeshift.records import Evidence, Layer, Verdict
-from gazeshift.serve.gateway.intake import Picture
+from gazeshift.serve.gateway.intake import Upload
 from gazeshift.serve.gateway.settings import FORMATS, ServeSettings
 
 TOP = 5
@@ -47,7 +47,7 @@ def verdicts(classifier: Classifier, deployed: CalibratedDetector, found: Verdic
     ]
 
 
-def looked(classifier: Classifier, evidence: Evidence, picture: Picture) -> dict[str, Any]:
+def looked(classifier: Classifier, evidence: Evidence, upload: Upload) -> dict[str, Any]:
     """The class of the first image, the five most probable, and all maps."""
     classes = likeliest(evidence, 0)
     return {
@@ -57,7 +57,7 @@ def looked(classifier: Classifier, evidence: Evidence, picture: Picture) -> dict
         "cams": evidence.cams,
         "maps": maps(evidence),
         "model": public(classifier),
-        **of_picture(picture),
+        **upload_json(upload),
     }
 
 
@@ -71,9 +71,9 @@ def likeliest(evidence: Evidence, at: int) -> list[dict[str, Any]]:
 
 
 def one_map(values: Float[Tensor, "h w"], size: tuple[int, int]) -> dict[str, Any]:
-    """A raw map at its own resolution, and as a coloured picture of the image's size to lay over it.
+    """A raw map at its own resolution, and as a coloured upload of the image's size to lay over it.
 
-    The picture shows the positive part; it is null where nothing is positive.
+    The upload shows the positive part; it is null where nothing is positive.
     """
     return {
         "height": values.shape[0],
@@ -91,9 +91,9 @@ def maps(evidence: Evidence) -> dict[str, dict[str, dict[str, Any]]]:
     }
 
 
-def of_picture(picture: Picture) -> dict[str, Any]:
+def upload_json(upload: Upload) -> dict[str, Any]:
     """How the image came."""
-    return {"resized_from": picture.resized_from, "sha256": picture.sha256}
+    return {"resized_from": upload.resized_from, "sha256": upload.sha256}
 
 
 def model(

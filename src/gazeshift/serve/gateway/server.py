@@ -32,7 +32,7 @@ from gazeshift.serve.gateway.app import create_app
 from gazeshift.serve.gateway.errors import GatewayError, busy
 from gazeshift.serve.gateway.open import TOKEN, open_state, read_token
 from gazeshift.serve.gateway.settings import ServeSettings
-from gazeshift.serve.gateway.state import State
+from gazeshift.serve.gateway.state import GatewayState
 
 HEAD_SECONDS = 10  # for a request's head, and between requests
 STALLED = 20  # for a client to take anything of what waits for it
@@ -50,7 +50,7 @@ class Protocol(H11Protocol):
     _stall: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Expect a request's head soon; one connection too many is told so and closed."""
+        """Expect a request's head soon; one connection too many is refused with 503."""
         # asyncio only does this for sockets that name their protocol. Without it the body of an answer waits 40 ms for
         # the client to acknowledge the head.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -124,7 +124,7 @@ class Protocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """Uvicorn's, but the signal that it obeyed does not end the process as well: the exit code shall say, all well."""
+    """Uvicorn's, but the signal that stops it does not set the process's exit code, which stays 0."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -185,7 +185,7 @@ def _serve_one(settings: ServeSettings) -> None:
     state.close()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # a long pass on the model's thread has nobody left to answer to, and cannot be stopped otherwise
+    os._exit(0)  # a long pass on the model's thread answers no request any more, and cannot be stopped otherwise
 
 
 def _serve_many(settings: ServeSettings, begin: Callable[[], None]) -> None:
@@ -223,18 +223,18 @@ def _end_with_parent() -> None:
 def _end_in_time() -> None:
     """See to it that a signal ends this process: Python would wait for a thread that is stuck."""
     for kind in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(kind, partial(_obey, signal.getsignal(kind)))
+        signal.signal(kind, partial(_handle, signal.getsignal(kind)))
 
 
-def _obey(asked: Any, kind: int, frame: Any) -> None:
+def _handle(handler: Any, kind: int, frame: Any) -> None:
     threading.Thread(target=_leave, name="end", daemon=True).start()
-    if callable(asked):
-        asked(kind, frame)
+    if callable(handler):
+        handler(kind, frame)
 
 
 def _leave() -> None:
     time.sleep(GRACE + 0.5)
-    os._exit(0)  # whatever it is still busy with, nobody waits for it
+    os._exit(0)  # no request waits any more
 
 
 def bound(settings: ServeSettings) -> socket.socket:
@@ -255,10 +255,10 @@ def bound(settings: ServeSettings) -> socket.socket:
     return sock
 
 
-def _greet(state: State, sock: socket.socket) -> None:
+def _greet(state: GatewayState, sock: socket.socket) -> None:
     host, port = sock.getsockname()[:2]
     where = f"[{host}]" if ":" in host else host
-    token = "token wanted" if state.token else "no token"
+    token = "token required" if state.token else "no token"
     print(  # noqa: T201
         f"gazeshift serves {state.classifier.name}, guarded by {state.deployed.name} with at most "
         f"{state.deployed.false_alarms:.1%} false alarms, at http://{where}:{port} "

@@ -15,27 +15,27 @@ from starlette.requests import Request
 from gazeshift.calibrated import CalibratedDetector
 from gazeshift.data import FIT, Handling
 from gazeshift.models import Classifier
-from gazeshift.serve.gateway._batch_queue import Desk
+from gazeshift.serve.gateway._batch_queue import BatchQueue
 from gazeshift.serve.gateway._journal import Journal
 from gazeshift.serve.gateway._metrics import Metrics
 from gazeshift.serve.gateway.errors import busy
-from gazeshift.serve.gateway.intake import Intake, Picture, Receive
+from gazeshift.serve.gateway.intake import Intake, Receive, Upload
 from gazeshift.serve.gateway.settings import ServeSettings
 
 Result = TypeVar("Result")
-STUCK = 4  # times a request's time: what no honest job on a thread for pictures takes
+STUCK = 4  # times a request's time: longer than any image takes to decode
 GONE, UPLOADING = "gazeshift.gone", "gazeshift.uploading"  # keys of a request's scope
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class State:
+class GatewayState:
     """One process of the gateway.
 
     Args:
         settings: limits and policy.
         classifier: the model.
         deployed: its detector, calibrated.
-        desk: the model's thread.
+        batch_queue: the model's thread.
         intake: reads and decodes requests.
         metrics: what is counted.
         journal: where verdicts are written.
@@ -46,7 +46,7 @@ class State:
     settings: ServeSettings
     classifier: Classifier
     deployed: CalibratedDetector
-    desk: Desk
+    batch_queue: BatchQueue
     intake: Intake
     metrics: Metrics
     journal: Journal
@@ -59,7 +59,7 @@ class State:
 
     @property
     def waiting(self) -> int:
-        """Requests that hold a place now."""
+        """Requests that hold a slot now."""
         return len(self._inside)
 
     def check_room(self) -> None:
@@ -68,13 +68,13 @@ class State:
         Raises:
             GatewayError: 503, with the seconds after which it is worth asking again.
         """
-        seconds = self.waiting * self.desk.seconds_per_job
+        seconds = self.waiting * self.batch_queue.seconds_per_job
         if self.waiting >= self.settings.queue + self.settings.batch or seconds > self.settings.timeout:
             raise busy(seconds / 2)
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """A place among the requests that wait for the model; hold it while decoding and running.
+    async def slot(self) -> AsyncIterator[None]:
+        """One of the slots for requests that wait for the model; hold it while decoding and running.
 
         Raises:
             GatewayError: 503 if all are taken.
@@ -89,8 +89,8 @@ class State:
             self.metrics.queue.set(self.waiting)
 
     @asynccontextmanager
-    async def picture(self, request: Request, pixels: Handling = FIT) -> AsyncIterator[Picture]:
-        """The image of a request, decoded, with a place held. What is inside is cancelled if the client goes away.
+    async def picture(self, request: Request, pixels: Handling = FIT) -> AsyncIterator[Upload]:
+        """The image of a request, decoded, with a slot held. What is inside is cancelled if the client goes away.
 
         Args:
             request: of the client.
@@ -104,16 +104,16 @@ class State:
         request.scope[UPLOADING] = True
         body = await self.intake.body(request)
         request.scope[UPLOADING] = False
-        async with self.place(), _cancelled_when_gone(request):
-            yield await self.aside(self.intake.picture, body, pixels)
+        async with self.slot(), _cancelled_when_gone(request):
+            yield await self.in_thread(self.intake.picture, body, pixels)
 
     @property
     def is_stuck(self) -> bool:
-        """Whether a thread for pictures is held by a job that nobody can still wait for."""
+        """Whether a thread for pictures is busy with a job that outlasts every request."""
         begun = min(list(self._begun.values()), default=time.monotonic())
         return time.monotonic() - begun > STUCK * self.settings.timeout
 
-    async def aside(self, function: Callable[..., Result], *arguments: Any) -> Result:
+    async def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Call a function on a thread for pictures."""
 
         def timed() -> Result:
@@ -131,18 +131,18 @@ class State:
         finally:
             del self._begun[threading.get_ident()]
 
-    async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a function on the model's thread, alone. Hold a `place` meanwhile."""
-        return await asyncio.wrap_future(self.desk.run(function, *arguments))
+    async def on_model_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function on the model's thread, alone. Hold a `slot` meanwhile."""
+        return await asyncio.wrap_future(self.batch_queue.run(function, *arguments))
 
-    async def together(self, work: Callable[[Sequence[Any]], Sequence[Any]], given: Any, *, key: Hashable) -> Any:
-        """Have a thing done on the model's thread, in one call with others of the same key."""
-        return await asyncio.wrap_future(self.desk.submit(work, given, key=key))
+    async def batched(self, work: Callable[[Sequence[Any]], Sequence[Any]], item: Any, *, key: Hashable) -> Any:
+        """Process an item on the model's thread, in one call with others of the same key."""
+        return await asyncio.wrap_future(self.batch_queue.submit(work, item, key=key))
 
     def close(self, seconds: float = 0.0) -> bool:
         """Stop the threads; whether the model's ended within so many seconds."""
         self.pool.shutdown(wait=False, cancel_futures=True)
-        return self.desk.close(seconds)
+        return self.batch_queue.close(seconds)
 
 
 @asynccontextmanager

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from gazeshift.serve.explorer.serialize import told_map
-from gazeshift.serve.study_explorer.tables import Store
+from gazeshift.serve.explorer.serialize import map_json
+from gazeshift.serve.study_explorer.tables import TableStore
 
 Kept = dict[str, dict[str, Any]]
 KEPT = "SELECT * FROM study_gallery WHERE image = $image AND attack IN ('', $attack)"
@@ -16,7 +16,7 @@ PICTURE = f"SELECT picture FROM study_gallery WHERE image = $image AND {HAS_ONE}
 PICTURED = f"SELECT DISTINCT image FROM study_gallery WHERE {HAS_ONE}"  # noqa: S608
 
 
-def kept(store: Store, name: str, attack: str, layers: Sequence[str]) -> Kept:
+def kept(store: TableStore, name: str, attack: str, layers: Sequence[str]) -> Kept:
     """Kind of picture to its file and its maps by target, CAM and layer; only kinds whose picture was kept.
 
     Args:
@@ -35,12 +35,12 @@ def kept(store: Store, name: str, attack: str, layers: Sequence[str]) -> Kept:
     return found
 
 
-def pictured(store: Store) -> list[str]:
+def pictured(store: TableStore) -> list[str]:
     """Names of the images whose clean picture was kept."""
     return [row["image"] for row in store.ask(PICTURED)]
 
 
-def clean_picture(store: Store, name: str) -> bytes | None:
+def clean_picture(store: TableStore, name: str) -> bytes | None:
     """The file of the clean image's picture, or None if it was not kept."""
     rows = store.ask(PICTURE, image=name)
     return bytes(rows[0]["picture"]) if rows else None
@@ -52,4 +52,4 @@ def data_url(webp: bytes) -> str:
 
 
 def _map(row: Mapping[str, Any]) -> dict[str, Any]:
-    return told_map(np.asarray(row["map"], dtype=np.float32).reshape(row["height"], row["width"]))
+    return map_json(np.asarray(row["map"], dtype=np.float32).reshape(row["height"], row["width"]))

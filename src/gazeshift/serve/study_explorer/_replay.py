@@ -18,7 +18,7 @@ from gazeshift.records import Evidence
 from gazeshift.registry import build
 from gazeshift.runs.open import open_attack, open_classifier, open_images
 from gazeshift.seeds import generator_for
-from gazeshift.serve.explorer.serialize import told_side
+from gazeshift.serve.explorer.serialize import side_json
 from gazeshift.studies.deviation.settings import Deviation
 from gazeshift.transforms.matched_noise import MatchedNoise
 from gazeshift.transforms.strength import Strengths
@@ -30,7 +30,7 @@ DRAWN = ("deviation", "scorecard")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Again:
+class StudyReplay:
     """What is needed to see a study's images again.
 
     Args:
@@ -124,7 +124,7 @@ class Again:
         targets: dict[str, Evidence] = {"predicted": own}
         if (own.predicted != own.predicted[0]).any():
             targets["reference"] = see(target=own.predicted[:1].repeat(len(images)))
-        return {kind: told_side(targets, None, at) for at, kind in enumerate(kinds)}
+        return {kind: side_json(targets, None, at) for at, kind in enumerate(kinds)}
 
     def _changed(self, batch: Any, spec: str, strength: float) -> tuple[Tensor, Tensor]:
         """The attacked image and the noisy one, with the study's own random numbers."""

@@ -17,12 +17,12 @@ from gazeshift.serve.gateway.app import add_errors
 from gazeshift.serve.gateway.errors import GatewayError, refusal
 from gazeshift.serve.gateway.origin import check_host
 from gazeshift.serve.study_explorer._gallery import clean_picture
-from gazeshift.serve.study_explorer._replay import Again
+from gazeshift.serve.study_explorer._replay import StudyReplay
 from gazeshift.serve.study_explorer.deviation import IMAGES, DeviationTables
 from gazeshift.serve.study_explorer.deviation import ROWS as MOVED
 from gazeshift.serve.study_explorer.scorecard import ROWS as JUDGED
 from gazeshift.serve.study_explorer.scorecard import ScorecardTables
-from gazeshift.serve.study_explorer.tables import Page, Tables, columns_of, manifest_of
+from gazeshift.serve.study_explorer.tables import Page, StudyTables, columns_of, manifest_of
 
 SIDE = 128
 OWN = ("search", "sort", "reverse", "start", "size")
@@ -44,9 +44,9 @@ def create_study_app(
         GazeshiftError: a model that is named cannot be loaded.
     """
     manifest = manifest_of(folder)
-    tables, again = open_tables(folder, manifest), Again(manifest=manifest, model=model, weights=weights)
+    tables, replay = open_tables(folder, manifest), StudyReplay(manifest=manifest, model=model, weights=weights)
     if model is not None or weights is not None:
-        _ = again.classifier  # whoever names a model learns at once that it is another one
+        _ = replay.classifier  # whoever names a model learns at once that it is another one
 
     @asynccontextmanager
     async def closing(_: FastAPI) -> AsyncIterator[None]:
@@ -59,11 +59,11 @@ def create_study_app(
     add_errors(app)
     _add_own_errors(app, hosts)
     add_page(app, STUDY)
-    _add_routes(app, manifest, tables, again)
+    _add_routes(app, manifest, tables, replay)
     return app
 
 
-def open_tables(folder: Path, manifest: Any) -> Tables:
+def open_tables(folder: Path, manifest: Any) -> StudyTables:
     """The tables of a study, by what they hold.
 
     Raises:
@@ -80,15 +80,15 @@ def open_tables(folder: Path, manifest: Any) -> Tables:
     )
 
 
-def _add_routes(app: FastAPI, manifest: Any, tables: Tables, again: Again) -> None:
-    store, hindrance, seen = tables.store, again.hindrance(), _pictured(tables, again)
+def _add_routes(app: FastAPI, manifest: Any, tables: StudyTables, replay: StudyReplay) -> None:
+    store, hindrance, seen = tables.store, replay.hindrance(), _pictured(tables, replay)
 
     @lru_cache(maxsize=2048)
     def small(number: int) -> bytes:
         name = store.name(number)
         if name in tables.pictured():
             return clean_picture(store, name) or b""
-        picture = photograph(again.picture(name))
+        picture = photograph(replay.picture(name))
         picture.thumbnail((SIDE, SIDE))
         return encode_webp(picture)
 
@@ -123,27 +123,27 @@ def _add_routes(app: FastAPI, manifest: Any, tables: Tables, again: Again) -> No
         name = store.name(number)
         if attack:
             attack = next(one for one in tables.choices if one.name == "attack").taken({"attack": attack})
-        sides = again.drawn(name, attack, strength) if anew else tables.kept(name, attack, strength)
+        sides = replay.drawn(name, attack, strength) if anew else tables.kept(name, attack, strength)
         return JSONResponse({"sides": sides, "anew": anew, "hindrance": hindrance})
 
 
-def _pictured(tables: Tables, again: Again) -> frozenset[str]:
+def _pictured(tables: StudyTables, replay: StudyReplay) -> frozenset[str]:
     """Images that there is a picture of: kept by the study, or where they were when it ran."""
     try:
-        there = frozenset(again.source.ids)
+        there = frozenset(replay.source.ids)
     except (GazeshiftError, ValueError):
         there = frozenset()
     return there | tables.pictured()
 
 
-def _about(manifest: Any, tables: Tables, hindrance: str) -> dict[str, Any]:
+def _about(manifest: Any, tables: StudyTables, hindrance: str) -> dict[str, Any]:
     images, model = manifest.get("images") or {}, manifest.get("model") or {}
     count = len(tables.store.images)
     source = f"{count:,} image{'s' * (count != 1)} of {images.get('source', 'unknown source')}"
     return opening(
         f"{manifest.get('study')} study of {model.get('name', 'a model')}, {source}",
         study=manifest.get("study"),
-        choices=[choice.told() for choice in tables.choices],
+        choices=[choice.as_dict() for choice in tables.choices],
         sorts=[{"value": value, "label": label} for value, label in tables.sorts.items()],
         columns=[{"name": name, "label": label, "kind": kind} for name, label, kind in tables.columns],
         facts=[
@@ -166,9 +166,11 @@ def _add_own_errors(app: FastAPI, hosts: tuple[str, ...]) -> None:
         return JSONResponse(told.body, told.status, told.headers)
 
     @app.exception_handler(Exception)
-    async def fault(_: Request, error: Exception) -> Response:
-        logging.getLogger("gazeshift.serve").error("a fault of ours", exc_info=error)
-        return JSONResponse(GatewayError(500, "internal", "a fault of ours; the terminal shows where.").body, 500)
+    async def internal(_: Request, error: Exception) -> Response:
+        logging.getLogger("gazeshift.serve").error("internal error", exc_info=error)
+        return JSONResponse(
+            GatewayError(500, "internal", "internal error; the terminal shows its traceback.").body, 500
+        )
 
     @app.middleware("http")
     async def known_host(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:

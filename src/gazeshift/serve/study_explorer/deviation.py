@@ -9,7 +9,7 @@ from typing import Any
 
 from gazeshift.report.words import cam_name
 from gazeshift.serve.study_explorer._gallery import Kept, kept, pictured
-from gazeshift.serve.study_explorer.tables import ALL, Choice, Page, Store, columns_of, contains, rounded
+from gazeshift.serve.study_explorer.tables import ALL, Filter, Page, TableStore, columns_of, contains, rounded
 
 ROWS = {"image", "attack", "strength", "kind", "target", "layer", "layer_index", "cam", "cosine", "blank"}
 IMAGES = {"image", "attack", "strength", "kind", "clean_name", "changed_name", "clean_correct", "success", "switched"}
@@ -31,7 +31,7 @@ KINDS = ("attacked", "noise")
 DEFINED = "NOT isnan(cosine) AND blank = 0"
 CONDITION = "attack = $attack AND strength = $strength::FLOAT AND kind = $kind"
 MEASURED_BY = ("attack", "strength", "kind", "target", "cam")
-MOST_KEPT = 12  # conditions whose similarities stay in memory
+MAX_CONDITIONS = 12  # conditions whose similarities stay in memory
 
 FILLED = f"""
     INSERT INTO {{table}} SELECT image, layer, CASE WHEN {DEFINED} THEN cosine END
@@ -62,7 +62,7 @@ class DeviationTables:
     def __init__(self, folder: Path) -> None:
         self.has_gallery = bool(columns_of(folder, "gallery"))
         tables = ("rows", "images", *(("gallery",) if self.has_gallery else ()))
-        self.store = Store(folder, tables, listing="images")
+        self.store = TableStore(folder, tables, listing="images")
         self._read, self._numbers, self._lock = dict[tuple[str, ...], str](), count(), threading.Lock()
         conditions = self.store.distinct("images", "attack, strength, kind")
         drawn = self.store.sampled("rows", ("layer_index", "layer", "cam", "target"))
@@ -72,13 +72,13 @@ class DeviationTables:
         nearest = min(strengths, key=lambda value: abs(value - 1))
         kinds = {row["kind"] for row in conditions}
         self.choices = (
-            Choice(name="attack", label="Attack", options={row["attack"]: row["attack"] for row in conditions}),
-            Choice(name="strength", label="Strength", options=_numbers(strengths), first=f"{nearest:g}"),
-            Choice(name="kind", label="Change", options={kind: kind for kind in KINDS if kind in kinds}),
-            Choice(name="outcome", label="Outcome", options={key: words for key, (words, _) in OUTCOMES.items()}),
-            Choice(name="layer", label="Layer", options={ALL: "mean of all layers", **layers}),
-            Choice(name="cam", label="Map", options=_named(drawn, "cam", cam_name), first="grad_cam"),
-            Choice(name="target", label="Explained class", options=_named(drawn, "target", _target), first="predicted"),
+            Filter(name="attack", label="Attack", options={row["attack"]: row["attack"] for row in conditions}),
+            Filter(name="strength", label="Strength", options=_numbers(strengths), first=f"{nearest:g}"),
+            Filter(name="kind", label="Change", options={kind: kind for kind in KINDS if kind in kinds}),
+            Filter(name="outcome", label="Outcome", options={key: words for key, (words, _) in OUTCOMES.items()}),
+            Filter(name="layer", label="Layer", options={ALL: "mean of all layers", **layers}),
+            Filter(name="cam", label="Map", options=_named(drawn, "cam", cam_name), first="grad_cam"),
+            Filter(name="target", label="Explained class", options=_named(drawn, "target", _target), first="predicted"),
         )
         self.sorts = {key: words for key, (words, _) in SORTS.items()}
         self.columns = (
@@ -107,7 +107,7 @@ class DeviationTables:
     def _measured(self, condition: tuple[str, ...]) -> str:
         """Name of a table in memory with one condition's similarities, read when they are first asked for."""
         if condition not in self._read:
-            if len(self._read) >= MOST_KEPT:
+            if len(self._read) >= MAX_CONDITIONS:
                 self.store.ask(f"DROP TABLE {self._read.pop(next(iter(self._read)))}")
             table = f"measured_{next(self._numbers)}"
             self.store.ask(f"CREATE TABLE {table} (image VARCHAR, layer VARCHAR, cosine FLOAT)")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gazeshift.serve.study_explorer.tables import ALL, Choice, Page, Store, contains, rounded
+from gazeshift.serve.study_explorer.tables import ALL, Filter, Page, TableStore, contains, rounded
 
 ROWS = {"detector", "learned", "from_set", "kind", "condition", "image", "success", "suspicion", "p_value", "is_attack"}
 KINDS = ("clean", "benign", "attack")
@@ -35,7 +35,7 @@ class ScorecardTables:
     """
 
     def __init__(self, folder: Path, order: Sequence[str] = ()) -> None:
-        self.store = Store(folder, ("rows",))
+        self.store = TableStore(folder, ("rows",))
         places = {name: place for place, name in enumerate(order)}
         judges = sorted(
             self.store.distinct("rows", "detector, learned, from_set"),
@@ -44,13 +44,13 @@ class ScorecardTables:
         self.judges = {_judge(row): row for row in judges}
         conditions = [row["condition"] for row in self.store.distinct("rows", "kind, condition")]
         self.choices = (
-            Choice(name="judge", label="Detector", options={name: name for name in self.judges}),
-            Choice(
+            Filter(name="judge", label="Detector", options={name: name for name in self.judges}),
+            Filter(
                 name="condition",
                 label="Version",
                 options={ALL: "all", ATTACKS: ATTACKS, **{name: name for name in conditions}},
             ),
-            Choice(name="outcome", label="Verdict", options={key: words for key, (words, _) in OUTCOMES.items()}),
+            Filter(name="outcome", label="Verdict", options={key: words for key, (words, _) in OUTCOMES.items()}),
         )
         self.sorts = {key: words for key, (words, _) in SORTS.items()}
         self.columns = (

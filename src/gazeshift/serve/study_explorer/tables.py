@@ -17,9 +17,9 @@ from gazeshift.errors import BoundsError, DataError, UnknownNameError, did_you_m
 from gazeshift.report.study import REPAIR, open_study
 from gazeshift.serve.gateway.serialize import number
 
-MOST_ROWS = 200
-MOST_START = 2**31
-MOST_IN_MEMORY = 2_000_000  # rows of a table that is read once and held
+MAX_ROWS = 200
+MAX_START = 2**31
+MAX_ROWS_IN_MEMORY = 2_000_000  # rows of a table that is read once and held
 ALL = "all"
 SHOWN = ("rows", "images")
 PLAIN = {"VARCHAR", "BOOLEAN", "FLOAT", "DOUBLE", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
@@ -27,8 +27,8 @@ PLAIN |= {"UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
-    """Something to choose from.
+class Filter:
+    """Something that the list can be narrowed by.
 
     Args:
         name: in requests.
@@ -42,7 +42,7 @@ class Choice:
     options: Mapping[str, str]
     first: str = ""
 
-    def told(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """For the page."""
         return {
             "name": self.name,
@@ -85,21 +85,21 @@ class Page:
     size: int = 50
 
     def __post_init__(self) -> None:
-        if not 1 <= self.size <= MOST_ROWS or not 0 <= self.start <= MOST_START:
+        if not 1 <= self.size <= MAX_ROWS or not 0 <= self.start <= MAX_START:
             raise BoundsError(
-                f"a page has 1 to {MOST_ROWS} images from 0 to {MOST_START} on, got {self.size} from {self.start}."
+                f"a page has 1 to {MAX_ROWS} images from 0 to {MAX_START} on, got {self.size} from {self.start}."
             )
 
 
-class Tables(Protocol):
+class StudyTables(Protocol):
     """What every kind of study offers to the page."""
 
     @property
-    def store(self) -> "Store":
+    def store(self) -> "TableStore":
         """The tables."""
 
     @property
-    def choices(self) -> Sequence[Choice]:
+    def choices(self) -> Sequence[Filter]:
         """What the list can be narrowed by."""
 
     @property
@@ -123,7 +123,7 @@ class Tables(Protocol):
         """Pictures and maps of it that the study kept, by kind of picture."""
 
 
-class Store:
+class TableStore:
     """The tables of a study's folder, in DuckDB; any thread may ask.
 
     Args:
@@ -141,7 +141,7 @@ class Store:
                 found = self.connection.read_parquet(_unglobbed(path))
                 if name in SHOWN:
                     found = found.select(*(duckdb.ColumnExpression(column) for column in _plain(found)))
-                small = name == listing and pq.read_metadata(path).num_rows <= MOST_IN_MEMORY
+                small = name == listing and pq.read_metadata(path).num_rows <= MAX_ROWS_IN_MEMORY
                 (found.create if small else found.create_view)(f"study_{name}")
             except duckdb.Error as cause:
                 raise DataError(f"{path} is damaged: {str(cause).splitlines()[0]}. {REPAIR}") from cause

@@ -227,10 +227,10 @@ function gazeOrAnswer(sides) {
 }
 
 function listenForAttack() {
-  const { attacks, most_levels, most_steps } = state.start;
+  const { attacks, max_levels, max_steps } = state.start;
   const [epsilon, steps] = [byId("epsilon"), byId("steps")];
-  epsilon.max = most_levels;
-  steps.max = most_steps;
+  epsilon.max = max_levels;
+  steps.max = max_steps;
   const told = () => {
     byId("epsilon-name").textContent = `${epsilon.value}/255`;
     epsilon.setAttribute("aria-valuetext", `${epsilon.value} of 255`);

@@ -309,7 +309,7 @@ def test_the_hash_of_packaged_weights_is_the_printed_one():
 
 def test_the_limits_that_the_threat_model_names_are_those_in_force():
     pytest.importorskip("fastapi")
-    from gazeshift.serve.gateway import _guard, _jpeg_limits, intake, server
+    from gazeshift.serve.gateway import _guard, _jpeg_limits, _multipart, intake, server
     from gazeshift.serve.gateway.settings import FORMATS, ServeSettings
 
     text, usual = re.sub(r"\s+", " ", (ROOT / "SECURITY.md").read_text("utf-8")), ServeSettings()
@@ -321,5 +321,6 @@ def test_the_limits_that_the_threat_model_names_are_those_in_force():
         f"{server.HEAD_SECONDS} s for a head, `--timeout` {usual.timeout} s, {server.STALLED} s without reading",
         f"`--queue` {usual.queue}, {server.CONNECTIONS:,} connections",
         f"400, in JSON | {_guard.HEAD_BYTES >> 10} KiB",
+        f"refused | {_multipart.MAX_PARTS} parts",
     ):
         assert said in text

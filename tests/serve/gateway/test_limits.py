@@ -153,6 +153,7 @@ def test_forms_that_are_none(gateway: Running) -> None:
         (body.replace(b"\r\n", b"\n"), kind, 400, "bad_form"),
         (other, kind, 422, "no_image"),
         (twice, kind, 422, "many_images"),
+        (form(b"", name="x")[0].rpartition(b"--cut-here--")[0] * 101 + body, kind, 400, "bad_form"),
     ):
         assert refused(gateway.ask("/v1/judge", sent, Content_Type=kind_of), status, code)
 

@@ -122,6 +122,7 @@ def test_fields_beside_the_image_are_passed_over(gateway: Running) -> None:
         body.replace(last, note + last),
         body.replace(last, nameless + last),
         body.replace(b"Content-Disposition", b"content-disposition"),
+        body.replace(b'; filename="../../a.png"', b""),
     ):
         answer = gateway.ask("/v1/judge", sent, Content_Type=kind)
         assert answer.status == 200

@@ -1,4 +1,8 @@
-"""The file in a multipart form, read in memory; nothing of it ever reaches the disk."""
+"""The file in a multipart form, read in memory by python-multipart; nothing of it ever reaches the disk.
+
+Starlette's `MultiPartParser`, which wraps the same reader, does not fit: it takes a form whose last boundary is
+missing, decodes a file that was sent without a file name as text, and writes files of more than 1 MiB to the disk.
+"""
 
 from typing import Any
 
@@ -7,6 +11,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from gazeshift.serve.gateway.errors import GatewayError
 
+MAX_PARTS = 100  # a form for one image has a few
 SHOWN = 5  # names of fields in a message
 
 
@@ -16,7 +21,7 @@ class _Fields:
     def __init__(self, name: str) -> None:
         self.name = name.encode()
         self.found = bytearray()
-        self.count = 0
+        self.count = self.parts = 0
         self.names: list[bytes] = []
         self.is_whole = False
         self._header, self._value = bytearray(), bytearray()
@@ -36,7 +41,9 @@ class _Fields:
         self.is_whole = True
 
     def _begun(self) -> None:
-        self._takes = False
+        self._takes, self.parts = False, self.parts + 1
+        if self.parts > MAX_PARTS:
+            raise FormParserError
 
     def _headed(self) -> None:
         if bytes(self._header).lower() == b"content-disposition":
@@ -60,7 +67,8 @@ def only_file(content: bytes, parameters: str, name: str) -> bytes:
         name: of the field.
 
     Raises:
-        GatewayError: no boundary, no form, no such field or several, or the form is cut off.
+        GatewayError: no boundary, no form, no such field or several, more than `MAX_PARTS` parts, or the form is cut
+            off.
     """
     fields = _Fields(name)
     boundary = parse_options_header(f"multipart/form-data;{parameters}".encode("latin-1"))[1].get(b"boundary", b"")
@@ -70,7 +78,8 @@ def only_file(content: bytes, parameters: str, name: str) -> bytes:
         parser = MultipartParser(boundary, fields.callbacks())
         parser.write(content)
     except FormParserError as cause:
-        raise GatewayError(400, "bad_form", "the form is malformed.") from cause
+        found = f"has more than {MAX_PARTS} parts" if fields.parts > MAX_PARTS else "is malformed"
+        raise GatewayError(400, "bad_form", f"the form {found}.") from cause
     if not fields.is_whole:
         raise GatewayError(400, "bad_form", "the form is cut off: its last boundary is missing.")
     if not fields.count:

@@ -211,6 +211,7 @@ def judge(
         threshold=deployed.threshold,
         false_alarms=deployed.false_alarms,
         reasons=_reasons(detector, measured, seen) if isinstance(detector, SaysWhy) else {},
+        detector=deployed.name,
     )
 
 

@@ -5,8 +5,8 @@ Shapes: n images of channels x h x w in [0, 1]; c classes; a layer has k channel
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TypeVar
+from functools import cached_property, partial
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,6 +17,7 @@ from gazeshift.summaries import (
     Summary,
     answer,
     class_name,
+    finite,
     fitted,
     images_of,
     levels,
@@ -26,6 +27,7 @@ from gazeshift.summaries import (
     size,
     span,
     table,
+    without_folders,
 )
 
 ANSWER = "answer"  # stands where a layer does, for the classifier's output
@@ -198,6 +200,7 @@ class Verdict(Summary):
         false_alarms: that rate.
         reasons: (view, layer) to its part in the suspicion, per image (n), in a detector's own unit; for the
             classifier's output the layer is `ANSWER`. Empty if the detector does not say.
+        detector: its name.
     """
 
     seen: DetectorInput
@@ -207,6 +210,7 @@ class Verdict(Summary):
     threshold: float
     false_alarms: float
     reasons: Mapping[tuple[str, str], Float[Tensor, " n"]] = field(default_factory=dict)
+    detector: str = ""
 
     @property
     def predicted(self) -> Int[Tensor, " n"]:
@@ -217,6 +221,42 @@ class Verdict(Summary):
     def confidence(self) -> Float[Tensor, " n"]:
         """Softmax probability of it."""
         return self.seen.own.logits.softmax(1).amax(1)
+
+    @cached_property
+    def summed_reasons(self) -> dict[str, dict[str, Float[Tensor, " n"]]]:
+        """What each view, and each layer or the classifier's output, adds to the suspicion, per image (n)."""
+        summed: dict[str, dict[str, Tensor]] = {"views": {}, "layers": {}}
+        for (view, layer), part in self.reasons.items():
+            for parts, name in ((summed["views"], view), (summed["layers"], layer)):
+                parts[name] = parts.get(name, 0) + part
+        return summed
+
+    def as_dict(self, at: int = 0) -> dict[str, Any]:
+        """The verdict on one image as plain data: what HTTP, the command line and the explorer say of it.
+
+        Numbers have six digits, and are None where they are not finite. The model's name is without its folder.
+
+        Args:
+            at: which image of the batch.
+        """
+        predicted, is_attack = int(self.predicted[at]), bool(self.is_attack[at])
+        return {
+            "class": predicted,
+            "name": self.seen.own.class_name(predicted),
+            "confidence": finite(self.confidence[at]),
+            "suspicion": finite(self.suspicion[at]),
+            "threshold": finite(self.threshold),
+            "p_value": finite(self.p_value[at]),
+            "is_attack": is_attack,
+            "false_alarms": self.false_alarms,
+            "verdict": "attack" if is_attack else "clean",
+            "reasons": {
+                by: {name: finite(part[at]) for name, part in parts.items()}
+                for by, parts in self.summed_reasons.items()
+            },
+            "model": without_folders(self.seen.own.model),
+            "detector": self.detector,
+        }
 
     def _says(self) -> Iterator[str]:
         yield self._summary()

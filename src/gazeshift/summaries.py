@@ -5,6 +5,8 @@ and escaped.
 """
 
 import html
+import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -48,6 +50,25 @@ def plural(count: int, name: str) -> str:
     ('1 image', '1,200 images')
     """
     return f"{count:,} {name}{'s' * (count != 1)}"
+
+
+def finite(value: Any) -> float | None:
+    """Six digits of a number, as JSON has it; None if it is not finite.
+
+    >>> finite(1 / 3), finite(float("nan"))
+    (0.333333, None)
+    """
+    value = float(value)
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def without_folders(name: str) -> str:
+    """A model's name without the folder of the file that it comes from.
+
+    >>> without_folders("module:/home/me/network.py:tiny")
+    'module:network.py:tiny'
+    """
+    return re.sub(r"[^:]*[/\\]", "", name)
 
 
 def percent(share: float) -> str:

@@ -135,11 +135,10 @@ def test_score_says_what_it_thinks_of_each_image(run, home, tmp_path):
     assert "error" in broken
     good = [entry for entry in entries if entry is not broken]
     for entry in good:
-        assert {"file", "prediction", "confidence", "suspicion", "threshold", "p_value", "is_attack", "reasons"} <= set(
-            entry
-        )
+        assert {"file", "name", "confidence", "suspicion", "threshold", "p_value", "is_attack", "reasons"} <= set(entry)
+        assert entry["prediction"] == entry["name"]
         assert entry["is_attack"] == (entry["suspicion"] > entry["threshold"])
-        assert len(entry["reasons"]) == 3
+        assert len(entry["most_moved"]) == 3
     again = run("detect", "score", some, "--detector", home / "detector", "--device", "cpu", "--json", "--seed", 1)[1]
     assert [json.loads(line) for line in again.splitlines()] == entries
     text = run("detect", "score", some, "--detector", home / "detector", "--device", "cpu")[1]
@@ -169,6 +168,7 @@ def test_score_draws_its_reasons_and_says_when_an_image_was_resized(run, home, t
     assert code == 0, shown
     (entry,) = [json.loads(line) for line in out.splitlines()]
     assert entry["resized"] == "70 x 50 to 32 x 32"
+    assert entry["resized_from"] == [70, 50]
     assert shown.splitlines()[-1].startswith("note: 1 of 1 pictures were resized or cropped for the model")
     with Image.open(entry["maps"]) as sheet:
         assert sheet.width == sheet.height, "three rows of three tiles"

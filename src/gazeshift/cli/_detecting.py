@@ -20,13 +20,14 @@ from gazeshift.pipeline import judge, moved_most
 from gazeshift.records import Batch, Skipped, Verdict
 from gazeshift.runs.settings import Progress
 from gazeshift.seeds import generator_for
+from gazeshift.summaries import finite
 
-MOST = 3  # reasons given for each image
+MAX_REASONS = 3  # said of each image
 DOUBT = 0.01  # chance of so many alarms, or of scores so different, below which a promise no longer fits
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class DetectionJob:
     """A detector, its model and images to be judged."""
 
     deployed: CalibratedDetector
@@ -52,7 +53,7 @@ class Asked:
         return [*self.reader.source.notes, *([self.reader.summary] if self.reader.summary else [])]
 
 
-def told(folder: Path) -> list[str]:
+def describe(folder: Path) -> list[str]:
     """What a detector promises, in a few lines."""
     deployed = CalibratedDetector.load(folder)
     learned, calibrated = len(deployed.fitted_on), len(deployed.calibrated_on)
@@ -67,7 +68,7 @@ def told(folder: Path) -> list[str]:
     ]
 
 
-def scored(
+def score_lines(
     images: list[str], folder: Path | None, *, as_json: bool, maps: Path | None, **rest: Any
 ) -> tuple[list[str], list[str]]:
     """One line for each image, in text or JSON; and notes on all of them.
@@ -75,45 +76,45 @@ def scored(
     Raises:
         DataError: none of the images can be used, or the folder holds no detector.
     """
-    asked = _asked(open_source(images if len(images) > 1 else images[0], labelled=False), folder, **rest)
-    entries: list[dict[str, Any]] = [{"file": skip.id, "error": skip.reason} for skip in asked.reader.source.skipped]
-    for batch, verdict in asked.verdicts():
+    job = _job(open_source(images if len(images) > 1 else images[0], labelled=False), folder, **rest)
+    entries: list[dict[str, Any]] = [{"file": skip.id, "error": skip.reason} for skip in job.reader.source.skipped]
+    for batch, verdict in job.verdicts():
         entries += [{"file": skip.id, "error": skip.reason} for skip in batch.skipped]
         if verdict is None:
             continue
         for at, name in enumerate(batch.ids):
-            entries.append(_entry(asked, verdict, at, name))
+            entries.append(_entry(job, verdict, at, name))
             if maps is not None:
                 file = maps / f"{len(entries) - 1:04d}-{Path(name).stem}.png"
-                entries[-1]["maps"] = draw_reasons(asked.classifier, verdict, at, MOST, file)
+                entries[-1]["maps"] = draw_reasons(job.classifier, verdict, at, MAX_REASONS, file)
     if all("error" in entry for entry in entries):
         first = f" The first: {printable(entries[0]['file'])}: {entries[0]['error']}" if entries else ""
         raise DataError(f"none of the {len(entries)} images can be used.{first}")
     lines = [json.dumps(entry) if as_json else _sentence(entry) for entry in entries]
-    return lines, [f"note: {note}" for note in asked.notes]
+    return lines, [f"note: {note}" for note in job.notes]
 
 
-def checked(images: str, folder: Path | None, *, limit: int | None, **rest: Any) -> tuple[list[str], bool]:
+def check_drift(images: str, folder: Path | None, *, limit: int | None, **rest: Any) -> tuple[list[str], bool]:
     """Whether so many alarms, and such scores, are to be expected from the images that the promise rests on."""
     source = open_source(images, labelled=False)
-    asked = _asked(source if limit is None else source.take(limit, rest["seed"] or 0), folder, **rest)
+    job = _job(source if limit is None else source.take(limit, rest["seed"] or 0), folder, **rest)
     found: list[tuple[torch.Tensor, torch.Tensor]] = []  # and not the verdicts, which hold every image
-    skipped: list[Skipped] = list(asked.reader.source.skipped)
-    for batch, verdict in asked.verdicts():
+    skipped: list[Skipped] = list(job.reader.source.skipped)
+    for batch, verdict in job.verdicts():
         skipped += batch.skipped
         found += [(verdict.is_attack, verdict.suspicion)] if verdict else []
     if not found:
         first = f" The first: {printable(skipped[0].id)}: {skipped[0].reason}" if skipped else ""
-        raise DataError(f"none of the {len(asked.reader.source)} images of {images} can be used.{first}")
+        raise DataError(f"none of the {len(job.reader.source)} images of {images} can be used.{first}")
     alarms, suspicion = (torch.cat(column) for column in zip(*found, strict=True))
     scores = suspicion.cpu().numpy()
-    rate, n, count = asked.deployed.false_alarms, len(alarms), int(alarms.sum())
+    rate, n, count = job.deployed.false_alarms, len(alarms), int(alarms.sum())
     chance = binomtest(count, n, rate, alternative="greater").pvalue
-    moved = ks_2samp(scores, np.asarray(asked.deployed.scores)).pvalue
+    moved = ks_2samp(scores, np.asarray(job.deployed.scores)).pvalue
     fits = chance >= DOUBT and moved >= DOUBT
     lines = [
         *(f"skipped {printable(skip.id)}: {skip.reason}" for skip in skipped),
-        *(f"note: {note}" for note in asked.notes),
+        *(f"note: {note}" for note in job.notes),
         f"{count} of {n} clean images are called attacks, {count / n:.1%}; {rate:.1%} is promised "
         f"(chance of so many or more: {chance:.2g}).",
         f"Chance of scores as different from those it was calibrated on: {moved:.2g} (Kolmogorov-Smirnov).",
@@ -127,7 +128,7 @@ def _advice(more: bool) -> str:
     return f"{what}: the promise does not fit these images. Calibrate on some of them: gazeshift detect calibrate."
 
 
-def _asked(source: ImageSource, folder: Path | None, **rest: Any) -> Asked:
+def _job(source: ImageSource, folder: Path | None, **rest: Any) -> DetectionJob:
     deployed = CalibratedDetector.load(folder) if folder else CalibratedDetector.shipped(rest["model"] or DEFAULT)
     classifier = load(
         rest["model"] or deployed.facts["model"],
@@ -136,7 +137,7 @@ def _asked(source: ImageSource, folder: Path | None, **rest: Any) -> Asked:
         input_size=deployed.facts["input_size"],
     )
     deployed.check(classifier)
-    return Asked(
+    return DetectionJob(
         deployed=deployed,
         classifier=classifier,
         reader=PictureReader(source, classifier.preprocessing, rest["pixels"]),
@@ -146,20 +147,19 @@ def _asked(source: ImageSource, folder: Path | None, **rest: Any) -> Asked:
     )
 
 
-def _entry(asked: Asked, verdict: Verdict, at: int, name: str) -> dict[str, Any]:
-    """What is said of one image."""
+def _entry(job: DetectionJob, verdict: Verdict, at: int, name: str) -> dict[str, Any]:
+    """What is said of one image: the keys of HTTP's answer, and the old names of two for one minor version."""
+    found = verdict.as_dict(at)
     return {
         "file": name,
-        "prediction": asked.classifier.class_name(int(verdict.predicted[at])),
-        "confidence": round(float(verdict.confidence[at]), 6),
-        "suspicion": round(float(verdict.suspicion[at]), 6),
-        "threshold": round(verdict.threshold, 6),
-        "p_value": round(float(verdict.p_value[at]), 6),
-        "is_attack": bool(verdict.is_attack[at]),
-        "resized": asked.reader.resized(name),
-        "reasons": [
-            {"view": view, "layer": layer, "part": round(part, 6)}
-            for part, view, layer in moved_most(verdict, at)[:MOST]
+        **found,
+        "resized_from": job.reader.resized_from(name),
+        "sha256": job.reader.sha256(name),
+        "prediction": found["name"],
+        "resized": job.reader.resized(name),
+        "most_moved": [
+            {"view": view, "layer": layer, "part": finite(part)}
+            for part, view, layer in moved_most(verdict, at)[:MAX_REASONS]
         ],
     }
 
@@ -168,9 +168,13 @@ def _sentence(entry: dict[str, Any]) -> str:
     if "error" in entry:
         return f"skipped {printable(entry['file'])}: {entry['error']}"
     word = "ATTACK" if entry["is_attack"] else "clean"
-    why = ", ".join(f"{one['layer']} under {one['view']}" for one in entry["reasons"])
+    why = ", ".join(f"{one['layer']} under {one['view']}" for one in entry["most_moved"])
+    confidence, suspicion, threshold, p_value = (
+        float("nan") if entry[key] is None else entry[key]
+        for key in ("confidence", "suspicion", "threshold", "p_value")
+    )
     return (
-        f"{printable(entry['file'])}: {word}; {entry['prediction']} ({entry['confidence']:.1%}), suspicion "
-        f"{entry['suspicion']:.3g} (threshold {entry['threshold']:.3g}, p = {entry['p_value']:.2g})"
+        f"{printable(entry['file'])}: {word}; {entry['name']} ({confidence:.1%}), suspicion "
+        f"{suspicion:.3g} (threshold {threshold:.3g}, p = {p_value:.2g})"
         + (f"; most moved: {why}" if entry["is_attack"] and why else "")
     )

@@ -46,12 +46,12 @@ def fit(
     Args:
         out: folder for the detector; if it holds an unfinished one of the same settings, it goes on.
     """
-    from gazeshift.cli._detecting import told  # torch is not needed for --help
+    from gazeshift.cli._detecting import describe  # torch is not needed for --help
     from gazeshift.cli._study import run_long
     from gazeshift.runs.detector.run import fit as start
 
     folder = run_long(start, settings or FitSettings(), out, scale)
-    for line in told(folder):
+    for line in describe(folder):
         print(line)  # noqa: T201
 
 
@@ -69,12 +69,12 @@ def calibrate(
     Args:
         out: folder for the detector with its new threshold.
     """
-    from gazeshift.cli._detecting import told  # torch is not needed for --help
+    from gazeshift.cli._detecting import describe  # torch is not needed for --help
     from gazeshift.cli._study import run_long
     from gazeshift.runs.detector.run import recalibrate
 
     folder = run_long(recalibrate, settings, out, scale)
-    for line in told(folder):
+    for line in describe(folder):
         print(line)  # noqa: T201
 
 
@@ -100,7 +100,9 @@ def score(
     Args:
         images: files, or a folder of images; here, or at an address (s3://, gs://, https://, hf://).
         detector: folder of a detector; none: the one that ships for the model.
-        json: one JSON object for each image in place of text.
+        json: one JSON object for each image in place of text, with the keys of `POST /v1/judge`. The old names
+            `prediction` (now `name`) and `resized` (now `resized_from`) stay for one minor version; the list that was
+            called `reasons` is `most_moved`.
         maps: folder for pictures of the layers that moved most: the image's map, the view's, and where they differ.
         pixels: fit: files are resized and cropped for the model, which undoes most attacks; as-is: they have its size
             already, and those of another size are left out.
@@ -110,10 +112,10 @@ def score(
         batch_size: images side by side.
         seed: repeats the same random views; none draws them anew, which an attacker cannot foresee.
     """
-    from gazeshift.cli._detecting import scored  # torch is not needed for --help
+    from gazeshift.cli._detecting import score_lines  # torch is not needed for --help
 
     with progress_shown() as progress:
-        lines, notes = scored(
+        lines, notes = score_lines(
             images,
             detector,
             as_json=json,
@@ -162,10 +164,10 @@ def check(
         batch_size: images side by side.
         seed: of the views.
     """
-    from gazeshift.cli._detecting import checked  # torch is not needed for --help
+    from gazeshift.cli._detecting import check_drift  # torch is not needed for --help
 
     with progress_shown() as progress:
-        lines, fits = checked(
+        lines, fits = check_drift(
             images,
             detector,
             limit=limit,

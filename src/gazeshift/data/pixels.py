@@ -1,5 +1,6 @@
 """How pictures come to a model: fitted to its size, or taken as they are."""
 
+import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,6 +36,7 @@ class PictureReader:
         self.source, self.preprocessing, self.pixels = replace(source, fetch=self._fetch), preprocessing, pixels
         self._fetch_encoded = source.fetch
         self._sizes: dict[str, tuple[int, int]] = {}
+        self._sha256: dict[str, str] = {}
         self._read: list[str] = []
 
     def batches(self, size: int) -> Iterator[Batch]:
@@ -56,6 +58,14 @@ class PictureReader:
         final = self._own_size or middle
         way = f"{_sized(middle)} and cropped to " if final == size else ""
         return f"{_sized(size)} to {way}{_sized(final)}"
+
+    def resized_from(self, name: str) -> list[int] | None:
+        """Width and height of a picture's file, if it was resized or cropped for the model; see `resized`."""
+        return list(self._sizes[name]) if self.resized(name) else None
+
+    def sha256(self, name: str) -> str | None:
+        """SHA-256 of a picture's file; None if it was not read."""
+        return self._sha256.get(name)
 
     @property
     def summary(self) -> str | None:
@@ -79,6 +89,7 @@ class PictureReader:
 
     def _fetch(self, place: Any, name: str) -> bytes:
         encoded = self._fetch_encoded(place, name)
+        self._sha256[name] = hashlib.sha256(encoded).hexdigest()
         size = _file_size(encoded)
         if size is not None:  # else decoding says what is wrong
             self._sizes[name] = size

@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,10 +69,8 @@ def test_the_answers_are_those_of_the_pipeline(gateway: Running) -> None:
 
 def test_the_parts_of_a_verdict_add_up_to_the_suspicion(gateway: Running) -> None:
     verdict = ask(gateway).json["before"]["verdict"]
-    layers = sum(verdict["layers"].values()) + (verdict["answer"] or 0)
-    assert layers == pytest.approx(verdict["suspicion"], abs=1e-4)
-    assert sum(verdict["views"].values()) == pytest.approx(verdict["suspicion"], abs=1e-4)
-    assert "answer" not in verdict["layers"]
+    for part in ("layers", "views"):
+        assert sum(verdict["reasons"][part].values()) == pytest.approx(verdict["suspicion"], abs=1e-4)
 
 
 @pytest.mark.parametrize(("name", "levels"), [("fgsm", 1), ("fgsm", 16), ("pgd", 3)])
@@ -311,9 +309,7 @@ def test_maps_that_are_not_defined_say_why() -> None:
 def test_everything_told_is_json_even_if_the_detector_is_at_a_loss(gateway: Running) -> None:
     image = image_of(gateway, 2)
     seen = analyse(gateway.state.classifier, gateway.state.deployed, image, seed=1)
-    verdict = seen.verdict
-    lost = SimpleNamespace(**{**vars(seen), "targets": seen.targets, "verdict": None})
-    lost.verdict = SimpleNamespace(**{**vars(verdict), "suspicion": torch.tensor([float("nan")])})
+    lost = replace(seen, verdict=replace(seen.verdict, suspicion=torch.tensor([float("nan")])))
     text = json.dumps(analysis_json(lost), allow_nan=False)
     assert json.loads(text)["before"]["verdict"]["suspicion"] is None
 

@@ -44,7 +44,7 @@ def test_each_image_of_a_batch_gets_its_own_verdict(gateway: Running) -> None:
     found = pipeline.judge(classifier, images, deployed, generator=draws)
     object.__setattr__(found, "p_value", torch.tensor([0.1, 0.2, 0.3]))
     object.__setattr__(found, "is_attack", torch.tensor([False, True, False]))
-    said = serialize.verdicts(classifier, deployed, found)
+    said = [found.as_dict(at) for at in range(3)]
     assert [one["suspicion"] for one in said] == pytest.approx(found.suspicion.tolist(), rel=1e-4)
     assert len({one["suspicion"] for one in said}) == 3
     assert [one["p_value"] for one in said] == pytest.approx([0.1, 0.2, 0.3])

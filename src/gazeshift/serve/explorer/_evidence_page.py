@@ -6,6 +6,7 @@ from typing import Any
 
 from gazeshift import __version__, pictures
 from gazeshift.data import FIT
+from gazeshift.records import ANSWER
 from gazeshift.report.charts import bars
 from gazeshift.report.document import Document, Gallery, Item, Picture, Section, Table, number, share
 from gazeshift.report.words import cam_name
@@ -127,26 +128,29 @@ def _moved(analysis: Analysis) -> Iterator[Section]:
 
 
 def _reasons(sides: dict[str, Any]) -> Iterator[Section]:
-    verdicts = {name: side["verdict"] for name, side in sides.items() if side["verdict"] and side["verdict"]["layers"]}
-    if not verdicts:
+    reasons = {name: side["verdict"]["reasons"] for name, side in sides.items() if side["verdict"]}
+    reasons = {name: one for name, one in reasons.items() if one["layers"]}
+    if not reasons:
         return
-    first = next(iter(verdicts.values()))
+    first = next(iter(reasons.values()))
+    layers = [layer for layer in first["layers"] if layer != ANSWER]
     items = [
         bars(
             f"Parts by {part[:-1]}",
-            list(first[part]),
-            {name: list(one[part].values()) for name, one in verdicts.items()},
+            names,
+            {side: [one[part][name] for name in names] for side, one in reasons.items()},
             digits=3,
             y_title="part of the suspicion",
             colours=COLOURS,
             wide=True,
         )
-        for part in ("layers", "views")
+        for part, names in (("layers", layers), ("views", list(first["views"])))
     ]
-    shares = {
-        name: [sum(part or 0 for part in one["layers"].values()), one["answer"]] for name, one in verdicts.items()
-    }
-    if first["answer"] is not None:
+    if ANSWER in first["layers"]:
+        shares = {
+            side: [sum(one["layers"][layer] or 0 for layer in layers), one["layers"][ANSWER]]
+            for side, one in reasons.items()
+        }
         items.append(
             bars("Gaze or answer", ["all layers", "the answer"], shares, digits=3, y_title="part", colours=COLOURS)
         )

@@ -19,9 +19,10 @@ from gazeshift.serve.explorer.assets import LIVE, add_page, opening
 from gazeshift.serve.explorer.serialize import analysis_json
 from gazeshift.serve.gateway.errors import busy
 from gazeshift.serve.gateway.guarded_model import GuardedModel
-from gazeshift.serve.gateway.serialize import number, public
+from gazeshift.serve.gateway.serialize import public
 from gazeshift.serve.gateway.settings import FORMATS
 from gazeshift.serve.gateway.state import GatewayState
+from gazeshift.summaries import finite
 
 MAX_SEED = 2**31 - 1
 MAX_ATTACKS = 2  # attacks that may wait or run: each takes the model's thread for many passes
@@ -136,8 +137,8 @@ def _opening(state: GatewayState) -> dict[str, Any]:
         "images are called attacks",
         model=public(state.classifier),
         detector=deployed.name,
-        threshold=number(deployed.threshold),
-        false_alarms=number(deployed.false_alarms),
+        threshold=finite(deployed.threshold),
+        false_alarms=finite(deployed.false_alarms),
         attacks=list(ATTACKS),
         max_levels=MAX_LEVELS,
         max_steps=MAX_STEPS,

@@ -9,9 +9,10 @@ import torch
 
 from gazeshift import pictures
 from gazeshift.measures.psnr import Psnr
-from gazeshift.records import ANSWER, Comparison, Evidence, Verdict
+from gazeshift.records import Comparison, Evidence, Verdict
 from gazeshift.serve.explorer.analysis import CAMS, Analysis
-from gazeshift.serve.gateway.serialize import likeliest, number, summed
+from gazeshift.serve.gateway.serialize import likeliest
+from gazeshift.summaries import finite
 
 
 def analysis_json(analysis: Analysis) -> dict[str, Any]:
@@ -45,22 +46,11 @@ def side_json(targets: Mapping[str, Evidence], verdict: Verdict | None, at: int)
 
 
 def verdict_json(verdict: Verdict, at: int) -> dict[str, Any]:
-    """One image's verdict, and its parts: by view, by layer, of the model's answer if it counts, and one by one."""
+    """One image's verdict, and its parts by view and layer."""
     parts: dict[str, dict[str, Any]] = {}
     for (view, layer), part in verdict.reasons.items():
-        parts.setdefault(view, {})[layer] = number(part[at])
-    views, places = ({name: number(part[at]) for name, part in sums.items()} for sums in summed(verdict))
-    return {
-        "suspicion": number(float(verdict.suspicion[at])),
-        "threshold": number(verdict.threshold),
-        "p_value": number(float(verdict.p_value[at])),
-        "is_attack": bool(verdict.is_attack[at]),
-        "false_alarms": number(verdict.false_alarms),
-        "views": views,
-        "layers": {layer: part for layer, part in places.items() if layer != ANSWER},
-        "answer": places.get(ANSWER),
-        "parts": parts,
-    }
+        parts.setdefault(view, {})[layer] = finite(part[at])
+    return verdict.as_dict(at) | {"parts": parts}
 
 
 def map_json(raw: Any) -> dict[str, Any]:
@@ -73,7 +63,7 @@ def map_json(raw: Any) -> dict[str, Any]:
         why = "it is not finite, or not defined at this layer" if np.isnan(values).all() else defined
         return {**shaped, "values": None, "why": why}
     eight = np.round(drawn * 255).astype(np.uint8)
-    return {**shaped, "values": base64.b64encode(eight.tobytes()).decode(), "max": number(float(values.max()))}
+    return {**shaped, "values": base64.b64encode(eight.tobytes()).decode(), "max": finite(float(values.max()))}
 
 
 def attack_json(analysis: Analysis) -> dict[str, Any] | None:
@@ -87,10 +77,10 @@ def attack_json(analysis: Analysis) -> dict[str, Any] | None:
         "epsilon": request.levels,
         "steps": request.steps if request.name == "pgd" else 1,
         "success": bool(attacked.success[0]),
-        "linf": number(float(attacked.linf[0]) * 255),
-        "l2": number(float(attacked.l2[0])),
-        "psnr": number(Psnr()(attacked.clean, attacked.images)[0]),
-        "changed": number(float((change != 0).any(0).float().mean())),
+        "linf": finite(float(attacked.linf[0]) * 255),
+        "l2": finite(float(attacked.l2[0])),
+        "psnr": finite(Psnr()(attacked.clean, attacked.images)[0]),
+        "changed": finite(float((change != 0).any(0).float().mean())),
         "perturbation": data_url(pictures.encode_png(pictures.perturbation_picture(change))),
     }
 
@@ -99,7 +89,7 @@ def moved_json(found: Comparison) -> dict[str, list[float | None]]:
     """CAM to the cosine similarity of attacked and clean map, layer by layer; None where one is undefined or blank."""
     return {
         cam: [
-            None if int(found.blank[layer, cam][0]) else number(float(measured["cosine"][0]))
+            None if int(found.blank[layer, cam][0]) else finite(float(measured["cosine"][0]))
             for (layer, drawn), measured in found.values.items()
             if drawn == cam
         ]

@@ -117,7 +117,7 @@ class BatchQueue:
         start = time.perf_counter()
         try:
             results = batch[0].work([job.item for job in batch])
-        except Exception as error:  # goes to whoever asked
+        except Exception as error:  # raised where the result is awaited
             if len(batch) > 1:
                 for job in batch:
                     self._do([job])

@@ -68,8 +68,8 @@ class Guard:
         except asyncio.CancelledError:  # the client is gone, or the server is about to end
             return None if scope.get(GONE) else _shutting_down()
         except Exception as error:
-            told = refusal(error) if isinstance(error, GazeshiftError) else None
-            return told or _internal_error(error, reply.name)
+            known = refusal(error) if isinstance(error, GazeshiftError) else None
+            return known or _internal_error(error, reply.name)
         return None
 
     def _check_token(self, scope: Scope) -> None:

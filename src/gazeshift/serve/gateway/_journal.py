@@ -49,9 +49,9 @@ class Journal:
         """Add a line, and the image if images are kept; whether both could be written. Never raises: an answer goes out
         even when the disk is full, and the failure is logged.
         """
-        told = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **entry, "bytes": len(picture.encoded)}
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **entry, "bytes": len(picture.encoded)}
         try:
-            self._append(json.dumps(told).encode() + b"\n")
+            self._append(json.dumps(line).encode() + b"\n")
             if self.images is not None:
                 self._keep(self.images, picture)
         except OutputError as error:
@@ -94,7 +94,7 @@ def _wait_for_turn(file: IO[bytes]) -> None:
 
 
 def _is_torn(file: Path) -> bool:
-    """Whether a file's last line does not end; no if that cannot be told."""
+    """Whether a file's last line does not end; no if that cannot be read."""
     with suppress(OSError):
         if file.is_file():
             with file.open("rb") as written:

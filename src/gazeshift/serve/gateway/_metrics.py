@@ -1,4 +1,4 @@
-"""What Prometheus reads: latency, batches, queue, verdicts, and whether the promised false-alarm rate still holds."""
+"""Metrics for Prometheus: latency, batches, queue, verdicts, and whether the promised false-alarm rate still holds."""
 
 import os
 from collections import deque
@@ -22,7 +22,7 @@ class Metrics:
 
     Args:
         false_alarms: the rate that the detector promises.
-        recent: verdicts that drift is told from.
+        recent: how many of the latest verdicts drift is computed from.
     """
 
     def __init__(self, false_alarms: float, recent: int = RECENT) -> None:

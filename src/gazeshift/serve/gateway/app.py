@@ -84,7 +84,7 @@ def _add_model(app: FastAPI, state: GatewayState, guarded: GuardedModel) -> None
                 state.metrics.unlogged.inc()
             if layers:
                 evidence = await state.on_model_thread(guarded.look, picture.image, layers, cams)
-                drawn = await state.in_thread(serialize.maps, evidence)
+                drawn = await state.in_thread(serialize.maps_json, evidence)
                 answer["maps"] = {layer: {"cam": cam, **one[cam]} for layer, one in drawn.items() for cam in cams}
         return await state.in_thread(_answered, state, answer)
 
@@ -99,7 +99,7 @@ def _add_model(app: FastAPI, state: GatewayState, guarded: GuardedModel) -> None
             size = (picture.image.shape[1], picture.image.shape[2])
             chosen = await state.in_thread(guarded.chosen, layers, cams, size)
             evidence = await state.on_model_thread(guarded.look, picture.image, *chosen)
-            answer = await state.in_thread(serialize.looked, state.classifier, evidence, picture)
+            answer = await state.in_thread(serialize.look_json, state.classifier, evidence, picture)
         return await state.in_thread(JSONResponse, answer)
 
     about: dict[str, Any] = {}
@@ -110,7 +110,7 @@ def _add_model(app: FastAPI, state: GatewayState, guarded: GuardedModel) -> None
         if not about:
             size = state.classifier.size
             layers = await state.in_thread(guarded.layers, size) if size else ()
-            about.update(serialize.model(state.classifier, state.deployed, state.settings, layers, guarded.cams))
+            about.update(serialize.model_json(state.classifier, state.deployed, state.settings, layers, guarded.cams))
         return JSONResponse(about)
 
 

@@ -28,7 +28,7 @@ class GatewayError(GazeshiftError, RuntimeError):
     Args:
         status: of HTTP.
         code: a word that programs can test for.
-        message: for people: what was wanted, what came, what to do.
+        message: for people: what is wrong, and what to do.
         details: more, as JSON.
         headers: of the answer.
     """

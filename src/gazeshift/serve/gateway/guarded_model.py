@@ -49,13 +49,13 @@ class GuardedModel:
             raise self._unsuitable(size, cause) from cause
 
     def judge(self, images: Sequence[Float[Tensor, "channels h w"]]) -> list[dict[str, Any]]:
-        """An answer for each image, all of one size. Views are drawn for each anew, so that nobody foresees them."""
+        """An answer for each image, all of one size. Views are drawn for each anew, so that they cannot be foreseen."""
         draws = [torch.Generator().manual_seed(secrets.randbits(63)) for _ in images]
         try:
             found = judge(self.classifier, torch.stack(list(images)), self.deployed, generator=draws)
         except (RuntimeError, ModelError) as cause:
             raise self._unsuitable(tuple(images[0].shape[1:]), cause) from cause
-        return serialize.verdicts(self.classifier, self.deployed, found)
+        return [found.as_dict(at) for at in range(len(images))]
 
     def look(self, image: Float[Tensor, "channels h w"], layers: Sequence[str], cams: Sequence[str]) -> Evidence:
         """The maps of one image, on the CPU."""
@@ -71,23 +71,23 @@ class GuardedModel:
             UnknownNameError: no such layer or CAM.
             GatewayError: more maps than one answer holds.
         """
-        wanted = [cam.strip() for cam in cams.split(",") if cam.strip()] or ["grad_cam"]
-        for cam in wanted:
+        drawn = [cam.strip() for cam in cams.split(",") if cam.strip()] or ["grad_cam"]
+        for cam in drawn:
             if cam not in self.cams:
                 known = ", ".join(self.cams)
                 raise GatewayError(422, "unknown_name", f"no CAM is called {ascii(cam)[:60]}. Known: {known}.")
         asked = [one.strip() for one in layers.split(",") if one.strip()]
         asked = ["trunk" if one == "all" else one for one in asked] or ["trunk"]
         found = [layer.name for layer in select(self.layers(size), asked, serialize.public(self.classifier))]
-        wanted = list(dict.fromkeys(wanted))
-        if len(found) * len(wanted) > MAX_MAPS:
+        drawn = list(dict.fromkeys(drawn))
+        if len(found) * len(drawn) > MAX_MAPS:
             raise GatewayError(
                 422,
                 "too_many_maps",
-                f"{len(found)} layers with {len(wanted)} CAMs were asked for, and an answer holds {MAX_MAPS} maps. "
+                f"{len(found)} layers with {len(drawn)} CAMs were asked for, and an answer holds {MAX_MAPS} maps. "
                 "Name fewer.",
             )
-        return found, wanted
+        return found, drawn
 
     def _unsuitable(self, size: tuple[int, ...], cause: Exception) -> Exception:
         """A network without an input size of its own may fail on an image; anything else is an internal error."""

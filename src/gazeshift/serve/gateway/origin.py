@@ -8,7 +8,7 @@ from gazeshift.serve.gateway.settings import ServeSettings
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 READING = ("GET", "HEAD", "OPTIONS")
-OWN = ("same-origin", "none")  # the server's own page, or whoever typed the address
+OWN = ("same-origin", "none")  # the server's own page, or a typed address
 PORTS = {"http": ":80", "https": ":443"}
 HOST = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*))(?::\d*)?")
 

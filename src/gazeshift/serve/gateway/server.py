@@ -117,7 +117,7 @@ class Protocol(H11Protocol):
                 self.transport.write(self.conn.send(event) or b"")
         except h11.LocalProtocolError:
             pass  # an answer is on its way already
-        if self.cycle is not None:  # whoever still reads this request's body learns that no more comes
+        if self.cycle is not None:  # what still reads this request's body is told that it ends
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.close()
@@ -189,7 +189,7 @@ def _serve_one(settings: ServeSettings) -> None:
 
 
 def _serve_many(settings: ServeSettings, begin: Callable[[], None]) -> None:
-    """Processes that share the port. The settings are tried here first, so that what is wrong is told once."""
+    """Processes that share the port. The settings are tried here first, so that an error is reported once."""
     state, sock = open_state(settings), bound(settings)
     state.close()
     with tempfile.TemporaryDirectory(prefix="gazeshift-metrics-") as folder:

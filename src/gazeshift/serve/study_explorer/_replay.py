@@ -31,11 +31,11 @@ DRAWN = ("deviation", "scorecard")
 
 @dataclass(frozen=True, kw_only=True)
 class StudyReplay:
-    """What is needed to see a study's images again.
+    """A finished study's images, model and attacks, to draw its maps again.
 
     Args:
         manifest: of the study.
-        model: named by whoever opens the study, in place of the manifest's.
+        model: named when the study is opened, in place of the manifest's.
         weights: likewise.
     """
 
@@ -77,9 +77,9 @@ class StudyReplay:
         Raises:
             GazeshiftError: it cannot be read any more.
         """
-        told = (self.manifest.get("model") or {}).get("preprocessing") or {}
+        card = (self.manifest.get("model") or {}).get("preprocessing") or {}
         shape: dict[str, Any] = {"resize": None, "crop": None}
-        shape |= {key: tuple(told[key]) if isinstance(told[key], list) else told[key] for key in SHAPE if key in told}
+        shape |= {key: tuple(card[key]) if isinstance(card[key], list) else card[key] for key in SHAPE if key in card}
         channels = len(shape["mean"]) if isinstance(shape.get("mean"), tuple) else None
         batch = self.source.read(ids=[name], preprocessing=Preprocessing(**shape, channels=channels))
         if not batch.ids:
@@ -91,7 +91,7 @@ class StudyReplay:
         """The model, loaded when it is first needed and checked to be the study's.
 
         Raises:
-            GazeshiftError: it cannot be loaded, is another one, or is code that nobody asked to run.
+            GazeshiftError: it cannot be loaded, is another one, or is code that was not named.
         """
         spec = self.settings.model
         if self.model is None and spec.startswith(CODE):

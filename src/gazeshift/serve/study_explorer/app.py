@@ -46,7 +46,7 @@ def create_study_app(
     manifest = manifest_of(folder)
     tables, replay = open_tables(folder, manifest), StudyReplay(manifest=manifest, model=model, weights=weights)
     if model is not None or weights is not None:
-        _ = replay.classifier  # whoever names a model learns at once that it is another one
+        _ = replay.classifier  # so that another model than the study's is refused at once
 
     @asynccontextmanager
     async def closing(_: FastAPI) -> AsyncIterator[None]:
@@ -157,13 +157,13 @@ def _about(manifest: Any, tables: StudyTables, hindrance: str) -> dict[str, Any]
 
 
 def _add_own_errors(app: FastAPI, hosts: tuple[str, ...]) -> None:
-    """Whoever opens a study may read what is wrong with it; other sites' pages may read nothing."""
+    """Answer with what is wrong with a study; refuse pages of other sites."""
 
     @app.exception_handler(GazeshiftError)
     async def refused(_: Request, error: Exception) -> Response:
         known = refusal(error) if isinstance(error, GazeshiftError) else None
-        told = known or GatewayError(409, "study", str(error))
-        return JSONResponse(told.body, told.status, told.headers)
+        answer = known or GatewayError(409, "study", str(error))
+        return JSONResponse(answer.body, answer.status, answer.headers)
 
     @app.exception_handler(Exception)
     async def internal(_: Request, error: Exception) -> Response:
@@ -176,6 +176,6 @@ def _add_own_errors(app: FastAPI, hosts: tuple[str, ...]) -> None:
     async def known_host(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
         try:
             check_host(request.headers.get("host", ""), hosts)
-        except GatewayError as told:
-            return JSONResponse(told.body, told.status)
+        except GatewayError as error:
+            return JSONResponse(error.body, error.status)
         return await answer(request)

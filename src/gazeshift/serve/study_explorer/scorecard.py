@@ -92,8 +92,8 @@ class ScorecardTables:
         rows = self.store.ask("SELECT * FROM study_rows WHERE image = $image ORDER BY condition", image=name)
         places = {judge: place for place, judge in enumerate(self.judges)}
         rows.sort(key=lambda row: (KINDS.index(row["kind"]), places[_judge(row)]))
-        told = [{**self._row(row), "learned": _learned(row)} for row in rows]
-        return {"layers": [], "moved": {}, "verdicts": told}
+        verdicts = [{**self._row(row), "learned": _learned(row)} for row in rows]
+        return {"layers": [], "moved": {}, "verdicts": verdicts}
 
     def pictured(self) -> frozenset[str]:
         """None: a scorecard keeps no pictures."""

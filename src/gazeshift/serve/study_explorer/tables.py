@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from gazeshift.errors import BoundsError, DataError, UnknownNameError, did_you_mean
 from gazeshift.report.study import REPAIR, open_study
-from gazeshift.serve.gateway.serialize import number
+from gazeshift.summaries import finite
 
 MAX_ROWS = 200
 MAX_START = 2**31
@@ -231,7 +231,7 @@ def manifest_of(folder: Path) -> Mapping[str, Any]:
 
 def rounded(row: Mapping[str, Any]) -> dict[str, Any]:
     """The row with numbers as JSON has them."""
-    return {key: number(value) if isinstance(value, float) else value for key, value in row.items()}
+    return {key: finite(value) if isinstance(value, float) else value for key, value in row.items()}
 
 
 def contains(search: str) -> str:

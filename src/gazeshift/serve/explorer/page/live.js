@@ -208,13 +208,14 @@ function drawCharts(seen) {
 }
 
 function reasons(seen, choose) {
-  const sides = [["image", "clean", seen.before.verdict], ["attacked", "attacked", seen.after?.verdict]].filter(([, , verdict]) => verdict && Object.keys(verdict.layers).length);
+  const sides = [["image", "clean", seen.before.verdict], ["attacked", "attacked", seen.after?.verdict]].filter(([, , verdict]) => verdict && Object.keys(verdict.reasons.layers).length);
   if (!sides.length) return [];
-  const series = (part) => sides.map(([name, kind, verdict]) => ({ name, kind, values: verdict[part] }));
-  const first = sides[0][2];
+  const series = (part) => sides.map(([name, kind, verdict]) => ({ name, kind, values: verdict.reasons[part] }));
+  const first = sides[0][2].reasons;
+  const layers = Object.keys(first.layers).filter((name) => name !== "answer");
   return [
-    partsChart("What raised the suspicion, by layer", "How much more each layer moves under small changes of the image than it does for clean images, as a part of the suspicion. Left of the line: it holds stiller.", Object.keys(first.layers), series("layers"), choose),
-    ...(first.answer === null ? [] : [gazeOrAnswer(sides)]),
+    partsChart("What raised the suspicion, by layer", "How much more each layer moves under small changes of the image than it does for clean images, as a part of the suspicion. Left of the line: it holds stiller.", layers, series("layers"), choose),
+    ...("answer" in first.layers ? [gazeOrAnswer(sides)] : []),
     partsChart("What raised it, by view", "The same for each of the changed copies of the image that the detector compares with.", Object.keys(first.views), series("views"), null),
   ];
 }
@@ -222,7 +223,10 @@ function reasons(seen, choose) {
 // The layers' parts together, and that of the answer itself.
 function gazeOrAnswer(sides) {
   const [gaze, answer] = ["all layers", "the answer"];
-  const series = sides.map(([name, kind, verdict]) => ({ name, kind, values: { [gaze]: Object.values(verdict.layers).reduce((sum, part) => sum + (part ?? 0), 0), [answer]: verdict.answer } }));
+  const series = sides.map(([name, kind, verdict]) => {
+    const { answer: own, ...layers } = verdict.reasons.layers;
+    return { name, kind, values: { [gaze]: Object.values(layers).reduce((sum, part) => sum + (part ?? 0), 0), [answer]: own } };
+  });
   return partsChart("Gaze or answer", "What the layers add to the suspicion together, and what a changing answer adds.", [gaze, answer], series, null, "Part");
 }
 

@@ -31,7 +31,7 @@ export function verdictWords(verdict) {
   if (!verdict) return ["No verdict", "No detector is loaded for this model, so nothing is said about attacks."];
   if (verdict.suspicion === null) return ["Cannot be judged", "Its suspicion is undefined, which counts as an alarm."];
   const rarity = `At most ${share(verdict.p_value)} clean images are at least this suspicious.`;
-  const knows = Object.keys(verdict.layers).length > 0;
+  const knows = Object.keys(verdict.reasons.layers).length > 0;
   return verdict.is_attack
     ? ["Looks like an attack", `${knows ? "Under small changes it holds less still than clean images do." : "Its suspicion is above the threshold."} ${rarity}`]
     : ["No sign of an attack", `${knows ? "Under small changes it holds about as still as clean images do." : "Its suspicion is not above the threshold."} ${rarity}`];

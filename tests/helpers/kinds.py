@@ -19,9 +19,9 @@ from gazeshift.data import ImageSource
 
 SIZE = 16
 P = gs.Preprocessing(resize=SIZE, crop=SIZE)
-EVERYWHERE = ("attack", "look", "sight", "judge", "preflight")
-GRADIENTS = ("attack", "look", "sight", "judge")
-MAPS = ("look", "sight", "judge")
+EVERYWHERE = ("attack", "look", "detector_inputs", "judge", "preflight")
+GRADIENTS = ("attack", "look", "detector_inputs", "judge")
+MAPS = ("look", "detector_inputs", "judge")
 
 
 @dataclass(frozen=True, kw_only=True)

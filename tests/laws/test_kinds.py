@@ -40,7 +40,7 @@ def judged(model: Any, images: Any, labels: Any) -> Any:
 ENTRANCES: Mapping[str, Callable[[Any, Any, Any], Any]] = {
     "attack": lambda model, images, labels: gs.attack(model, images, labels, by=f"fgsm:epsilon={EPSILON}"),
     "look": lambda model, images, labels: gs.look(model, images, target=labels),
-    "sight": lambda model, images, _: gs.detector_inputs(
+    "detector_inputs": lambda model, images, _: gs.detector_inputs(
         model, images, FeatureSqueezing(), generator=generator_for(0, "kinds")
     ),
     "judge": judged,
@@ -93,7 +93,9 @@ def check_answer(entrance: str, model: Any, images: Any, labels: Any) -> None:
         assert (moved > 0.9 * EPSILON).all()
         torch.testing.assert_close(found.clean_logits, logits, rtol=0.02, atol=0.02)
         return
-    evidence = {"look": lambda: found, "sight": lambda: found.own, "judge": lambda: found.seen.own}.get(entrance)
+    evidence = {"look": lambda: found, "detector_inputs": lambda: found.own, "judge": lambda: found.seen.own}.get(
+        entrance
+    )
     if evidence:
         torch.testing.assert_close(evidence().logits, logits, rtol=0.05, atol=0.05, equal_nan=True)
         undefined = logits.isnan().any()

@@ -17,6 +17,7 @@ from gazeshift.errors import OutputError
 from gazeshift.runs.adversarial_set.run import AttackRun
 from gazeshift.runs.adversarial_set.settings import SetSettings
 from gazeshift.studies.renkhoff2022.settings import Renkhoff2022
+from gazeshift.transforms.matched_noise import MatchedNoise
 from helpers.killing import check_killed
 from helpers.renkhoff_study import ATTACK, make_settings
 from helpers.small_study import make_images

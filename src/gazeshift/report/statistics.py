@@ -5,6 +5,7 @@ from math import sqrt
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.stats import binomtest
 
 from gazeshift.measures.mod import Mod
 from gazeshift.measures.vid import Vid
@@ -58,12 +59,11 @@ def spread(values: Float[np.ndarray, "l n"]) -> Spread:
     """
     defined = np.isfinite(values)
     count = defined.sum(1)
-    some = np.maximum(count, 1)
-    mean = np.where(count > 0, np.where(defined, values, 0).sum(1) / some, np.nan)
-    ordered = np.sort(np.where(defined, values, np.inf), axis=1)
-    if not ordered.shape[1]:
-        return Spread(count=count, mean=mean, quartiles=np.full((3, len(values)), np.nan))
-    quartiles = np.stack([_point(ordered, count, share) for share in (0.25, 0.5, 0.75)])
+    mean = np.where(count > 0, np.where(defined, values, 0).sum(1) / np.maximum(count, 1), np.nan)
+    quartiles = np.full((3, len(values)), np.nan)
+    known = np.where(defined, values, np.nan)[count > 0]
+    if len(known):
+        quartiles[:, count > 0] = np.nanquantile(known, (0.25, 0.5, 0.75), axis=1)
     return Spread(count=count, mean=mean, quartiles=quartiles)
 
 
@@ -100,9 +100,8 @@ def wilson(part: int, whole: int) -> tuple[float, float]:
     """
     if not whole:
         return 0.0, 1.0
-    rate, weight = part / whole, _Z**2 / whole
-    centre, half = rate + weight / 2, _Z * sqrt(rate * (1 - rate) / whole + weight / (4 * whole))
-    return max(0.0, (centre - half) / (1 + weight)), min(1.0, (centre + half) / (1 + weight))
+    interval = binomtest(part, whole).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def chance_band(count: int) -> tuple[float, float]:
@@ -130,17 +129,6 @@ def vid(nissim: Float[np.ndarray, "s l n"]) -> Float[np.ndarray, "l n"]:
 def standard_error(count: int) -> float:
     """Largest standard error of a share of `count` images."""
     return 0.5 / sqrt(count)
-
-
-def _point(ordered: Float[np.ndarray, "l n"], count: Int[np.ndarray, " l"], part: float) -> Float[np.ndarray, " l"]:
-    """Linear quantile of the first `count` of the ascending values of each row; NaN if there are none."""
-    place = np.maximum(count - 1, 0) * part
-    lower = np.floor(place).astype(int)
-    upper = np.minimum(lower + 1, np.maximum(count - 1, 0))
-    low, high = (np.take_along_axis(ordered, at[:, None], axis=1)[:, 0] for at in (lower, upper))
-    some = count > 0
-    low, high = np.where(some, low, np.nan), np.where(some, high, np.nan)
-    return np.asarray(low + (high - low) * (place - lower))
 
 
 def _lowest(values: Float[np.ndarray, "l n"]) -> Int[np.ndarray, " l"]:

@@ -40,8 +40,8 @@ def make(folder: Path) -> Report:
             f"{study.folder / 'manifest.json'} says '{study.name}', a study that has no report. "
             f"{did_you_mean(study.name, names('studies'))}"
         ) from cause
-    made = settings.module("report.page").page(study)
-    return made if isinstance(made, Report) else Report(html=page(made), findings=tuple(made.findings))
+    document = settings.module("report.page").page(study)
+    return Report(html=page(document), findings=tuple(document.findings))
 
 
 def save(folder: Path, made: Report) -> Path:

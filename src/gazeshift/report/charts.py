@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def lines(
         colour = _colour(name, len(traces) // (2 if band else 1), colours)
         if band and name in band:
             low, high = band[name]
-            traces.append(_band(x, low, high, colour))
+            traces.append(filled(x, low, high, colour))
         elif band:
             traces.append({"x": [], "y": [], "hoverinfo": "skip", "showlegend": False})
         traces.append(
@@ -227,6 +228,32 @@ def heat(
     return _chart(title, [trace], layout, [y_title, *map(str, x)], rows, **words)
 
 
+def filled(x: Sequence[Any], low: Values, high: Values, colour: str) -> dict[str, Any]:
+    """A band between two lines, broken where one of them is undefined; a single number's is 0.24 wide."""
+    across, up = list[Any](), list[float | None]()
+    defined = [_value(below) is not None and _value(above) is not None for below, above in zip(low, high, strict=True)]
+    for some, run in groupby(range(len(x)), key=defined.__getitem__):
+        if not some:
+            continue
+        at = list(run)
+        places = [x[place] for place in at]
+        if len(at) == 1 and not isinstance(places[0], str):
+            at, places = at * 2, [places[0] - 0.12, places[0] + 0.12]
+        across += [*([None] if across else []), *places, *reversed(places)]
+        up += [*([None] if up else []), *(low[place] for place in at), *(high[place] for place in reversed(at))]
+    return {
+        "x": across,
+        "y": up,
+        "fill": "toself",
+        "fillcolor": colour,
+        "opacity": 0.16,
+        "line": {"width": 0},
+        "mode": "lines",
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+
+
 def _chart(
     title: str,
     traces: Sequence[Mapping[str, Any]],
@@ -252,22 +279,6 @@ def _layout(
         line = {"color": "--quiet", "width": 1.25, "dash": "dot"}
         shapes.append({"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": level, "y1": level, "line": line})
     return {"xaxis": x, "yaxis": y, "shapes": shapes}
-
-
-def _band(x: Sequence[Any], low: Values, high: Values, colour: str) -> dict[str, Any]:
-    defined = [at for at in range(len(x)) if _value(low[at]) is not None and _value(high[at]) is not None]
-    there, back = [x[at] for at in defined], [x[at] for at in reversed(defined)]
-    return {
-        "x": there + back,
-        "y": [low[at] for at in defined] + [high[at] for at in reversed(defined)],
-        "fill": "toself",
-        "fillcolor": colour,
-        "opacity": 0.16,
-        "line": {"width": 0},
-        "mode": "lines",
-        "hoverinfo": "skip",
-        "showlegend": False,
-    }
 
 
 def _points(values: Any) -> list[float] | None:

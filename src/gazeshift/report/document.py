@@ -1,15 +1,16 @@
-"""The page of a paper's study as data: sections of charts, tables and pictures, each under the paper's own number.
+"""A study's page as data: sections of charts, tables and pictures, and menus that choose what they show.
 
-A study's page is a file in this folder whose one public function takes a `Study` and gives a `Document`; `_paper.py`
-turns that into HTML. Charts are built from numbers by `_charts.py`, which also makes the table under each of them.
+A study's page is ``report/page.py`` in the study's folder: one function from a `Study` to a `Document`, which `html.py`
+turns into HTML. Charts are built from numbers by `charts.py`, which also makes the table under each of them.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 NONE = "–"
+Head = Sequence[str | tuple[str, Sequence[str]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,21 +19,27 @@ class Table:
 
     Args:
         title: what it shows; with the paper's number if it stands for one of the paper's (``Table 3``).
-        head: names of the columns.
+        head: names of the columns; a pair is a name over several of them.
         rows: cells as text; the first of each row names it.
         about: one or two sentences.
         item: the figure or table of the paper that it stands for, such as ``Table 3``; empty if there is none.
         paper: what the paper has there, in short; shown beside ours.
         name: of the element in the page; made from the title if empty.
+        strong: places of the rows that matter most.
+        words: cells are sentences and may break into lines.
+        closed: shown only when asked for.
     """
 
     title: str
-    head: Sequence[str]
+    head: Head
     rows: Sequence[Sequence[str]]
     about: str = ""
     item: str = ""
     paper: str = ""
     name: str = ""
+    strong: Sequence[int] = ()
+    words: bool = False
+    closed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +48,13 @@ class Chart:
 
     Args:
         title: what it shows.
-        traces: as Plotly takes them; a colour may be a name of the page's style sheet (``--attacked``).
-        layout: beyond what all charts share; the same holds for colours.
-        head: names of the columns of its table.
+        traces: as Plotly takes them; a colour may be a name of the page's style sheet (``--attacked``), and a part of
+            one, which is mixed with the background (``--attacked 0.5``).
+            ``hover`` is what is said of a point after its value, with cells of its row of the table: ``n {2}``; of
+            `Variants` alone.
+        layout: beyond what all charts share; the same holds for colours. ``places`` of the ``xaxis`` are names of
+            0, 1, 2 and so on, of which as many are written as there is room for.
+        head: names of the columns of its table, as of `Table`; without them there is no table.
         rows: its numbers as text.
         about, item, paper, name: as of `Table`.
         empty: why there is nothing to draw; then there are no traces.
@@ -53,7 +64,7 @@ class Chart:
     title: str
     traces: Sequence[Mapping[str, Any]]
     layout: Mapping[str, Any]
-    head: Sequence[str]
+    head: Head
     rows: Sequence[Sequence[str]]
     about: str = ""
     item: str = ""
@@ -118,7 +129,88 @@ class Gallery:
     side: int = 112
 
 
-Item = Table | Chart | Choice | Gallery
+@dataclass(frozen=True, kw_only=True)
+class Menu:
+    """A choice at the head of the sections that depend on it, for all of their items at once.
+
+    Args:
+        name: by which items ask for it.
+        label: of the choice.
+        options: what the reader chooses from, by value.
+        first: the value that is chosen at first.
+    """
+
+    name: str
+    label: str
+    options: Mapping[str, str]
+    first: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variants:
+    """A chart or a table for everything that can be chosen from menus of the document.
+
+    Args:
+        title: what it shows.
+        menus: names of the menus that it depends on.
+        items: one chart or table for every choice, by the chosen values in this order, joined by points (``0.2.all``).
+            They differ in their numbers alone: titles and heads are those of the first choice. What is `about` them
+            stands below the caption.
+        about, item, paper, name: as of `Table`.
+    """
+
+    title: str
+    menus: Sequence[str]
+    items: Mapping[str, "Chart | Table"]
+    about: str = ""
+    item: str = ""
+    paper: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapViewer:
+    """Maps over their pictures, at any layer and opacity; one per page. It depends on the menus attack, cam and target.
+
+    Args:
+        title: what it shows.
+        layers: names, in order.
+        first: place of the layer that is shown at first.
+        images: one mapping per image. ``id``: its name. ``pictures``: by kind and attack (``attacked.0``,
+            ``clean.-1``) as addresses that hold the file. ``captions``: of these. ``stayed``: those of the same class
+            as the clean image. ``similar``: by attack, target and CAM (``0.1.0``), the similarities of all layers as
+            text, ``attacked``, under ``noise`` and the ``gap`` between, and the places of layers that are ``framed``.
+        maps: base64 of gzip of: length of an index in 4 bytes (little end first), the index as JSON, all maps. The
+            index gives [height, width, offset] by image, kind, attack, target, CAM and layer; an offset of -1 is a map
+            without a positive value, -2 one that is not finite.
+        shades: of the maps.
+        name: as of `Table`.
+    """
+
+    title: str
+    layers: Sequence[str]
+    first: int
+    images: Sequence[Mapping[str, Any]]
+    maps: str
+    shades: int
+    name: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """Terms and what they mean.
+
+    Args:
+        entries: term and meaning.
+        title, name: as of `Table`.
+    """
+
+    entries: Sequence[tuple[str, str]]
+    title: str = ""
+    name: str = ""
+
+
+Item = Table | Chart | Choice | Gallery | Variants | MapViewer | Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,13 +219,15 @@ class Section:
 
     Args:
         title: a question or a topic.
-        items: what it holds, in order.
+        items: what it holds, in order; a tuple stands side by side where there is room.
         about: paragraphs before them.
+        name: of the element in the page; made from the title if empty.
     """
 
     title: str
-    items: Sequence[Item]
+    items: Sequence[Item | tuple[Item, ...]]
     about: Sequence[str] = ()
+    name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,13 +253,17 @@ class Document:
 
     Args:
         title: of the page.
-        paper: the paper's reference, in one line.
+        paper: the paper's reference, in one line; empty if the study is of none.
         facts: terms and what they are in this study, for the head of the page.
         findings: the few sentences that matter, with their figures; also printed on the terminal.
         claims: the paper's findings beside ours.
         sections: in order.
         manifest: of the study.
         warnings: what a reader must know before believing the numbers.
+        tiles: the numbers to see first: the figure, what it is, and what to hold it against.
+        menus: choices that the items of neighbouring sections share.
+        checks: beyond those of the manifest, each with ``check``, ``level`` (ok, note or error) and ``detail``.
+        repeat: terms and what they are, for those who want to repeat the study.
     """
 
     title: str
@@ -175,7 +273,11 @@ class Document:
     claims: Sequence[Claim]
     sections: Sequence[Section]
     manifest: Mapping[str, Any]
-    warnings: Sequence[str] = field(default_factory=tuple)
+    warnings: Sequence[str] = ()
+    tiles: Sequence[tuple[str, str, str]] = ()
+    menus: Sequence[Menu] = ()
+    checks: Sequence[Mapping[str, str]] = ()
+    repeat: Sequence[tuple[str, str]] = ()
 
 
 def number(value: float | None, digits: int = 2) -> str:

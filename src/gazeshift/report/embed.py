@@ -12,9 +12,9 @@ from typing import Any
 from markupsafe import Markup
 
 
-def packed(block: bytes, effort: int = 6) -> str:
+def packed(block: bytes) -> str:
     """Base64 of gzip, the same for the same bytes; the page unpacks it with DecompressionStream."""
-    return base64.b64encode(gzip.compress(block, effort, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(block, 9, mtime=0)).decode()
 
 
 def packed_json(values: Mapping[str, Any]) -> str:
@@ -35,7 +35,7 @@ def plain_json(values: Mapping[str, Any]) -> Markup:
 @cache
 def plotly() -> str:
     """plotly.js with the Cartesian charts, packed. It ships with the package, for Plotly's Python is not needed."""
-    return packed((files("gazeshift.report") / "page" / "plotly" / "plotly-cartesian.min.js").read_bytes(), effort=9)
+    return packed((files("gazeshift.report") / "page" / "plotly" / "plotly-cartesian.min.js").read_bytes())
 
 
 def _dumped(values: Mapping[str, Any]) -> str:

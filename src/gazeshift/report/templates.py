@@ -1,4 +1,4 @@
-"""What both kinds of page share: templates, filters, dates."""
+"""Templates, with their style sheet and scripts; dates and settings as people write them."""
 
 import math
 import re
@@ -9,38 +9,24 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from gazeshift.report.words import cam_name, levels
-
 
 @cache
 def environment(*scripts: str) -> Environment:
     """Templates of the folder `page`, with its style sheet and these scripts; everything is escaped."""
     loader = PackageLoader("gazeshift.report", "page")
     made = Environment(autoescape=True, undefined=StrictUndefined, loader=loader, trim_blocks=True, lstrip_blocks=True)
-    made.filters |= {"number": _number, "tight": _tight, "target": _target, "cam": cam_name, "step": _step, "zip": zip}
-    made.globals["style"] = Markup(loader.get_source(made, "page.css")[0])  # noqa: S704
+    made.filters["tight"] = _tight
+    style = re.sub(r"^ +", "", loader.get_source(made, "page.css")[0], flags=re.MULTILINE)
+    made.globals["style"] = Markup(style)  # noqa: S704
     whole = "\n".join(loader.get_source(made, name)[0] for name in scripts)
-    made.globals["script"] = Markup(re.sub(r"^export ", "", whole, flags=re.MULTILINE))  # noqa: S704  # one script
+    # One script, without what only those who write it need.
+    made.globals["script"] = Markup(re.sub(r"^(\s*//.*\n)*(\s+|export )?", "", whole, flags=re.MULTILINE))  # noqa: S704
     return made
-
-
-def _number(value: float) -> str:
-    return f"{value:g}"
 
 
 def _tight(text: str) -> str:
     """Keep a percent sign with its number."""
     return text.replace(" %", "\u00a0%")
-
-
-def _target(target: str) -> str:
-    return {"predicted": "each image’s own", "reference": "the clean image’s"}.get(target, target)
-
-
-def _step(value: Any, name: str, norm: str = "linf") -> str:
-    """A setting; budgets and steps in L-inf in units of 1/255, as people write them."""
-    sized = name in {"epsilon", "step"} and isinstance(value, float) and norm != "l2"
-    return levels(value) if sized else "none" if value is None else str(value)
 
 
 def day(created: Any) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from gazeshift import report
-from gazeshift.studies.deviation.report.page import render
 from helpers.synthetic_study import write_study
 
 GOLD = Path(__file__).parent / "gold.html"
@@ -31,7 +30,7 @@ def elided(text: str) -> str:
 
 def test_page_is_the_gold_page(tmp_path):
     study = write_study(tmp_path, images=5, layers=3, attacks=("pgd",), strengths=(0.5, 1.0), shown=1)
-    made = elided(render(report.read(study)))
+    made = elided(report.make(study).html)
     assert len(made) < 60_000, "something large was not elided"
     if os.environ.get("GAZESHIFT_WRITE_GOLD") == "1":
         GOLD.write_text(made, encoding="utf-8")

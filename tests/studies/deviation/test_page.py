@@ -22,8 +22,8 @@ from gazeshift.errors import DataError, GazeshiftError, OutputError
 from gazeshift.report.cube import cube
 from gazeshift.studies.deviation.report.gallery import gallery, quantised
 from gazeshift.studies.deviation.report.outcomes import health, outcomes
-from gazeshift.studies.deviation.report.page import findings, render
 from gazeshift.studies.deviation.report.series import key, series
+from gazeshift.studies.deviation.report.tables import two
 from helpers.synthetic_study import HOSTILE, write_study
 
 PLOTLY = Path(report.__file__).parent / "page" / "plotly"
@@ -66,7 +66,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def text(folder) -> str:
-    return render(report.read(folder))
+    return report.make(folder).html
 
 
 def embedded(text: str, name: str) -> str:
@@ -75,8 +75,16 @@ def embedded(text: str, name: str) -> str:
     return found.group(1)
 
 
-def numbers(text: str) -> dict:
-    return json.loads(gzip.decompress(base64.b64decode(embedded(text, "numbers"))))
+@pytest.fixture(scope="module")
+def numbers(folder) -> dict:
+    return series(cube(report.read(folder)))
+
+
+def variant(text: str, figure: str, choice: str) -> dict:
+    """What the page holds of a figure for one choice, by path."""
+    packed = json.loads(gzip.decompress(base64.b64decode(embedded(text, "numbers"))))[figure]
+    at = packed["keys"].index(choice)
+    return packed["same"] | {path: values[at] for path, values in packed["varies"].items()}
 
 
 def edit(folder: Path, **changes) -> None:
@@ -84,8 +92,8 @@ def edit(folder: Path, **changes) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest | changes))
 
 
-def test_similarities_equal_sql(folder, text):
-    data = numbers(text)
+def test_similarities_equal_sql(folder, numbers):
+    data = numbers
     found = duckdb.sql(f"""
         select attack, strength, target, cam, layer_index, kind, fooled_only, count(cosine) as n, avg(cosine) as mean,
                quantile_cont(cosine, 0.25) as low, quantile_cont(cosine, 0.5) as median,
@@ -103,15 +111,15 @@ def test_similarities_equal_sql(folder, text):
         assert made[0] == wanted[0]
 
 
-def test_fooled_images_are_each_attacks_own(text):
-    compare = numbers(text)["compare"]
+def test_fooled_images_are_each_attacks_own(numbers):
+    compare = numbers["compare"]
     assert compare["0.2.0.0.fooled"]["images"] == 6
     assert compare["1.2.0.0.fooled"]["images"] == 0
     assert compare["1.2.0.0.all"]["images"] == 10
 
 
-def test_compromise_equals_sql(folder, text):
-    data = numbers(text)
+def test_compromise_equals_sql(folder, numbers):
+    data = numbers
     found = duckdb.sql(f"""
         with rows as (select * from '{folder}/rows.parquet' where attack = 'pgd' and strength = 1 and fooled
                       and target = 'reference' and cam = 'grad_cam'),
@@ -128,8 +136,8 @@ def test_compromise_equals_sql(folder, text):
     assert total == round(sum(share for _, share in found) * counted["images"])
 
 
-def test_split_and_mod_equal_sql(folder, text):
-    data = numbers(text)
+def test_split_and_mod_equal_sql(folder, numbers):
+    data = numbers
     rows = f"'{folder}/rows.parquet' where attack = 'pgd' and cam = 'grad_cam' and kind = 'attacked'"
     means = duckdb.sql(f"""
         select switched, target, avg(cosine) from {rows} and strength = 1 group by all
@@ -162,12 +170,30 @@ def test_success_equals_sql_and_is_among_correct_images(folder):
     assert found[0].noise_fooled == 0
 
 
-def test_undefined_and_blank_maps_are_counted_and_leave_nothing_out_silently(text):
-    compare = numbers(text)["compare"]["0.2.0.1.all"]
+def test_undefined_and_blank_maps_are_counted_and_leave_nothing_out_silently(numbers, text):
+    compare = numbers["compare"]["0.2.0.1.all"]
     assert compare["undefined"] == 1, "the one map under noise that is not finite"
     assert compare["blank"] == 2
     assert compare["noise"]["count"] == [10, 10, 10, 10, 9]
     assert compare["attacked"]["count"] == [10] * 5
+    said = variant(text, "layers", "0.2.0.1.all")["about"]
+    assert said.endswith("; 1 undefined value left out; 2 comparisons with a blank map, 0 or 1 by convention")
+
+
+@pytest.mark.parametrize("choice", ["0.2.0.0.fooled", "0.4.1.1.all"])
+def test_the_page_holds_every_choice_in_its_charts_and_tables(numbers, text, choice):
+    compare, shown = numbers["compare"][choice], variant(text, "layers", choice)
+    for kind, line, column in (("noise", 1, 5), ("attacked", 3, 1)):
+        medians = [value / 1000 for value in compare[kind]["median"]]
+        assert shown[f"traces/{line}/name"] == kind
+        assert shown[f"traces/{line}/y"] == medians
+        assert shown[f"traces/{line - 1}/y"] == [value / 1000 for value in edges(compare[kind])]
+        assert [float(cell) for cell in shown[f"columns/{column}"]] == pytest.approx(medians, abs=0.0051)
+    assert shown["columns/10"] == [two(value) for value in compare["probability"]]
+
+
+def edges(spread: dict) -> list[int]:
+    return [*spread["low"], *reversed(spread["high"])]
 
 
 def test_names_are_hostile(text):
@@ -180,16 +206,16 @@ def test_names_are_hostile(text):
     assert "photos & <more>" in page.text
     assert "broken</td>.jpg" in page.text
     assert page.open == []
-    data = json.loads(embedded(text, "data"))
-    assert data["gallery"][0]["id"] == HOSTILE
-    assert "<" not in embedded(text, "data")
+    data = json.loads(embedded(text, "maps"))
+    assert data["images"][0]["id"] == HOSTILE
+    assert "<" not in embedded(text, "maps")
 
 
 def test_policy_forbids_every_request_and_nothing_asks_for_one(text):
     page = Page(text)
     policy = next(a["content"] for tag, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith(
-        "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+        "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:;"
     )
     for tag, attributes in page.elements:
         for name in ("src", "href", "action", "srcset", "poster"):
@@ -215,7 +241,7 @@ def test_every_anchor_and_label_has_its_target(text):
 
 
 def test_render_is_pure_and_small(folder, text):
-    assert render(report.read(folder)) == text
+    assert report.make(folder).html == text
     assert len(text.encode()) < 2_600_000
 
 
@@ -246,7 +272,7 @@ def test_report_imports_neither_torch_nor_plotly():
 
 
 def test_findings_say_the_numbers(folder):
-    success, moved, split = findings(report.read(folder))
+    success, moved, split = report.make(folder).findings
     assert success.startswith("pgd 2/255 changed the class of ")
     assert "of 8 correctly classified images" in success
     assert "fgsm 4/255 changed 0 of 8" in success
@@ -258,14 +284,14 @@ def test_findings_say_the_numbers(folder):
 
 def test_findings_are_printed_in_the_page(folder, text):
     shown = Page(text).text
-    assert all(finding in shown for finding in findings(report.read(folder)))
+    assert all(finding in shown for finding in report.make(folder).findings)
 
 
 def test_predicted_labels_are_said_at_the_top(tmp_path, text):
-    made = render(report.read(write_study(tmp_path, labels="predicted")))
+    made = report.make(write_study(tmp_path, labels="predicted")).html
     assert Page(made).text.index("No labels were given.") < Page(made).text.index("What was found")
     assert "No labels were given." not in text
-    assert "own clean prediction" in findings(report.read(tmp_path))[0]
+    assert "own clean prediction" in report.make(tmp_path).findings[0]
 
 
 SMALL = {
@@ -289,12 +315,12 @@ SMALL = {
 
 @pytest.mark.parametrize("case", SMALL)
 def test_degenerate_studies_are_reported(tmp_path, case):
-    data = report.read(write_study(tmp_path, **SMALL[case]))
-    page = Page(render(data))
+    made = report.make(write_study(tmp_path, **SMALL[case]))
+    page = Page(made.html)
     assert page.open == []
-    visible = page.text.partition("Whole manifest")[0]
+    visible = page.text.partition("Manifest {")[0]
     assert not re.search(r"\bnan\b|\binf\b|NaN", visible)
-    for finding in findings(data):
+    for finding in made.findings:
         assert finding.endswith(".")
         assert "None" not in finding
 
@@ -311,7 +337,7 @@ def test_degenerate_studies_are_reported(tmp_path, case):
     ],
 )
 def test_degenerate_findings_say_what_is_missing(tmp_path, case, wanted):
-    assert wanted in " ".join(findings(report.read(write_study(tmp_path, **SMALL[case]))))
+    assert wanted in " ".join(report.make(write_study(tmp_path, **SMALL[case])).findings)
 
 
 def test_no_correct_image_means_no_success_rate(tmp_path):
@@ -320,7 +346,7 @@ def test_no_correct_image_means_no_success_rate(tmp_path):
     place = images.schema.get_field_index("clean_correct")
     wrong = pa.array([False] * len(images))
     pq.write_table(images.set_column(place, "clean_correct", wrong), tmp_path / "images.parquet")
-    assert "No clean image was classified correctly" in findings(report.read(tmp_path))[0]
+    assert "No clean image was classified correctly" in report.make(tmp_path).findings[0]
 
 
 def test_health_sees_a_broken_budget_and_a_dead_attack(folder, tmp_path):
@@ -337,7 +363,7 @@ def test_health_sees_a_broken_budget_and_a_dead_attack(folder, tmp_path):
     checks = {check.check: check for check in health(outcomes(data, cube(data).attacks))}
     assert checks["pgd 2/255: budget"].level == "error"
     assert "exceeds" in checks["pgd 2/255: budget"].detail
-    assert "pgd 2/255: budget:" in Page(render(data)).text.partition("What was found")[0]
+    assert "pgd 2/255: budget:" in Page(report.make(tmp_path).html).text.partition("What was found")[0]
 
 
 def test_l2_budgets_are_held_against_the_l2_norm(tmp_path):
@@ -354,7 +380,7 @@ def test_l2_budgets_are_held_against_the_l2_norm(tmp_path):
     check = health(outcomes(data, (attack,)))[0]
     assert check.level == "ok"
     assert "Euclidean length is 2.435, within the budget of 3." in check.detail
-    assert "norm l2; epsilon 3.0" in Page(render(data)).text
+    assert "norm l2; epsilon 3.0" in Page(report.make(tmp_path).html).text
 
 
 def test_maps_are_rounded_and_undefined_ones_kept_apart():

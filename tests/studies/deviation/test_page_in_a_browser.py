@@ -128,10 +128,10 @@ def test_choosers_are_linked_and_work_by_keyboard(opened):
 def test_a_choice_that_leaves_no_image_says_so(opened):
     opened.page.locator(".choosers select[data-choose=attack]").select_option("1")
     assert opened.page.locator("#plot-layers").is_hidden()
-    assert "fooled none at strength 1" in opened.text("#empty-layers")
+    assert "fooled none at strength 1" in opened.text("#figure-layers .empty")
     opened.page.locator(".choosers select[data-choose=images]").select_option("all")
     assert opened.page.locator("#plot-layers").is_visible()
-    assert opened.page.locator("#empty-layers").is_hidden()
+    assert opened.page.locator("#figure-layers .empty").is_hidden()
 
 
 def pixels(watched: Watched, kind: str) -> list[int]:
@@ -186,7 +186,7 @@ def test_maps_are_drawn_as_pictures_draw_them(opened, path):
     opened.page.locator("#layer").focus()
     opened.page.keyboard.press("End")
     data = report.read(path.parent)
-    shown = opened.page.evaluate("JSON.parse(document.getElementById('data').textContent).gallery[0]")
+    shown = opened.page.evaluate("JSON.parse(document.getElementById('maps').textContent).images[0]")
     row = next(
         row
         for row in data.gallery.to_pylist()
@@ -225,8 +225,7 @@ def test_film_is_walked_with_arrows(opened):
 def test_undefined_maps_are_hatched_and_said(opened):
     opened.page.locator("#gallery select[data-choose=cam]").select_option("1")
     hostile = opened.page.evaluate(
-        "JSON.parse(document.getElementById('data').textContent).gallery"
-        ".findIndex(image => image.id.includes('script'))"
+        "JSON.parse(document.getElementById('maps').textContent).images.findIndex(image => image.id.includes('script'))"
     )
     opened.page.locator(".thumbs input").nth(hostile).check(force=True)
     opened.page.locator("#layer").focus()

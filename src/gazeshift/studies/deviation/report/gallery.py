@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -19,12 +19,13 @@ from gazeshift.pictures import encode_webp, rectified
 from gazeshift.report.cube import Cube, attack_codes, attack_place
 from gazeshift.report.embed import packed
 from gazeshift.report.tables_read import ReportData
-from gazeshift.studies.deviation.report.series import key, thousandths
+from gazeshift.studies.deviation.report.series import half_up, key, thousandths
+from gazeshift.studies.deviation.report.tables import two
 
 SHADES = 64
 _FINEST, _COARSER = 112, (56, 40, 28, 14)
 _LARGEST_PICTURE = 288
-_BLANK, _BROKEN, _SHOWN = -1, -2, 6
+_BLANK, _BROKEN, _SHOWN, _FRAMED = -1, -2, 6, 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +33,7 @@ class Gallery:
     """Pictures and maps for the page.
 
     Args:
-        images: one mapping per image: id, pictures, captions and similarities by key.
-        packed: base64 of gzip of: length of an index in 4 bytes (little end first), the index as JSON, all maps.
-            The index gives [height, width, offset] by key; an offset of -1 is a blank map, -2 one that is not finite.
+        images, packed: as ``images`` and ``maps`` of `gazeshift.report.document.MapViewer`.
         side: larger maps were averaged down to this side.
         reduced: whether any were.
         left_out: images for which there was no room.
@@ -175,12 +174,24 @@ def _image(name: str, rows: list[dict[str, Any]], captions: Mapping[str, Any], c
         pictures = {spot: _source(picture) for spot, picture in chosen.items()}
     except (OSError, ValueError) as cause:
         raise DataError(f"a picture of {name} in gallery.parquet cannot be opened. Run the study again.") from cause
+    places = {spot: key(name, spot) for spot in pictures}
     return {
         "id": name,
         "pictures": pictures,
-        "captions": {spot: captions.get(key(name, spot)) for spot in pictures},
-        "cosine": _cosines(name, cube),
+        "captions": {spot: _caption(captions[place]) for spot, place in places.items() if place in captions},
+        "stayed": [spot for spot, place in places.items() if captions.get(place, {}).get("switched") is False],
+        "similar": _similar(name, cube),
     }
+
+
+def _caption(words: Mapping[str, Any]) -> str:
+    """Class and confidence of a picture, or size of a perturbation."""
+    if "linf" in words:
+        size = words["linf"]
+        return f"amplified {half_up(0.5 / size)} ×, L∞ {float(f'{size * 255:.2g}'):g}/255" if size else "no change"
+    sure = "" if words["confidence"] is None else f", {half_up(100 * words['confidence'])} %"
+    switched = ", switched" if words.get("switched") else ""
+    return f"{words['name']}{sure}{switched}{', not its label' if words.get('correct') is False else ''}"
 
 
 def _source(picture: bytes) -> str:
@@ -208,10 +219,23 @@ def _captions(data: ReportData, names: tuple[str, ...], cube: Cube) -> dict[str,
     return made
 
 
-def _cosines(name: str, cube: Cube) -> dict[str, Any]:
-    """Similarity to the clean maps at strength 1, attacked and under noise, by attack, target and CAM."""
+def _similar(name: str, cube: Cube) -> dict[str, Any]:
+    """Similarity to the clean maps at strength 1, by attack, target and CAM."""
     if name not in cube.images or 1 not in cube.strengths:
         return {}
     values = cube.cosine[:, cube.strengths.index(1), :, :, :, :, cube.images.index(name)]
     places = product(*(range(values.shape[axis]) for axis in (0, 2, 3)))
-    return {key(a, t, c): [thousandths(kind) for kind in values[a, :, t, c]] for a, t, c in places}
+    return {key(a, t, c): _layers(*map(thousandths, values[a, :, t, c])) for a, t, c in places}
+
+
+def _layers(attacked: Sequence[int | None], noise: Sequence[int | None]) -> dict[str, Any]:
+    """The texts of every layer, and the layers to frame: those that moved most beyond noise, or without it at all."""
+    pairs = list(zip(attacked, noise, strict=True))
+    gaps = [None if ours is None or theirs is None else ours - theirs for ours, theirs in pairs]
+    beyond = [None if ours is None else ours - (1000 if theirs is None else theirs) for ours, theirs in pairs]
+    moved = sorted((gap, place) for place, gap in enumerate(beyond) if gap is not None and gap < 0)
+    texts = {"attacked": attacked, "noise": noise, "gap": gaps}
+    return {
+        **{name: [two(value) for value in values] for name, values in texts.items()},
+        "framed": [p for _, p in moved[:_FRAMED]],
+    }

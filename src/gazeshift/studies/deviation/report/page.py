@@ -1,88 +1,342 @@
-"""One HTML file from a study's tables: pure, offline, every name escaped."""
+"""How far attacks move the gaze, layer by layer: everything that the page says, from the tables alone."""
 
-import base64
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
-from gazeshift.pictures import colour_table
-from gazeshift.report import Report
-from gazeshift.report.cube import Cube, cube
-from gazeshift.report.embed import packed_json, plain_json, plotly
+from gazeshift.report.cube import cube
+from gazeshift.report.document import Document, MapViewer, Section, Table, Terms
+from gazeshift.report.html import numbers_room
 from gazeshift.report.study import Study
-from gazeshift.report.tables_read import ReportData, read
-from gazeshift.report.templates import day, duration, environment
+from gazeshift.report.tables_read import read
+from gazeshift.report.templates import duration
 from gazeshift.report.words import cam_name, levels, small
+from gazeshift.studies.deviation.report import charts
 from gazeshift.studies.deviation.report.findings import sentences
 from gazeshift.studies.deviation.report.gallery import SHADES, Gallery, gallery
 from gazeshift.studies.deviation.report.outcomes import Outcome, health, outcomes
 from gazeshift.studies.deviation.report.published import beside
 from gazeshift.studies.deviation.report.series import Series, key, series
-from gazeshift.studies.deviation.report.tables import RANKED, percent, tables, two
+from gazeshift.studies.deviation.report.tables import RANKED, percent, ranking
 from gazeshift.studies.deviation.report.tiles import tiles
 
 _PAGE, _LEAST = 2_550_000, 500_000
-_NUMBERS = ("compare", "split", "structure")
-_SCRIPTS = ("offline.js", "tables.js", "charts.js", "overlay.js", "gallery.js", "page.js")
+ALL = ("attack", "strength", "target", "cam", "images")
+NO_LABELS = (
+    "No labels were given. The model's own prediction on the clean image stands in for the label everywhere: “correct” "
+    "means “as before the attack”, and the model's true accuracy is unknown."
+)
 
 
-def render(data: ReportData) -> str:
-    """The report as one HTML page that needs no network. The same data give the same text."""
-    found = cube(data)
+def page(study: Study) -> Document:
+    """Everything that the page says.
+
+    Raises:
+        DataError: a table is absent, damaged, or without rows.
+    """
+    data = read(study.folder)
+    found, manifest = cube(data), data.manifest
     values, worked = series(found), outcomes(data, found.attacks)
-    numbers = packed_json({part: values[part] for part in _NUMBERS})
-    shown = gallery(data, found, room=max(_LEAST, _PAGE - len(plotly()) - len(numbers)))
-    page = environment(*_SCRIPTS).get_template("page.html")
-    return page.render(
-        **_words(data, found, values, worked),
-        findings=sentences(values, worked, _labels(data)),
-        outcomes=[_outcome_cells(outcome) for outcome in worked],
-        tables=tables(values, values["chosen"]),
-        papers=beside(values),
-        health=health(worked),
-        gallery=shown,
-        series=values,
-        blob=plain_json({**_named(values), **_shown(shown)}),
-        numbers=numbers,
-        plotly=plotly(),
+    images, few = _of(manifest, "images"), small(len(found.images))
+    labels = str(images.get("labels", "given"))
+    compare = values["compare"][key(*(values["chosen"][axis] for axis in ALL))]
+    warnings = [NO_LABELS] if labels != "given" else []
+    warnings += [f"Few images. {few} Read differences smaller than twice that as noise."] if few else []
+    document = Document(
+        title=f"How attacks move the gaze of {_of(manifest, 'model').get('name', 'the model')}",
+        paper="",
+        facts=[
+            ("Images", f"{images.get('used', values['images'])} of {images.get('source', 'unknown source')}"),
+            ("Attacks", ", ".join(values["attacks"])),
+            ("Maps", f"{_layers(values)}, {', '.join(map(cam_name, values['cams']))}"),
+        ],
+        findings=sentences(values, worked, labels),
+        claims=(),
+        sections=[_attacks(worked, labels), _moved(values), *_rest(values, manifest)],
+        manifest=manifest,
+        warnings=warnings,
+        tiles=tiles(values, compare, worked),
+        menus=charts.menus(values),
+        checks=[asdict(check) for check in health(worked)],
+        repeat=list(_repeat(manifest)),
+    )
+    shown = gallery(data, found, room=max(_LEAST, _PAGE - numbers_room(document)))
+    first, second, *others = document.sections
+    return replace(document, sections=[first, second, *_gallery(values, compare, shown), *others])
+
+
+def _layers(values: Series) -> str:
+    return f"{len(values['layers'])} layer{'s' * (len(values['layers']) != 1)}"
+
+
+def _attacks(worked: Sequence[Outcome], labels: str) -> Section:
+    counted = "classified as labelled before and otherwise after" if labels == "given" else "whose class changed"
+    head = ["Attack", "Strength", "Fooled", "Success", "95 % interval", "Noise fooled", "PSNR, dB", "L∞", "RMS", "L2"]
+    table = Table(
+        title="Success and size of every attack",
+        head=head,
+        rows=[_outcome_cells(outcome) for outcome in worked],
+        strong=[place for place, outcome in enumerate(worked) if outcome.strength == 1],
+        name="outcomes",
+    )
+    about = (
+        "Strength multiplies the finished perturbation; strength 1 is what the attack made. Success counts images "
+        f"{counted}. Noise is Gaussian with the mean and deviation of the same perturbation. PSNR, L∞, RMS and L2 are "
+        "medians over all attacked images (PSNR with quartiles); sizes are in steps of 1/255 of the full range, L2 is "
+        "in units of the full range."
+    )
+    return Section(title="Did the attacks work?", items=[table], about=[about], name="attacks")
+
+
+def _moved(values: Series) -> Section:
+    several = f"; the first {RANKED}" if len(values["layers"]) > RANKED else ""
+    layers = charts.variants(
+        charts.layers,
+        values,
+        ALL,
+        title="Similarity to the clean gaze",
+        about="Lines are medians, bands reach from the 25 % to the 75 % point of the images.",
+    )
+    compromise = charts.variants(
+        charts.compromise,
+        values,
+        ALL,
+        title="Compromise probability",
+        about="Share of attacked images whose similarity is below the median under matched noise; paired: below the "
+        "same image’s own similarity under noise. 0.5 is chance. In the grey band, 19 of 20 layers would lie if attack "
+        "and noise did not differ.",
+    )
+    rank = charts.variants(
+        charts.rank,
+        values,
+        ALL,
+        title="Most vulnerable layers",
+        about=f"Ranked by mean similarity attacked minus mean similarity under noise{several}. “Lowest in”: images in "
+        "which the layer has the lowest similarity of all.",
+    )
+    histogram = charts.variants(
+        charts.histogram,
+        values,
+        ALL,
+        title="Compromised layers per image",
+        about="How many of an image’s layers fall below the median under noise. Undefined maps are not counted as "
+        "compromised.",
+    )
+    about = (
+        "Similarity is the cosine between the map of the changed image and the map of the clean image, both rectified "
+        "and brought to the size of the image: 1 is the same gaze, 0 a gaze with nothing in common. The papers look at "
+        "the images that the attack fooled at strength 1; all images can be chosen above."
+    )
+    title = "How far did the gaze move, layer by layer?"
+    return Section(title=title, items=[layers, compromise, (rank, histogram)], about=[about], name="layer-by-layer")
+
+
+def _gallery(values: Series, compare: Mapping[str, Any], shown: Gallery) -> Iterator[Section]:
+    if not shown.images:
+        return
+    about = (
+        "Each map is rectified and coloured by its own maximum, so brightness says where the gaze is, not how strong "
+        "it is. Pictures are for viewing only. "
+    )
+    if shown.reduced:
+        about += f"Maps are averaged down to at most {shown.side} × {shown.side} for this page. "
+    if shown.left_out:
+        about += f"{shown.left_out} further images were left out to keep the page small. "
+    viewer = MapViewer(
+        title="All layers of this image",
+        layers=values["layers"],
+        first=next(iter(ranking(compare)), len(values["layers"]) - 1),
+        images=shown.images,
+        maps=shown.packed,
+        shades=SHADES,
+    )
+    yield Section(
+        title="Gallery", items=[viewer], about=[f"{about}Framed layers moved most beyond noise."], name="gallery"
     )
 
 
-def page(study: Study) -> Report:
-    """The page of a finished study, and its findings."""
-    data = read(study.folder)
-    return Report(html=render(data), findings=findings(data))
+def _rest(values: Series, manifest: Mapping[str, Any]) -> Iterator[Section]:
+    yield _split(values)
+    if len(values["strengths"]) > 1:
+        yield _strengths(values)
+    if values["structure"]:
+        yield _structure(values)
+    yield _papers(values)
+    yield _undefined(manifest.get("undefined") or [])
+    yield Section(title="How to read this", items=[Terms(entries=_GLOSSARY)], name="reading")
 
 
-def findings(data: ReportData) -> tuple[str, ...]:
-    """The three findings that matter, one plain sentence or two each, with their figures."""
-    found = cube(data)
-    return sentences(series(found), outcomes(data, found.attacks), _labels(data))
+def _split(values: Series) -> Section:
+    about = (
+        "A map explains one class. When an attack switches the class, part of the change only says that another class "
+        "is explained. So the images are split by whether the class switched, and each is looked at twice."
+    )
+    meaning = Terms(
+        entries=[
+            (
+                "Switched, own class",
+                "Each image’s own predicted class is explained: a switched class and a moved gaze together.",
+            ),
+            (
+                "Switched, same class",
+                "The clean image’s class is explained in both: what is lost here is a moved gaze.",
+            ),
+            ("Stayed", "The class did not switch, so both questions are the same one."),
+            (
+                "Noise",
+                "The switched images under matched noise, clean image’s class: what any change of this size does.",
+            ),
+        ]
+    )
+    groups = charts.variants(
+        charts.split,
+        values,
+        ("attack", "strength", "cam"),
+        title="Mean similarity by group",
+        about="All images take part here, fooled or not.",
+    )
+    title = "A switched class, or a moved gaze?"
+    return Section(title=title, items=[meaning, groups], about=[about], name="class-or-gaze")
 
 
-def _words(data: ReportData, found: Cube, values: Series, worked: tuple[Outcome, ...]) -> dict[str, Any]:
-    """What the page says in words and single numbers."""
-    manifest = data.manifest
-    choice = values["chosen"]
-    compare = values["compare"][key(*(choice[axis] for axis in ("attack", "strength", "target", "cam", "images")))]
-    return {
-        "manifest": manifest,
-        "manifest_text": json.dumps(manifest, indent=2, ensure_ascii=False, default=str),
-        "title": f"How attacks move the gaze of {_of(manifest, 'model').get('name', 'the model')}",
-        "created": day(manifest.get("created")),
-        "duration": duration(manifest.get("seconds")),
-        "labels": _labels(data),
-        "small": small(len(found.images)),
-        "compare": compare,
-        "tiles": tiles(values, compare, worked),
-        "ranked": RANKED,
-        "images": _of(manifest, "images"),
-        "model": _of(manifest, "model"),
-        "undefined": manifest.get("undefined") or [],
-        "cam_name": cam_name,
-        "two": two,
+def _strengths(values: Series) -> Section:
+    axes = ("attack", "target", "cam", "images")
+    drawn = [
+        charts.variants(make, values, axes, title=title, about=about)
+        for make, title, about in (
+            (charts.strengths_attacked, "Mean similarity, attacked", "One line per strength."),
+            (charts.strengths_noise, "Mean similarity, matched noise", "The same scale, noise scaled alike."),
+            (charts.strengths, "Compromise probability", "Per layer and strength; 0.5 is chance."),
+        )
+    ]
+    about = "The same images at every strength: the stronger the colour, the stronger the perturbation."
+    title = "How does it grow with strength?"
+    return Section(title=title, items=[(drawn[0], drawn[1]), drawn[2]], about=[about], name="by-strength")
+
+
+def _structure(values: Series) -> Section:
+    axes, several = ("attack", "target", "cam"), len(values["strengths"]) > 1
+    about = (
+        "NISSIM is (1 − SSIM) / 2 between two maps: 0 is the same map, and 0.25 to 0.30 already means unrelated maps "
+        "at a coarse last layer. The finer the maps, the higher that point lies: for EfficientNet-Lite0, maps of two "
+        "different photographs have 0.24 to 0.29 at its last two layers, 0.40 at layers of 14 × 14 and 0.46 to 0.48 at "
+        "the finest ones; only opposite maps go past 0.5. MOD is the mean over images, VID the standard deviation over "
+        "the strengths, per image. All images take part, fooled or not."
+    )
+    mod = charts.variants(
+        charts.mod,
+        values,
+        axes,
+        title=f"MOD at the last layer, {values['layers'][-1]}",
+        about="Over the strengths, with quartiles of NISSIM. Unrelated maps have about 0.25 and more.",
+    )
+    varied = "Median over images of the deviation over strengths, with quartiles."
+    vid = charts.variants(
+        charts.vid,
+        values,
+        axes,
+        title="VID per layer",
+        about=varied if several else "One strength has no variation.",
+    )
+    structure = charts.variants(
+        charts.structure,
+        values,
+        ("attack", "strength", "target", "cam"),
+        title="MOD per layer",
+        about="At the chosen strength, with quartiles of NISSIM.",
+    )
+    title = "Dissimilarity of structure: MOD and VID"
+    return Section(title=title, items=[(mod, vid), structure], about=[about], name="mod-and-vid")
+
+
+def _papers(values: Series) -> Section:
+    about = (
+        "A published number is not a target: the protocol is the paper’s, the model, images and attacks are this "
+        "study’s."
+    )
+    table = Table(
+        title="Published numbers beside ours",
+        head=["Quantity", "Paper", "Here", "Why they may differ"],
+        rows=[[row.what, row.paper, row.ours, row.why] for row in beside(values)],
+        words=True,
+    )
+    return Section(title="Beside the papers", items=[table], about=[about], name="papers")
+
+
+def _undefined(rows: Sequence[Mapping[str, Any]]) -> Section:
+    title, name = "Undefined and blank maps", "undefined"
+    if not rows:
+        return Section(title=title, items=[], about=["Every map is defined, and none is blank."], name=name)
+    about = (
+        "A map with values that are not finite leaves every statistic. A blank map, one without a positive value, has "
+        "no gaze either: by convention two blank maps count as the same gaze (1), and one blank map as nothing in "
+        "common (0). Both are counted here, over all attacks and strengths."
+    )
+    cells = [[str(row.get(part, "")) for part in ("layer", "kind", "count", "of", "reason")] for row in rows]
+    table = Table(
+        title="Where, and how many",
+        head=["Map", "Layer", "Images", "Undefined", "Of", "Reason"],
+        rows=[[cam_name(str(row.get("cam", ""))), *own] for row, own in zip(rows, cells, strict=True)],
+        closed=len(rows) > 12,
+        name="undefined-maps",
+    )
+    return Section(title=title, items=[table], about=[about], name=name)
+
+
+_GLOSSARY = (
+    (
+        "Map",
+        "A class-activation map: which places of a layer speak for the explained class. Drawn after the layer’s norm "
+        "and activation, at its own resolution, brought to the image’s size to be compared.",
+    ),
+    (
+        "Matched noise",
+        "Gaussian noise with the mean and the standard deviation of the same image’s perturbation, scaled by the same "
+        "strength. What it does to a map, any change of that size does.",
+    ),
+    (
+        "Compromised",
+        "A layer of an attacked image whose similarity is strictly below the median similarity of the same images "
+        "under noise. Noise itself is compromised half of the time, hence the line at 0.5.",
+    ),
+    (
+        "Quartiles",
+        "A quarter of the images lies below the lower one, a quarter above the upper one. They show how images differ, "
+        "not how certain a mean is.",
+    ),
+    ("n", "Images behind a number, after undefined maps have left."),
+    (
+        "Sources",
+        "Renkhoff, Tan et al. 2022, Exploring Adversarial Attacks on Neural Networks; Tan et al. 2023, NoiseCAM; "
+        "Chakraborty et al. 2022, Generalizing Adversarial Explanations with Grad-CAM.",
+    ),
+)
+
+
+def _repeat(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    model = _of(manifest, "model")
+    parts = [str(model.get(part, f"unknown {word}")) for part, word in (("name", "model"), ("source", "source"))]
+    yield "Model", ", ".join([*parts, str(model.get("dtype", "unknown type"))])
+    yield "Weights, SHA-256", str(model.get("weights_sha256", "unknown"))
+    yield "Preprocessing", _settings(_of(model, "preprocessing"))
+    for attack in manifest.get("attacks", []):
+        yield f"Attack {attack.get('name', '')}", _settings(_of(attack, "settings"))
+    yield "Seed", str(manifest.get("seed", "unknown"))
+    versions = {"gazeshift": manifest.get("gazeshift", "unknown"), **_of(manifest, "versions")}
+    yield "Versions", ", ".join(f"{name} {version}" for name, version in versions.items())
+    passes = [f"{count} {name}" for name, count in _of(manifest, "passes").items()]
+    yield "Cost", ", ".join([duration(manifest.get("seconds")), *passes])
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    """Names and values; budgets and steps in L-inf in units of 1/255, as people write them."""
+    in_levels = {"epsilon", "step"} if settings.get("norm") != "l2" else set()
+    texts = {
+        name: levels(value) if name in in_levels and isinstance(value, float) else "none" if value is None else value
+        for name, value in settings.items()
     }
+    return "; ".join(f"{name} {text}" for name, text in texts.items())
 
 
 def _outcome_cells(outcome: Outcome) -> list[str]:
@@ -112,22 +366,6 @@ def _decibels(quartiles: tuple[float, float, float]) -> str:
 
 def _size(value: float) -> str:
     return levels(value) if math.isfinite(value) else "–"
-
-
-def _named(values: Series) -> dict[str, Any]:
-    """The axes, and how people call the CAMs."""
-    axes = {part: value for part, value in values.items() if part not in _NUMBERS}
-    return {**axes, "names": {cam: cam_name(cam) for cam in values["cams"]}}
-
-
-def _shown(shown: Gallery) -> dict[str, Any]:
-    """What the page's script needs to draw the gallery."""
-    colours = base64.b64encode(colour_table().tobytes()).decode()
-    return {"gallery": shown.images, "maps": shown.packed, "shades": SHADES, "colours": colours}
-
-
-def _labels(data: ReportData) -> str:
-    return str(_of(data.manifest, "images").get("labels", "given"))
 
 
 def _of(manifest: Mapping[str, Any], part: str) -> Mapping[str, Any]:

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gazeshift.report.document import NONE
 from gazeshift.studies.deviation.report.series import Series, key
-from gazeshift.studies.deviation.report.tables import NONE, ranking, three, two
+from gazeshift.studies.deviation.report.tables import ranking, three, two
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,9 @@
 """What charts and tables show, for every choice a reader can make, as plain lists of whole thousandths.
 
-Thousandths keep the page small, and let the page and the tables printed into it round alike.
+Thousandths keep the page small, and are rounded the same wherever they are printed.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from itertools import product
 from typing import Any
@@ -43,7 +44,12 @@ def thousandths(values: Iterable[float]) -> list[int | None]:
     >>> thousandths([0.5, float("nan"), -0.0004])
     [500, None, 0]
     """
-    return [int(np.floor(value * 1000 + 0.5)) if np.isfinite(value) else None for value in values]
+    return [half_up(value * 1000) if np.isfinite(value) else None for value in values]
+
+
+def half_up(value: float) -> int:
+    """The nearest whole number; of two that are as near, the upper one."""
+    return math.floor(value + 0.5)
 
 
 def _default(cube: Cube) -> dict[str, Any]:

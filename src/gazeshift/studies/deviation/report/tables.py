@@ -1,33 +1,13 @@
-"""Rows of the tables, as text, for one choice of the reader. `tables.js` says the same for every other choice.
+"""Rows of the tables, as text. Numbers come in whole thousandths and are rounded in whole numbers, halves up."""
 
-Numbers come in whole thousandths and are rounded in whole numbers, so that both languages print the same digits.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gazeshift.studies.deviation.report.series import Series, key
+from gazeshift.report.document import NONE
+from gazeshift.studies.deviation.report.series import Series
 
-NONE = "–"
 RANKED = 10
 Rows = list[list[str]]
-
-
-def tables(series: Series, choice: Mapping[str, Any]) -> dict[str, Rows]:
-    """All tables of the page for one choice of attack, strength, target, CAM and images."""
-    a, s, t, c = (choice[axis] for axis in ("attack", "strength", "target", "cam"))
-    compare = series["compare"][key(a, s, t, c, choice["images"])]
-    structure = series["structure"].get(key(a, t, c))
-    levels = [series["compare"][key(a, level, t, c, choice["images"])] for level in range(len(series["strengths"]))]
-    return {
-        "layers": layer_rows(series["layers"], compare),
-        "rank": rank_rows(series["layers"], compare),
-        "histogram": histogram_rows(compare["histogram"]),
-        "split": split_rows(series, series["split"][key(a, s, c)]),
-        "strengths": strength_rows(series["layers"], levels),
-        "mod": mod_rows(series, structure) if structure else [],
-        "structure": structure_rows(series["layers"], structure, s) if structure else [],
-    }
 
 
 def two(value: int | None) -> str:
@@ -151,22 +131,23 @@ def structure_rows(layers: Sequence[str], structure: Mapping[str, Any], level: i
     ]
 
 
+def quartiles(spread: Mapping[str, Any], place: int, digits: Callable[[int | None], str]) -> str:
+    """The lower and the upper one; a dash if there are none."""
+    return f"{digits(spread['low'][place])} to {digits(spread['high'][place])}" if spread["count"][place] else NONE
+
+
 def _cells(spread: Mapping[str, Any], place: int) -> list[str]:
     """Median, quartiles, mean and count."""
-    quartiles = f"{two(spread['low'][place])} to {two(spread['high'][place])}"
-    count = spread["count"][place]
-    return [two(spread["median"][place]), quartiles if count else NONE, two(spread["mean"][place]), str(count)]
+    middle = [two(spread["median"][place]), quartiles(spread, place, two), two(spread["mean"][place])]
+    return [*middle, str(spread["count"][place])]
 
 
 def _mod_cells(kind: Mapping[str, Any], level: int, place: int) -> list[str]:
     spread = kind["spread"][level]
-    quartiles = f"{three(spread['low'][place])} to {three(spread['high'][place])}"
-    count = spread["count"][place]
-    return [three(kind["mod"][level][place]), quartiles if count else NONE, str(count)]
+    return [three(kind["mod"][level][place]), quartiles(spread, place, three), str(spread["count"][place])]
 
 
 def _vid_cells(spread: Mapping[str, Any] | None, place: int) -> list[str]:
-    if spread is None or not spread["count"][place]:
+    if spread is None:
         return [NONE, NONE, "0"]
-    quartiles = f"{three(spread['low'][place])} to {three(spread['high'][place])}"
-    return [three(spread["median"][place]), quartiles, str(spread["count"][place])]
+    return [three(spread["median"][place]), quartiles(spread, place, three), str(spread["count"][place])]

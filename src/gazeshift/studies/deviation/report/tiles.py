@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gazeshift.report.document import NONE
 from gazeshift.studies.deviation.report.findings import beyond_chance
 from gazeshift.studies.deviation.report.outcomes import Outcome
 from gazeshift.studies.deviation.report.series import Series, key
-from gazeshift.studies.deviation.report.tables import NONE, percent, ranking, two
+from gazeshift.studies.deviation.report.tables import percent, ranking, two
 
 Tile = tuple[str, str, str]
 

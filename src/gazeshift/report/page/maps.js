@@ -1,6 +1,6 @@
-// The gallery: maps are coloured and laid over the pictures here, from small arrays of 8 bits.
+// Maps over their pictures: and laid over them here, from small arrays of 8 bits.
 const KINDS = ["clean", "attacked", "noise"];
-const FRAMED = 3;
+const NONE = "–";
 
 function unpackMaps(bytes) {
   const size = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
@@ -8,35 +8,29 @@ function unpackMaps(bytes) {
   return { index, values: bytes.subarray(4 + size) };
 }
 
-class Gallery {
-  constructor(series, maps, colours) {
-    Object.assign(this, { series, maps, colours, image: 0, layer: Gallery.first(series), opacity: 0.6, pictures: new Map() });
+class MapViewer {
+  constructor(viewer, similarities, maps) {
+    Object.assign(this, { ...viewer, similarities, maps, colours: bytesOf(viewer.colours), image: 0, layer: viewer.first, opacity: 0.6, pictures: new Map() });
     this.stage = document.getElementById("stage");
     this.film = document.getElementById("film");
   }
 
-  // The layer that moves most, over all images, for the choice shown first.
-  static first(series) {
-    return ranking(selected(series, series.chosen).compare)[0] ?? series.layers.length - 1;
-  }
+  get shown() { return this.images[this.image]; }
 
-  get shown() { return this.series.gallery[this.image]; }
-
-  spot(kind, choice) { return `${kind}.${kind === "clean" ? -1 : choice.attack}`; }
+  spot(kind) { return `${kind}.${kind === "clean" ? -1 : chosen.attack}`; }
 
   // A map by kind and layer. Where the class is the clean one, both targets explain the same class.
-  map(kind, layer, choice) {
-    const find = (target) => this.maps.index[[this.image, this.spot(kind, choice), target, choice.cam, layer].join(".")];
-    let entry = find(choice.target);
-    const same = kind === "clean" || this.shown.captions[this.spot(kind, choice)]?.switched === false;
-    if (!entry && same) entry = this.series.targets.map((_, target) => find(target)).find(Boolean);
+  map(kind, layer) {
+    const find = (target) => this.maps.index[[this.image, this.spot(kind), target, chosen.cam, layer].join(".")];
+    const same = kind === "clean" || this.shown.stayed.includes(this.spot(kind));
+    const entry = find(chosen.target) || (same && (find(0) || find(1)));
     if (!entry) return null;
     const [height, width, offset] = entry;
-    return { height, width, offset, scale: 255 / (this.series.shades - 1), at: (row, column) => this.maps.values[offset + row * width + column] };
+    return { height, width, offset, scale: 255 / (this.shades - 1), at: (row, column) => this.maps.values[offset + row * width + column] };
   }
 
   async load() {
-    const waiting = this.series.gallery.flatMap((image, place) => Object.entries(image.pictures).map(async ([spot, source]) => {
+    const waiting = this.images.flatMap((image, place) => Object.entries(image.pictures).map(async ([spot, source]) => {
       const picture = new Image();
       picture.src = source;
       try { await picture.decode(); } catch { return; }
@@ -44,24 +38,23 @@ class Gallery {
     }));
     await Promise.all(waiting);
     document.querySelectorAll(".thumbs img").forEach((thumb, place) => {
-      thumb.src = this.series.gallery[place].pictures["clean.-1"] || "data:,";
+      thumb.src = this.images[place].pictures["clean.-1"] || "data:,";
     });
   }
 
-  draw(choice) {
-    this.choice = choice;
+  draw() {
     this.drawStage();
     this.drawFilm();
   }
 
   paint(canvas, kind, layer, side) {
-    const picture = this.pictures.get(`${this.image}.${this.spot(kind, this.choice)}`);
+    const picture = this.pictures.get(`${this.image}.${this.spot(kind)}`);
     const longer = picture ? Math.max(picture.naturalWidth, picture.naturalHeight) : 1;
     canvas.width = Math.max(1, Math.round(side * (picture ? picture.naturalWidth / longer : 1)));
     canvas.height = Math.max(1, Math.round(side * (picture ? picture.naturalHeight / longer : 1)));
     const pen = canvas.getContext("2d", { willReadFrequently: true });
     if (picture) pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
-    const map = this.map(kind, layer, this.choice);
+    const map = this.map(kind, layer);
     if (!map) return picture ? "no map: not defined at this layer, or not kept" : "";
     if (map.offset < 0) {
       hatch(pen, canvas.width, canvas.height, "undefined", side < 100 ? Math.floor(canvas.width / 5.6) : Math.max(12, Math.floor(canvas.width / 12)));
@@ -73,32 +66,23 @@ class Gallery {
     return "";
   }
 
-  cosine(kind, layer) {
-    const { attack, target, cam } = this.choice;
-    const values = this.shown.cosine[[attack, target, cam].join(".")];
-    return values ? values[kind === "attacked" ? 0 : 1][layer] : null;
-  }
+  // Similarities of this image's maps to the clean ones, as text by layer.
+  get similar() { return this.similarities[this.image][[chosen.attack, chosen.target, chosen.cam].join(".")]; }
 
-  caption(kind) {
-    const said = this.shown.captions[this.spot(kind, this.choice)];
-    if (!said) return "";
-    if (kind === "perturbation") return said.linf ? `amplified ${Math.round(0.5 / said.linf)} ×, L∞ ${(said.linf * 255).toPrecision(2) / 1}/255` : "no change";
-    const sure = said.confidence === null ? "" : `, ${Math.round(100 * said.confidence)} %`;
-    return `${said.name}${sure}${said.switched ? ", switched" : ""}${said.correct === false ? ", not its label" : ""}`;
-  }
+  caption(kind) { return this.shown.captions[this.spot(kind)] || ""; }
 
   drawStage() {
     const tiles = ["clean", "perturbation", "attacked", "noise"].map((kind) => this.tile(kind)).filter(Boolean);
     this.stage.replaceChildren(...tiles);
-    document.getElementById("layer-name").textContent = this.series.layers[this.layer];
+    document.getElementById("layer-name").textContent = this.layers[this.layer];
     document.getElementById("layer").value = this.layer;
-    document.getElementById("layer").setAttribute("aria-valuetext", this.series.layers[this.layer]);
+    document.getElementById("layer").setAttribute("aria-valuetext", this.layers[this.layer]);
     document.getElementById("opacity-name").textContent = `${Math.round(100 * this.opacity)} %`;
   }
 
   tile(kind) {
-    const picture = this.pictures.get(`${this.image}.${this.spot(kind, this.choice)}`);
-    if (!picture && !this.map(kind, this.layer, this.choice)) return null;
+    const picture = this.pictures.get(`${this.image}.${this.spot(kind)}`);
+    if (!picture && !this.map(kind, this.layer)) return null;
     const figure = document.createElement("figure");
     const heading = kind === "noise" ? "matched noise" : kind;
     const caption = document.createElement("figcaption");
@@ -120,8 +104,8 @@ class Gallery {
     const problem = this.paint(canvas, kind, this.layer, 224);
     canvas.dataset.kind = kind;
     canvas.setAttribute("role", "img");
-    const text = problem || (kind === "clean" ? "what the others are compared with" : `similarity ${two(this.cosine(kind, this.layer))}`);
-    canvas.setAttribute("aria-label", `map of ${this.series.layers[this.layer]} over the ${heading} image: ${text}`);
+    const text = problem || (kind === "clean" ? "what the others are compared with" : `similarity ${this.similar?.[kind][this.layer] ?? NONE}`);
+    canvas.setAttribute("aria-label", `map of ${this.layers[this.layer]} over the ${heading} image: ${text}`);
     const note = Object.assign(document.createElement("p"), { textContent: text });
     holder.append(canvas, note);
     return holder;
@@ -129,34 +113,24 @@ class Gallery {
 
   // What the numbers say of this layer of this image, in the free place under the perturbation.
   reading() {
-    const [attacked, noise] = ["attacked", "noise"].map((kind) => this.cosine(kind, this.layer));
     const box = document.createElement("div");
     box.className = "reading";
-    const name = this.series.names[this.series.cams[this.choice.cam]];
-    const gap = attacked !== null && noise !== null ? `, a difference of ${two(attacked - noise)}` : "";
-    box.textContent = attacked === null && noise === null
-      ? `${name} has no similarity at ${this.series.layers[this.layer]}: a map is undefined or was not compared.`
-      : `${name} at ${this.series.layers[this.layer]}: similarity to the clean map ${two(attacked)} attacked and ${two(noise)} under noise${gap}.`;
+    const [attacked, noise, gap] = ["attacked", "noise", "gap"].map((kind) => this.similar?.[kind][this.layer] ?? NONE);
+    const name = document.querySelector("[data-choose=cam]").selectedOptions[0].text;
+    const layer = this.layers[this.layer];
+    box.textContent = attacked === NONE && noise === NONE
+      ? `${name} has no similarity at ${layer}: a map is undefined or was not compared.`
+      : `${name} at ${layer}: similarity to the clean map ${attacked} attacked and ${noise} under noise${gap === NONE ? "" : `, a difference of ${gap}`}.`;
     return box;
   }
 
-  // Layers that moved most beyond noise in this image; without noise, the least similar ones.
-  framed() {
-    const value = (layer) => {
-      const [attacked, noise] = [this.cosine("attacked", layer), this.cosine("noise", layer)];
-      return attacked === null ? null : attacked - (noise === null ? 1000 : noise);
-    };
-    const places = this.series.layers.map((_, layer) => layer).filter((layer) => value(layer) !== null && value(layer) < 0);
-    return new Set(places.sort((one, other) => value(one) - value(other) || one - other).slice(0, FRAMED));
-  }
-
   drawFilm() {
-    const framed = this.framed();
+    const framed = new Set(this.similar?.framed);
     document.getElementById("film-note").textContent = framed.size
       ? "Numbers are the similarities of this image’s maps to the clean ones, attacked and under noise. Choose a layer to see it large."
       : "No layer of this image moved beyond noise. Choose a layer to see it large.";
     const keep = this.film.parentElement.scrollLeft;
-    this.film.replaceChildren(...this.series.layers.map((name, layer) => this.frame(name, layer, framed.has(layer))));
+    this.film.replaceChildren(...this.layers.map((name, layer) => this.frame(name, layer, framed.has(layer))));
     this.film.parentElement.scrollLeft = keep;
   }
 
@@ -167,7 +141,7 @@ class Gallery {
     button.className = framed ? "framed" : "";
     button.tabIndex = layer === this.layer ? 0 : -1;
     button.setAttribute("aria-pressed", String(layer === this.layer));
-    const values = `${two(this.cosine("attacked", layer))} · ${two(this.cosine("noise", layer))}`;
+    const values = `${this.similar?.attacked[layer] ?? NONE} · ${this.similar?.noise[layer] ?? NONE}`;
     button.setAttribute("aria-label", `layer ${name}, similarity attacked and under noise ${values}${framed ? ", moved most" : ""}`);
     button.append(Object.assign(document.createElement("span"), { className: "name", textContent: name, title: name }));
     for (const kind of KINDS) {
@@ -180,7 +154,7 @@ class Gallery {
   }
 
   choose(layer, focus) {
-    this.layer = Math.max(0, Math.min(this.series.layers.length - 1, layer));
+    this.layer = Math.max(0, Math.min(this.layers.length - 1, layer));
     this.drawStage();
     for (const button of this.film.children) {
       const mine = Number(button.dataset.layer) === this.layer;
@@ -194,7 +168,7 @@ class Gallery {
     const on = (id, act) => document.getElementById(id).addEventListener("input", (event) => act(Number(event.target.value)));
     on("layer", (layer) => this.choose(layer));
     on("opacity", (opacity) => { this.opacity = opacity / 100; this.drawStage(); this.drawFilm(); });
-    document.querySelector(".thumbs").addEventListener("change", (event) => { this.image = Number(event.target.value); this.draw(this.choice); });
+    document.querySelector(".thumbs").addEventListener("change", (event) => { this.image = Number(event.target.value); this.draw(); });
     this.film.addEventListener("click", (event) => {
       const button = event.target.closest("button");
       if (button) this.choose(Number(button.dataset.layer), true);
@@ -212,3 +186,11 @@ class Gallery {
     }
   }
 }
+
+starts.push(async ({ similar }) => {
+  const parts = JSON.parse(document.getElementById("maps").textContent);
+  const viewer = new MapViewer(parts, similar, unpackMaps(await unpack(parts.maps)));
+  await viewer.load();
+  viewer.listen();
+  redraws.push(() => viewer.draw());
+});

@@ -14,40 +14,48 @@ Head = Sequence[str | tuple[str, Sequence[str]]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
-    """Rows of text.
+class Captioned:
+    """What every figure and table of a page has.
 
     Args:
         title: what it shows; with the paper's number if it stands for one of the paper's (``Table 3``).
-        head: names of the columns; a pair is a name over several of them.
-        rows: cells as text; the first of each row names it.
         about: one or two sentences.
         item: the figure or table of the paper that it stands for, such as ``Table 3``; empty if there is none.
         paper: what the paper has there, in short; shown beside ours.
         name: of the element in the page; made from the title if empty.
+    """
+
+    title: str
+    about: str = ""
+    item: str = ""
+    paper: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(Captioned):
+    """Rows of text.
+
+    Args:
+        head: names of the columns; a pair is a name over several of them.
+        rows: cells as text; the first of each row names it.
         strong: places of the rows that matter most.
         words: cells are sentences and may break into lines.
         closed: shown only when asked for.
     """
 
-    title: str
     head: Head
     rows: Sequence[Sequence[str]]
-    about: str = ""
-    item: str = ""
-    paper: str = ""
-    name: str = ""
     strong: Sequence[int] = ()
     words: bool = False
     closed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chart:
+class Chart(Captioned):
     """A drawing by Plotly, with its numbers as a table.
 
     Args:
-        title: what it shows.
         traces: as Plotly takes them; a colour may be a name of the page's style sheet (``--attacked``), and a part of
             one, which is mixed with the background (``--attacked 0.5``).
             ``hover`` is what is said of a point after its value, with cells of its row of the table: ``n {2}``; of
@@ -56,42 +64,29 @@ class Chart:
             0, 1, 2 and so on, of which as many are written as there is room for.
         head: names of the columns of its table, as of `Table`; without them there is no table.
         rows: its numbers as text.
-        about, item, paper, name: as of `Table`.
         empty: why there is nothing to draw; then there are no traces.
         wide: takes the whole width.
     """
 
-    title: str
     traces: Sequence[Mapping[str, Any]]
     layout: Mapping[str, Any]
     head: Head
     rows: Sequence[Sequence[str]]
-    about: str = ""
-    item: str = ""
-    paper: str = ""
-    name: str = ""
     empty: str = ""
     wide: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class Choice(Captioned):
     """Charts of the same kind, of which the reader chooses one.
 
     Args:
-        title: what they show.
         label: of the choice.
         charts: by what is chosen, the first one shown at first; their own captions are not shown.
-        about, item, paper, name: as of `Table`.
     """
 
-    title: str
     label: str
     charts: Mapping[str, Chart]
-    about: str = ""
-    item: str = ""
-    paper: str = ""
-    name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,22 +105,15 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gallery:
+class Gallery(Captioned):
     """Pictures in rows.
 
     Args:
-        title: what it shows.
         rows: a heading for each row, and its pictures; None leaves a gap.
-        about, item, paper, name: as of `Table`.
         side: width of a picture on the screen, in pixels.
     """
 
-    title: str
     rows: Sequence[tuple[str, Sequence[Picture | None]]]
-    about: str = ""
-    item: str = ""
-    paper: str = ""
-    name: str = ""
     side: int = 112
 
 
@@ -147,25 +135,18 @@ class Menu:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Variants:
+class Variants(Captioned):
     """A chart or a table for everything that can be chosen from menus of the document.
 
     Args:
-        title: what it shows.
         menus: names of the menus that it depends on.
         items: one chart or table for every choice, by the chosen values in this order, joined by points (``0.2.all``).
             They differ in their numbers alone: titles and heads are those of the first choice. What is `about` them
             stands below the caption.
-        about, item, paper, name: as of `Table`.
     """
 
-    title: str
     menus: Sequence[str]
     items: Mapping[str, "Chart | Table"]
-    about: str = ""
-    item: str = ""
-    paper: str = ""
-    name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +165,7 @@ class MapViewer:
             index gives [height, width, offset] by image, kind, attack, target, CAM and layer; an offset of -1 is a map
             without a positive value, -2 one that is not finite.
         shades: of the maps.
-        name: as of `Table`.
+        name: as of `Captioned`.
     """
 
     title: str
@@ -201,11 +182,11 @@ class Terms:
     """Terms and what they mean.
 
     Args:
-        entries: term and meaning.
-        title, name: as of `Table`.
+        entries: meanings by term.
+        title, name: as of `Captioned`.
     """
 
-    entries: Sequence[tuple[str, str]]
+    entries: Mapping[str, str]
     title: str = ""
     name: str = ""
 

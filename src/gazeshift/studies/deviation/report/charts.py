@@ -7,19 +7,9 @@ from typing import Any
 from gazeshift.report.charts import filled
 from gazeshift.report.document import Chart, Head, Menu, Table, Variants
 from gazeshift.report.words import cam_name
-from gazeshift.studies.deviation.report.series import POPULATIONS, Series, key
-from gazeshift.studies.deviation.report.tables import (
-    histogram_rows,
-    layer_rows,
-    mod_rows,
-    quartiles,
-    rank_rows,
-    split_rows,
-    strength_rows,
-    structure_rows,
-    three,
-    two,
-)
+from gazeshift.studies.deviation.report import tables
+from gazeshift.studies.deviation.report.series import POPULATIONS, Series, compared, key
+from gazeshift.studies.deviation.report.tables import two
 
 Choice = Mapping[str, Any]
 Rows = Sequence[Sequence[str]]
@@ -57,9 +47,9 @@ def menus(series: Series) -> list[Menu]:
 
 
 def variants(
-    make: Callable[[Series, Choice], Chart | Table], series: Series, axes: Sequence[str], *, title: str, about: str = ""
+    series: Series, axes: Sequence[str], make: Callable[[Series, Choice], Chart | Table], title: str, about: str
 ) -> Variants:
-    """What `make` makes for everything that can be chosen on these axes; its name without what comes after ``_of``."""
+    """What `make` makes for everything that can be chosen on these axes, under its name."""
     places = [range(len(series[OPTIONS[axis]])) if axis in OPTIONS else POPULATIONS for axis in axes]
     items = {key(*place): make(series, dict(zip(axes, place, strict=True))) for place in product(*places)}
     return Variants(title=title, about=about, menus=axes, items=items, name=make.__name__)
@@ -67,7 +57,7 @@ def variants(
 
 def layers(series: Series, choice: Choice) -> Chart:
     """Similarity of every layer, attacked and under noise."""
-    compare = _compare(series, choice)
+    compare = compared(series, choice)
     spread = [("Similarity, attacked", ["median", "quartiles", "mean", "n"])]
     spread += [("Similarity, noise", ["median", "quartiles", "mean", "n"])]
     head: Head = ["Layer", *spread, "Difference of means", ("Compromise probability", ["median rule", "paired"])]
@@ -75,14 +65,14 @@ def layers(series: Series, choice: Choice) -> Chart:
     for kind, hover in zip(KINDS, (", quartiles {6}, n {8}", ", quartiles {2}, n {4}"), strict=True):
         traces += _spread(compare[kind], compare[kind]["median"], kind, hover)
     y = SHARE | {"title": {"text": "cosine similarity"}}
-    rows = layer_rows(series["layers"], compare)
+    rows = tables.layer_rows(series["layers"], compare)
     empty = "" if compare["images"] else NO_IMAGE
     return _chart(series, traces, y, _selection(series, choice), [*head, "Lowest in, images"], rows=rows, empty=empty)
 
 
 def compromise(series: Series, choice: Choice) -> Chart:
     """How often every layer is compromised."""
-    compare = _compare(series, choice)
+    compare = compared(series, choice)
     low, high = compare["band"]
     counts = [f", n {count}" for count in compare["pairs"]]
     paired = _line(compare["paired"], counts, "paired", "--third", dash="dash")
@@ -98,12 +88,12 @@ def compromise(series: Series, choice: Choice) -> Chart:
 def rank(series: Series, choice: Choice) -> Table:
     """The layers that move furthest."""
     head = ["Rank", "Layer", "Difference", "Attacked", "Noise", "Lowest in"]
-    return Table(title="", head=head, rows=rank_rows(series["layers"], _compare(series, choice)))
+    return Table(title="", head=head, rows=tables.rank_rows(series["layers"], compared(series, choice)))
 
 
 def histogram(series: Series, choice: Choice) -> Chart:
     """Images by their number of compromised layers."""
-    compare = _compare(series, choice)
+    compare = compared(series, choice)
     counts, total = compare["histogram"], sum(compare["histogram"])
     bars = {
         "type": "bar",
@@ -122,7 +112,7 @@ def histogram(series: Series, choice: Choice) -> Chart:
         traces=[bars],
         layout={"xaxis": {**x, **steps}, "yaxis": y},
         head=["Compromised layers", "Images", "Share"],
-        rows=histogram_rows(counts),
+        rows=tables.histogram_rows(counts),
         about=_selection(series, choice),
         empty=none if compare["images"] else NO_IMAGE,
     )
@@ -130,7 +120,7 @@ def histogram(series: Series, choice: Choice) -> Chart:
 
 def split(series: Series, choice: Choice) -> Chart:
     """Where the class switched and where it stayed."""
-    found = series["split"][_key(choice, "attack", "strength", "cam")]
+    found = series["split"][key(*(choice[axis] for axis in ("attack", "strength", "cam")))]
     switched, stayed, first = found["switched"], found["stayed"], series["targets"][0]
     noise = (switched, "switched images, noise") if switched["images"] else (stayed, "noise")
     lines = [(noise[0]["noise"], noise[1], "--noise", "dash")]
@@ -148,7 +138,7 @@ def split(series: Series, choice: Choice) -> Chart:
     about = f"{_base(series, choice)}, strength {_strength(series, choice)}; "
     about += f"class switched in {switched['images']} and stayed in {_images(stayed['images'])}"
     y = SHARE | {"title": {"text": "mean cosine similarity"}}
-    return _chart(series, traces, y, about, head, rows=split_rows(series, found))
+    return _chart(series, traces, y, about, head, rows=tables.split_rows(series, found))
 
 
 def strengths_attacked(series: Series, choice: Choice) -> Chart:
@@ -165,7 +155,7 @@ def strengths(series: Series, choice: Choice) -> Chart:
     """Compromise probability at every strength, and the table of all three."""
     names = [f"{strength:g}" for strength in series["strengths"]]
     columns = ("Mean similarity, attacked", "Mean similarity, noise", "Compromise probability")
-    rows = strength_rows(series["layers"], _levels(series, choice))
+    rows = tables.strength_rows(series["layers"], _levels(series, choice))
     head: Head = ["Layer", *((column, names) for column in columns)]
     return _strengths(series, choice, lambda level: level["probability"], "attacked", "probability", head, rows)
 
@@ -185,7 +175,7 @@ def mod(series: Series, choice: Choice) -> Chart:
         {"rangemode": "tozero", "dtick": 0.1, "title": {"text": "MOD"}},
         f"{_base(series, choice)} of {_target(series, choice)}, {_images(series['images'])}",
         ["Strength", ("Attacked", columns), ("Matched noise", columns)],
-        rows=mod_rows(series, structure) if structure else [],
+        rows=tables.mod_rows(series, structure) if structure else [],
         shapes=[STRIPE | {"y0": 0.25, "y1": 0.3}, CHANCE | {"y0": 0.25, "y1": 0.25}],
         empty="" if structure else NO_NISSIM,
         x={"places": [f"strength {name}" for name in names], "tickvals": list(range(len(names))), "ticktext": names}
@@ -215,7 +205,7 @@ def structure(series: Series, choice: Choice) -> Chart:
         {"rangemode": "tozero", "dtick": 0.1, "title": {"text": "MOD"}},
         f"{_base(series, choice)}, strength {_strength(series, choice)}",
         ["Layer", ("MOD at this strength", ["attacked", "noise"]), ("VID, attacked", columns), ("VID, noise", columns)],
-        rows=structure_rows(series["layers"], found, level) if found else [],
+        rows=tables.structure_rows(series["layers"], found, level) if found else [],
         empty="" if found else NO_NISSIM,
     )
 
@@ -287,7 +277,10 @@ def _spread(
     spread: Mapping[str, Any], values: Sequence[int | None], kind: str, hover: str = ""
 ) -> list[dict[str, Any]]:
     """A band from the lower to the upper quartile, and a line; without `hover`, with what its table does not have."""
-    texts = [f", quartiles {quartiles(spread, place, three)}, n {count}" for place, count in enumerate(spread["count"])]
+    texts = [
+        f", quartiles {tables.quartiles(spread, place, tables.three)}, n {count}"
+        for place, count in enumerate(spread["count"])
+    ]
     line = _line(values, hover or texts, kind, f"--{kind}", dash="dash" if kind == "noise" else "solid")
     return [filled(range(len(values)), _units(spread["low"]), _units(spread["high"]), f"--{kind}"), line]
 
@@ -300,22 +293,13 @@ def _none(values: Sequence[int | None]) -> bool:
     return all(value is None for value in values)
 
 
-def _key(choice: Choice, *axes: str) -> str:
-    return key(*(choice[axis] for axis in axes))
+def _levels(series: Series, choice: Choice) -> list[Any]:
+    return [compared(series, {**choice, "strength": place}) for place in range(len(series["strengths"]))]
 
 
-def _compare(series: Series, choice: Choice) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = series["compare"][_key(choice, "attack", "strength", "target", "cam", "images")]
-    return found
-
-
-def _levels(series: Series, choice: Choice) -> list[Mapping[str, Any]]:
-    return [_compare(series, {**choice, "strength": place}) for place in range(len(series["strengths"]))]
-
-
-def _structure(series: Series, choice: Choice) -> Mapping[str, Any] | None:
-    found: Mapping[str, Any] | None = series["structure"].get(_key(choice, "attack", "target", "cam"))
-    return found
+def _structure(series: Series, choice: Choice) -> Any:
+    """NISSIM's numbers, or None."""
+    return series["structure"].get(key(*(choice[axis] for axis in ("attack", "target", "cam"))))
 
 
 def _base(series: Series, choice: Choice) -> str:
@@ -337,7 +321,7 @@ def _images(count: int, kind: str = "") -> str:
 
 def _selection(series: Series, choice: Choice) -> str:
     """What a chart of one choice shows, and what it leaves out."""
-    compare = _compare(series, choice)
+    compare = compared(series, choice)
     missing, blank = compare["undefined"], compare["blank"]
     text = f"{series['attacks'][choice['attack']]}, strength {_strength(series, choice)}, "
     text += f"{cam_name(series['cams'][choice['cam']])} of {_target(series, choice)}, "

@@ -5,7 +5,7 @@ from typing import Any
 
 from gazeshift.report.words import cam_name, small
 from gazeshift.studies.deviation.report.outcomes import Outcome
-from gazeshift.studies.deviation.report.series import Series, key
+from gazeshift.studies.deviation.report.series import Series, compared, key
 from gazeshift.studies.deviation.report.tables import percent, ranking, two
 
 
@@ -52,7 +52,7 @@ def _noise(outcome: Outcome) -> str:
 
 
 def _moved(series: Series, choice: Mapping[str, Any]) -> str:
-    compare = series["compare"][_place(choice)]
+    compare = compared(series, choice)
     order = ranking(compare)
     cam, attack = cam_name(series["cams"][choice["cam"]]), series["attacks"][choice["attack"]]
     if not order:
@@ -114,10 +114,6 @@ def _remains(attack: str, switched: Mapping[str, Any]) -> str:
     if lost < 20:
         return text + "hardly less than under noise, so the gaze stayed where it was."
     return text + f"{percent(max(0, min(left, lost)), lost)} of the loss is a moved gaze, the rest the switched class."
-
-
-def _place(choice: Mapping[str, Any]) -> str:
-    return key(*(choice[axis] for axis in ("attack", "strength", "target", "cam", "images")))
 
 
 def _whose(series: Series, choice: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from gazeshift.report.cube import cube
@@ -17,7 +18,7 @@ from gazeshift.studies.deviation.report.findings import sentences
 from gazeshift.studies.deviation.report.gallery import SHADES, Gallery, gallery
 from gazeshift.studies.deviation.report.outcomes import Outcome, health, outcomes
 from gazeshift.studies.deviation.report.published import beside
-from gazeshift.studies.deviation.report.series import Series, key, series
+from gazeshift.studies.deviation.report.series import Series, compared, series
 from gazeshift.studies.deviation.report.tables import RANKED, percent, ranking
 from gazeshift.studies.deviation.report.tiles import tiles
 
@@ -40,7 +41,7 @@ def page(study: Study) -> Document:
     values, worked = series(found), outcomes(data, found.attacks)
     images, few = _of(manifest, "images"), small(len(found.images))
     labels = str(images.get("labels", "given"))
-    compare = values["compare"][key(*(values["chosen"][axis] for axis in ALL))]
+    compare = compared(values, values["chosen"])
     warnings = [NO_LABELS] if labels != "given" else []
     warnings += [f"Few images. {few} Read differences smaller than twice that as noise."] if few else []
     document = Document(
@@ -91,36 +92,29 @@ def _attacks(worked: Sequence[Outcome], labels: str) -> Section:
 
 def _moved(values: Series) -> Section:
     several = f"; the first {RANKED}" if len(values["layers"]) > RANKED else ""
-    layers = charts.variants(
+    figure = partial(charts.variants, values, ALL)
+    layers = figure(
         charts.layers,
-        values,
-        ALL,
-        title="Similarity to the clean gaze",
-        about="Lines are medians, bands reach from the 25 % to the 75 % point of the images.",
+        "Similarity to the clean gaze",
+        "Lines are medians, bands reach from the 25 % to the 75 % point of the images.",
     )
-    compromise = charts.variants(
+    compromise = figure(
         charts.compromise,
-        values,
-        ALL,
-        title="Compromise probability",
-        about="Share of attacked images whose similarity is below the median under matched noise; paired: below the "
+        "Compromise probability",
+        "Share of attacked images whose similarity is below the median under matched noise; paired: below the "
         "same image’s own similarity under noise. 0.5 is chance. In the grey band, 19 of 20 layers would lie if attack "
         "and noise did not differ.",
     )
-    rank = charts.variants(
+    rank = figure(
         charts.rank,
-        values,
-        ALL,
-        title="Most vulnerable layers",
-        about=f"Ranked by mean similarity attacked minus mean similarity under noise{several}. “Lowest in”: images in "
+        "Most vulnerable layers",
+        f"Ranked by mean similarity attacked minus mean similarity under noise{several}. “Lowest in”: images in "
         "which the layer has the lowest similarity of all.",
     )
-    histogram = charts.variants(
+    histogram = figure(
         charts.histogram,
-        values,
-        ALL,
-        title="Compromised layers per image",
-        about="How many of an image’s layers fall below the median under noise. Undefined maps are not counted as "
+        "Compromised layers per image",
+        "How many of an image’s layers fall below the median under noise. Undefined maps are not counted as "
         "compromised.",
     )
     about = (
@@ -172,38 +166,28 @@ def _split(values: Series) -> Section:
         "A map explains one class. When an attack switches the class, part of the change only says that another class "
         "is explained. So the images are split by whether the class switched, and each is looked at twice."
     )
-    meaning = Terms(
-        entries=[
-            (
-                "Switched, own class",
-                "Each image’s own predicted class is explained: a switched class and a moved gaze together.",
-            ),
-            (
-                "Switched, same class",
-                "The clean image’s class is explained in both: what is lost here is a moved gaze.",
-            ),
-            ("Stayed", "The class did not switch, so both questions are the same one."),
-            (
-                "Noise",
-                "The switched images under matched noise, clean image’s class: what any change of this size does.",
-            ),
-        ]
-    )
+    meaning = {
+        "Switched, own class": "Each image’s own predicted class is explained: a switched class and a moved gaze "
+        "together.",
+        "Switched, same class": "The clean image’s class is explained in both: what is lost here is a moved gaze.",
+        "Stayed": "The class did not switch, so both questions are the same one.",
+        "Noise": "The switched images under matched noise, clean image’s class: what any change of this size does.",
+    }
     groups = charts.variants(
-        charts.split,
         values,
         ("attack", "strength", "cam"),
-        title="Mean similarity by group",
-        about="All images take part here, fooled or not.",
+        charts.split,
+        "Mean similarity by group",
+        "All images take part here, fooled or not.",
     )
     title = "A switched class, or a moved gaze?"
-    return Section(title=title, items=[meaning, groups], about=[about], name="class-or-gaze")
+    return Section(title=title, items=[Terms(entries=meaning), groups], about=[about], name="class-or-gaze")
 
 
 def _strengths(values: Series) -> Section:
     axes = ("attack", "target", "cam", "images")
     drawn = [
-        charts.variants(make, values, axes, title=title, about=about)
+        charts.variants(values, axes, make, title, about)
         for make, title, about in (
             (charts.strengths_attacked, "Mean similarity, attacked", "One line per strength."),
             (charts.strengths_noise, "Mean similarity, matched noise", "The same scale, noise scaled alike."),
@@ -216,7 +200,7 @@ def _strengths(values: Series) -> Section:
 
 
 def _structure(values: Series) -> Section:
-    axes, several = ("attack", "target", "cam"), len(values["strengths"]) > 1
+    figure = partial(charts.variants, values, ("attack", "target", "cam"))
     about = (
         "NISSIM is (1 − SSIM) / 2 between two maps: 0 is the same map, and 0.25 to 0.30 already means unrelated maps "
         "at a coarse last layer. The finer the maps, the higher that point lies: for EfficientNet-Lite0, maps of two "
@@ -224,27 +208,20 @@ def _structure(values: Series) -> Section:
         "the finest ones; only opposite maps go past 0.5. MOD is the mean over images, VID the standard deviation over "
         "the strengths, per image. All images take part, fooled or not."
     )
-    mod = charts.variants(
+    mod = figure(
         charts.mod,
-        values,
-        axes,
-        title=f"MOD at the last layer, {values['layers'][-1]}",
-        about="Over the strengths, with quartiles of NISSIM. Unrelated maps have about 0.25 and more.",
+        f"MOD at the last layer, {values['layers'][-1]}",
+        "Over the strengths, with quartiles of NISSIM. Unrelated maps have about 0.25 and more.",
     )
+    several = len(values["strengths"]) > 1
     varied = "Median over images of the deviation over strengths, with quartiles."
-    vid = charts.variants(
-        charts.vid,
-        values,
-        axes,
-        title="VID per layer",
-        about=varied if several else "One strength has no variation.",
-    )
+    vid = figure(charts.vid, "VID per layer", varied if several else "One strength has no variation.")
     structure = charts.variants(
-        charts.structure,
         values,
         ("attack", "strength", "target", "cam"),
-        title="MOD per layer",
-        about="At the chosen strength, with quartiles of NISSIM.",
+        charts.structure,
+        "MOD per layer",
+        "At the chosen strength, with quartiles of NISSIM.",
     )
     title = "Dissimilarity of structure: MOD and VID"
     return Section(title=title, items=[(mod, vid), structure], about=[about], name="mod-and-vid")
@@ -258,7 +235,7 @@ def _papers(values: Series) -> Section:
     table = Table(
         title="Published numbers beside ours",
         head=["Quantity", "Paper", "Here", "Why they may differ"],
-        rows=[[row.what, row.paper, row.ours, row.why] for row in beside(values)],
+        rows=beside(values),
         words=True,
     )
     return Section(title="Beside the papers", items=[table], about=[about], name="papers")
@@ -284,34 +261,19 @@ def _undefined(rows: Sequence[Mapping[str, Any]]) -> Section:
     return Section(title=title, items=[table], about=[about], name=name)
 
 
-_GLOSSARY = (
-    (
-        "Map",
-        "A class-activation map: which places of a layer speak for the explained class. Drawn after the layer’s norm "
-        "and activation, at its own resolution, brought to the image’s size to be compared.",
-    ),
-    (
-        "Matched noise",
-        "Gaussian noise with the mean and the standard deviation of the same image’s perturbation, scaled by the same "
-        "strength. What it does to a map, any change of that size does.",
-    ),
-    (
-        "Compromised",
-        "A layer of an attacked image whose similarity is strictly below the median similarity of the same images "
-        "under noise. Noise itself is compromised half of the time, hence the line at 0.5.",
-    ),
-    (
-        "Quartiles",
-        "A quarter of the images lies below the lower one, a quarter above the upper one. They show how images differ, "
-        "not how certain a mean is.",
-    ),
-    ("n", "Images behind a number, after undefined maps have left."),
-    (
-        "Sources",
-        "Renkhoff, Tan et al. 2022, Exploring Adversarial Attacks on Neural Networks; Tan et al. 2023, NoiseCAM; "
-        "Chakraborty et al. 2022, Generalizing Adversarial Explanations with Grad-CAM.",
-    ),
-)
+_GLOSSARY = {
+    "Map": "A class-activation map: which places of a layer speak for the explained class. Drawn after the layer’s "
+    "norm and activation, at its own resolution, brought to the image’s size to be compared.",
+    "Matched noise": "Gaussian noise with the mean and the standard deviation of the same image’s perturbation, scaled "
+    "by the same strength. What it does to a map, any change of that size does.",
+    "Compromised": "A layer of an attacked image whose similarity is strictly below the median similarity of the same "
+    "images under noise. Noise itself is compromised half of the time, hence the line at 0.5.",
+    "Quartiles": "A quarter of the images lies below the lower one, a quarter above the upper one. They show how "
+    "images differ, not how certain a mean is.",
+    "n": "Images behind a number, after undefined maps have left.",
+    "Sources": "Renkhoff, Tan et al. 2022, Exploring Adversarial Attacks on Neural Networks; Tan et al. 2023, "
+    "NoiseCAM; Chakraborty et al. 2022, Generalizing Adversarial Explanations with Grad-CAM.",
+}
 
 
 def _repeat(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -1,82 +1,58 @@
 """What the papers printed, beside what was measured here, and why the two need not agree."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from gazeshift.report.document import NONE
-from gazeshift.studies.deviation.report.series import Series, key
+from gazeshift.studies.deviation.report.series import Series, compared, key
 from gazeshift.studies.deviation.report.tables import ranking, three, two
 
-
-@dataclass(frozen=True, kw_only=True)
-class Beside:
-    """One published number or finding.
-
-    Args:
-        what: the quantity.
-        paper: what the paper prints, and which paper.
-        ours: what this study measured.
-        why: the reasons why they may differ.
-    """
-
-    what: str
-    paper: str
-    ours: str
-    why: str
+Row = tuple[str, str, str, str]
 
 
-def beside(series: Series) -> tuple[Beside, ...]:
-    """Every published number that a deviation study also measures, for the choice shown first."""
+def beside(series: Series) -> tuple[Row, ...]:
+    """Quantity, what the paper prints, ours, and why they may differ, for the choice shown first."""
     choice = series["chosen"]
     return _probability(series, choice), _layers(series, choice), _dissimilarity(series, choice)
 
 
-def _probability(series: Series, choice: Mapping[str, Any]) -> Beside:
-    compare = _compare(series, choice, strength=0)
+def _probability(series: Series, choice: Mapping[str, Any]) -> Row:
+    compare = compared(series, {**choice, "strength": 0})
     known = [value for value in compare["probability"] if value is not None]
     mean = two(round(sum(known) / len(known))) if known else NONE
-    return Beside(
-        what="Compromise probability at the lowest strength",
-        paper="about 0.40 at strength 0.25 (Renkhoff et al. 2022 and Tan et al. 2023: VGG-16, DLFuzz, ImageNet)",
-        ours=f"{mean} at strength {series['strengths'][0]:g} (mean over layers, {series['attacks'][choice['attack']]})",
-        why="Another model and attack. In the released code the perturbation is subtracted anew at every strength, so "
+    return (
+        "Compromise probability at the lowest strength",
+        "about 0.40 at strength 0.25 (Renkhoff et al. 2022 and Tan et al. 2023: VGG-16, DLFuzz, ImageNet)",
+        f"{mean} at strength {series['strengths'][0]:g} (mean over layers, {series['attacks'][choice['attack']]})",
+        "Another model and attack. In the released code the perturbation is subtracted anew at every strength, so "
         "that the images of strengths 0.5 and 1 are one and the same, and they point away from the attack. "
         "Chance is 0.50, so 0.40 is no effect.",
     )
 
 
-def _layers(series: Series, choice: Mapping[str, Any]) -> Beside:
-    order = ranking(_compare(series, choice))
-    return Beside(
-        what="Layers whose gaze moves most",
-        paper="block4_conv1 and block5_conv1 (Renkhoff et al. 2022: VGG-16)",
-        ours=" and ".join(series["layers"][place] for place in order[:2]) or NONE,
-        why="Another model. The papers compare pictures of maps in jet colours, in which two disjoint spots still "
+def _layers(series: Series, choice: Mapping[str, Any]) -> Row:
+    order = ranking(compared(series, choice))
+    return (
+        "Layers whose gaze moves most",
+        "block4_conv1 and block5_conv1 (Renkhoff et al. 2022: VGG-16)",
+        " and ".join(series["layers"][place] for place in order[:2]) or NONE,
+        "Another model. The papers compare pictures of maps in jet colours, in which two disjoint spots still "
         "have a similarity of 0.5 to 0.9; here the maps themselves are compared.",
     )
 
 
-def _dissimilarity(series: Series, choice: Mapping[str, Any]) -> Beside:
+def _dissimilarity(series: Series, choice: Mapping[str, Any]) -> Row:
     structure = series["structure"].get(key(choice["attack"], choice["target"], choice["cam"]))
     ours = NONE
     if structure:
         value = structure["attacked"]["mod"][choice["strength"]][-1]
         strength = f"strength {series['strengths'][choice['strength']]:g}"
         ours = f"{three(value)} ({series['attacks'][choice['attack']]}, {strength}, {series['layers'][-1]})"
-    return Beside(
-        what="MOD at the last layer",
-        paper="0.085 to 0.162 at epsilon 2.55/255 and 0.127 to 0.296 at 25.5/255 "
+    return (
+        "MOD at the last layer",
+        "0.085 to 0.162 at epsilon 2.55/255 and 0.127 to 0.296 at 25.5/255 "
         "(Chakraborty et al. 2022: FGSM made on ResNet-50, five models, faces)",
-        ours=ours,
-        why="Other images, models and budgets; the paper transfers one attack to all models, here the attack knows "
+        ours,
+        "Other images, models and budgets; the paper transfers one attack to all models, here the attack knows "
         "the model. At a coarse last layer 0.25 to 0.30 already means unrelated maps.",
     )
-
-
-def _compare(series: Series, choice: Mapping[str, Any], strength: int | None = None) -> Mapping[str, Any]:
-    places: Sequence[Any] = [choice[axis] for axis in ("attack", "strength", "target", "cam", "images")]
-    if strength is not None:
-        places = [places[0], strength, *places[2:]]
-    found: Mapping[str, Any] = series["compare"][key(*places)]
-    return found

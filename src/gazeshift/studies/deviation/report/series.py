@@ -38,6 +38,11 @@ def key(*places: Any) -> str:
     return ".".join(map(str, places))
 
 
+def compared(series: Series, choice: Mapping[str, Any]) -> Any:
+    """Attack against noise for one choice."""
+    return series["compare"][key(*(choice[axis] for axis in ("attack", "strength", "target", "cam", "images")))]
+
+
 def thousandths(values: Iterable[float]) -> list[int | None]:
     """Numbers as whole thousandths; None where undefined.
 

@@ -112,7 +112,11 @@ def mod_rows(series: Series, structure: Mapping[str, Any]) -> Rows:
     return [
         [
             f"{strength:g}",
-            *(cell for kind in ("attacked", "noise") for cell in _mod_cells(structure[kind], level, last)),
+            *(
+                cell
+                for kind in (structure["attacked"], structure["noise"])
+                for cell in _nissim_cells(kind["mod"][level], kind["spread"][level], last)
+            ),
         ]
         for level, strength in enumerate(series["strengths"])
     ]
@@ -120,12 +124,18 @@ def mod_rows(series: Series, structure: Mapping[str, Any]) -> Rows:
 
 def structure_rows(layers: Sequence[str], structure: Mapping[str, Any], level: int) -> Rows:
     """Per layer: MOD at one strength and VID over all, attacked and under noise."""
+    nothing = {part: [None] * len(layers) for part in ("median", "low", "high")} | {"count": [0] * len(layers)}
+    vids = [structure[kind]["vid"] or nothing for kind in ("attacked", "noise")]
     return [
         [
             layer,
             three(structure["attacked"]["mod"][level][place]),
             three(structure["noise"]["mod"][level][place]),
-            *(cell for kind in ("attacked", "noise") for cell in _vid_cells(structure[kind]["vid"], place)),
+            *(
+                cell
+                for vid in vids
+                for cell in (_nissim_cells(vid["median"], vid, place) if vid else [NONE, NONE, "0"])
+            ),
         ]
         for place, layer in enumerate(layers)
     ]
@@ -142,12 +152,6 @@ def _cells(spread: Mapping[str, Any], place: int) -> list[str]:
     return [*middle, str(spread["count"][place])]
 
 
-def _mod_cells(kind: Mapping[str, Any], level: int, place: int) -> list[str]:
-    spread = kind["spread"][level]
-    return [three(kind["mod"][level][place]), quartiles(spread, place, three), str(spread["count"][place])]
-
-
-def _vid_cells(spread: Mapping[str, Any] | None, place: int) -> list[str]:
-    if spread is None:
-        return [NONE, NONE, "0"]
-    return [three(spread["median"][place]), quartiles(spread, place, three), str(spread["count"][place])]
+def _nissim_cells(values: Sequence[int | None], spread: Mapping[str, Any], place: int) -> list[str]:
+    """Value, quartiles and count."""
+    return [three(values[place]), quartiles(spread, place, three), str(spread["count"][place])]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gazeshift import cli
+from gazeshift.runs.executors.memory import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parent.parent
 SWITCHES = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
@@ -14,10 +15,11 @@ SWITCHES += ["--disable-background-networking", "--disable-component-update", "-
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    """Several workers share the machine: one torch thread each."""
+def _as_in_a_worker() -> None:
+    """Several processes share the machine: one torch thread each, and large blocks of memory are used again."""
     import torch
 
+    keep_freed_memory()
     if os.environ.get("PYTEST_XDIST_WORKER"):
         torch.set_num_threads(1)
 

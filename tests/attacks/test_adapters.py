@@ -3,7 +3,6 @@
 import random
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -419,13 +418,8 @@ def test_nan_logits_are_refused_by_place(images: Tensor) -> None:
 
 
 @pytest.fixture(scope="module")
-def vgg(data_folder: Path) -> Iterator[models.Classifier]:
-    folder = data_folder / "vgg16_cifar10"
-    sys.path.insert(0, str(folder))
-    try:
-        yield gs.load("module:vgg16_cifar10:vgg16_cifar10", device="cpu")
-    finally:
-        sys.path.remove(str(folder))
+def vgg(data_folder: Path) -> models.Classifier:
+    return gs.load(f"module:{data_folder / 'vgg16_cifar10' / 'vgg16_cifar10.py'}:vgg16_cifar10", device="cpu")
 
 
 def test_on_a_real_model(vgg: models.Classifier, data_folder: Path) -> None:

@@ -1,6 +1,5 @@
 """The universal perturbation: a known optimum, a slow version from the paper, what it leaves out, and a real model."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -118,11 +117,7 @@ def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> Non
 def test_fools_a_real_model_on_images_that_it_has_not_seen(data_folder: Path) -> None:
     """The VGG-16 of CIFAR-10: fitted on every other test image, tried on the rest, beside noise of the same size."""
     folder = data_folder / "vgg16_cifar10"
-    sys.path.insert(0, str(folder))
-    try:
-        model = gs.load("module:vgg16_cifar10:vgg16_cifar10", device="cpu")
-    finally:
-        sys.path.remove(str(folder))
+    model = gs.load(f"module:{folder / 'vgg16_cifar10.py'}:vgg16_cifar10", device="cpu")
     batch = (
         gs.open_source(folder / "test", class_names=model.class_names)
         .take(200, 0)

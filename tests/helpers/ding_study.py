@@ -6,7 +6,7 @@ from typing import Any
 import gazeshift as gs
 from gazeshift.runs.adversarial_set.run import AttackRun
 from gazeshift.runs.adversarial_set.settings import SetSettings
-from helpers.small_study import make_images, make_network
+from helpers.small_study import NETWORK, make_images
 
 SMALL = {
     "examples": 2,
@@ -24,14 +24,6 @@ SMALL = {
     "batch_size": 4,
 }
 DETECTOR = """
-import sys
-
-sys.path.insert(0, FOLDER)
-import torch
-from torch import nn
-
-from tiny_network import tiny
-
 
 def small():
     torch.manual_seed(0)
@@ -49,9 +41,6 @@ def balanced():
     return network
 """
 HIDDEN = """
-import sys
-
-sys.path.insert(0, FOLDER)
 from helpers.networks import Residual, seeded
 
 
@@ -65,9 +54,8 @@ def made():
 def make_parts(folder: Path) -> dict[str, Any]:
     """Ten images, a network whose classes are balanced, and a network for the detector."""
     images = make_images(folder / "images", 10)
-    make_network(folder)
     file = folder / "networks.py"
-    file.write_text(DETECTOR.replace("FOLDER", repr(str(folder))))
+    file.write_text(NETWORK + DETECTOR)
     return {"model": f"module:{file}:balanced", "images": images, "detector": f"module:{file}:small"}
 
 

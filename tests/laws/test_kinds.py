@@ -160,9 +160,8 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_command_line_refuses_the_same(
     kind: Kind, command: str, photographs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    lines = ("from helpers.kinds import KINDS",)
     make = f"def made():\n    return KINDS[{KINDS.index(kind)}].make()\n"
-    (tmp_path / "own.py").write_text("\n".join(lines) + "\n" + make)
+    (tmp_path / "own.py").write_text(f"from helpers.kinds import KINDS\n\n\n{make}")
     given = (*COMMANDS[command], str(photographs), "--model", f"module:{tmp_path / 'own.py'}:made")
     with pytest.raises(SystemExit) as ended:
         cli.main([*given, "--out", str(tmp_path / "out")])

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
-from gazeshift.studies.scorecard.run import ROWS
+ROWS = pytest.importorskip("gazeshift.studies.scorecard.run").ROWS
+
 
 SETS = {"pgd-2": ("pgd", 2 / 255, 4.0), "pgd-4": ("pgd", 4 / 255, 5.0), "fgsm-4": ("fgsm", 4 / 255, 2.0)}
 BENIGN = ("jpeg:quality=75", "gaussian noise")

@@ -17,9 +17,10 @@ import torch
 from gazeshift import cli
 from gazeshift.errors import DataError, OutputError, WorkerError
 from gazeshift.runs.executors import Scale, processes
-from gazeshift.studies.deviation.settings import Deviation
 from helpers.small_study import make_images, make_network
 from helpers.workers import Job, Killer, alone, deadly_network, make_white, run, tables, with_workers
+
+Deviation = pytest.importorskip("gazeshift.studies.deviation.settings").Deviation
 
 COUNT = 24
 

@@ -10,9 +10,10 @@ import pytest
 from gazeshift import cli
 from gazeshift.errors import MissingPackageError, SettingsError, WorkerError
 from gazeshift.runs.executors import Scale
-from gazeshift.studies.deviation.settings import Deviation
 from helpers.small_study import make_images, make_network
 from helpers.workers import Job, alone, deadly_network, make_white, run, tables
+
+Deviation = pytest.importorskip("gazeshift.studies.deviation.settings").Deviation
 
 ray = pytest.importorskip("ray")
 COUNT = 16

@@ -11,16 +11,17 @@ from gazeshift.runs.adversarial_set.settings import SetSettings
 from gazeshift.runs.detector.run import fit, recalibrate
 from gazeshift.runs.detector.settings import CalibrateSettings, FitSettings
 from gazeshift.runs.executors import Scale, executor
-from gazeshift.studies.chakraborty2022.settings import Chakraborty2022
-from gazeshift.studies.deviation.settings import Deviation
-from gazeshift.studies.ding2022.settings import Ding2022
-from gazeshift.studies.noisecam2023.settings import Noisecam2023
-from gazeshift.studies.renkhoff2022.settings import Renkhoff2022
-from gazeshift.studies.scorecard.settings import Scorecard
-from gazeshift.studies.transfer.settings import Transfer
 from helpers.faces import make_classes, small_settings
 from helpers.small_study import make_images, make_network
 from helpers.workers import Job, alone, tables
+
+Chakraborty2022 = pytest.importorskip("gazeshift.studies.chakraborty2022.settings").Chakraborty2022
+Deviation = pytest.importorskip("gazeshift.studies.deviation.settings").Deviation
+Ding2022 = pytest.importorskip("gazeshift.studies.ding2022.settings").Ding2022
+Noisecam2023 = pytest.importorskip("gazeshift.studies.noisecam2023.settings").Noisecam2023
+Renkhoff2022 = pytest.importorskip("gazeshift.studies.renkhoff2022.settings").Renkhoff2022
+Scorecard = pytest.importorskip("gazeshift.studies.scorecard.settings").Scorecard
+Transfer = pytest.importorskip("gazeshift.studies.transfer.settings").Transfer
 
 COUNT = 50
 

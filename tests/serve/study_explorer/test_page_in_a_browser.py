@@ -11,11 +11,12 @@ import uvicorn
 from gazeshift.serve.gateway.server import bound, config_of
 from gazeshift.serve.gateway.settings import ServeSettings
 from gazeshift.serve.study_explorer.app import create_study_app
-from gazeshift.studies.deviation.settings import Deviation
 from helpers.scorecard_study import write as write_scorecard
 from helpers.small_study import make_images, make_network
 from helpers.synthetic_study import HOSTILE, write_study
 from helpers.visits import Visit, visit
+
+Deviation = pytest.importorskip("gazeshift.studies.deviation.settings").Deviation
 
 pytestmark = pytest.mark.browser
 

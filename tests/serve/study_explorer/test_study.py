@@ -27,11 +27,12 @@ from gazeshift.serve.study_explorer.app import create_study_app
 from gazeshift.serve.study_explorer.deviation import DeviationTables
 from gazeshift.serve.study_explorer.scorecard import ScorecardTables
 from gazeshift.serve.study_explorer.tables import Page
-from gazeshift.studies.deviation.settings import Deviation
 from helpers.gateways import Running
 from helpers.scorecard_study import write as write_scorecard
 from helpers.small_study import make_images, make_network
 from helpers.synthetic_study import write_study
+
+Deviation = pytest.importorskip("gazeshift.studies.deviation.settings").Deviation
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,10 @@ from gazeshift.errors import DataError, GazeshiftError
 from gazeshift.models import Classifier, Preprocessing
 from gazeshift.pipeline import attack, look
 from gazeshift.records import Evidence
-from gazeshift.registry import build
+from gazeshift.registry import build, find
 from gazeshift.runs.open import open_attack, open_classifier, open_images
 from gazeshift.seeds import generator_for
 from gazeshift.serve.explorer.serialize import side_json
-from gazeshift.studies.deviation.settings import Deviation
 from gazeshift.transforms.matched_noise import MatchedNoise
 from gazeshift.transforms.strength import Strengths
 
@@ -45,20 +44,21 @@ class StudyReplay:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @cached_property
-    def settings(self) -> Deviation:
+    def settings(self) -> Any:
         """The study's settings; of another study, what it has in common with this one.
 
         Raises:
             DataError: the manifest does not say them.
         """
+        deviation = find("studies", "deviation")
         said = {
-            key: value for key, value in (self.manifest.get("settings") or {}).items() if key in Deviation.model_fields
+            key: value for key, value in (self.manifest.get("settings") or {}).items() if key in deviation.model_fields
         }
         named = {key: value for key, value in (("model", self.model), ("weights", self.weights)) if value is not None}
         if "model" not in said:
             raise DataError("the manifest does not say the study's settings, so that its images cannot be seen again.")
         known = said if self.manifest.get("study") == "deviation" else {key: said[key] for key in SHARED if key in said}
-        return Deviation.model_validate({**known, **named})
+        return deviation.model_validate({**known, **named})
 
     @cached_property
     def source(self) -> ImageSource:

@@ -54,7 +54,8 @@ def test_squeezers_as_they_are_written_on_the_command_line():
     ("squeezers", "error", "message"),
     [
         ((), BoundsError, "at least one squeezer"),
-        (("mask_maps",), SettingsError, "'mask_maps': it makes no image of an image alone"),
+        (("matched_noise",), SettingsError, "'matched_noise': it makes no image of an image alone"),
+        (("mask_maps",), UnknownNameError, "no transforms named 'mask_maps'"),
         (("medain",), UnknownNameError, "Did you mean 'median'"),
         (("median:size=2",), BoundsError, "odd size"),
     ],

@@ -154,7 +154,7 @@ def test_texts_are_read_as_the_command_line_writes_them():
         ({"side": "left"}, UnknownNameError, "no side 'left'"),
         ({"shifts": 0, "others": ()}, BoundsError, "at least one view and one feature, got 0 shifts, 0 others"),
         ({"features": ()}, BoundsError, "0 features"),
-        ({"others": ("fog",)}, UnknownNameError, "no interventions named 'fog'"),
+        ({"others": ("fog",)}, UnknownNameError, "no transforms named 'fog'"),
         ({"most": 0}, BoundsError, "at least 1 pixel, got 0"),
     ],
 )

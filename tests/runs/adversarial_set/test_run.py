@@ -356,7 +356,7 @@ def test_a_spoilt_set_ends_in_a_sentence(copy, spoil, message):
 
 
 def test_a_path_that_is_no_folder_is_refused(made, tmp_path):
-    with pytest.raises(DataError, match="it is no folder"):
+    with pytest.raises(DataError, match="it is not a folder"):
         open_set(tmp_path / "nowhere")
     with pytest.raises(SettingsError, match="has its clean images and labels within"):
         open_set(made, clean=tmp_path)

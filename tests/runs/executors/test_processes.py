@@ -280,10 +280,8 @@ def test_the_environment_of_a_worker_is_its_own(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for a signal when its leader ends")
-def test_a_worker_whose_leader_ended_before_it_had_begun_ends(monkeypatch):
-    monkeypatch.setattr(processes.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(processes.ctypes, "CDLL", lambda _: SimpleNamespace(prctl=lambda *_: 0))
-    monkeypatch.setattr(processes, "parent_process", lambda: SimpleNamespace(is_alive=lambda: False))
+def test_a_worker_whose_leader_has_ended_ends(monkeypatch):
+    monkeypatch.setattr(processes, "parent_process", lambda: SimpleNamespace(join=lambda: None))
     monkeypatch.setattr(processes.os, "_exit", sys.exit)
     with pytest.raises(SystemExit):
-        processes._begin(os.getcwd(), ())  # noqa: PTH109
+        processes._end_with_parent()

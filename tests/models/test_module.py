@@ -247,3 +247,12 @@ def test_the_real_vgg16(data_folder, monkeypatch):
         total += len(batch.ids)
     assert total == 200
     assert right >= 160
+
+
+def test_a_file_that_was_changed_a_moment_ago_is_read_as_it_is_now(tmp_path, monkeypatch):
+    """Python's cache goes by the second and the size."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file, text = tmp_path / "net.py", "from torch import nn\n\n\ndef make():\n    return nn.Conv2d(3, {}, 1)\n"
+    for channels in (4, 5):
+        file.write_text(text.format(channels))
+        assert load(f"module:{file}:make", device="cpu").module.out_channels == channels

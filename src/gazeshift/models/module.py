@@ -6,8 +6,9 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from torch import nn
 
@@ -126,7 +127,7 @@ def _import_file(file: Path) -> ModuleType:
     if not file.is_file():
         raise ModelError(f"no Python file at {file}.")
     name = f"{file.stem}_{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, file)
+    spec = importlib.util.spec_from_file_location(name, file, loader=FromSource(name, str(file)))
     python = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
     sys.modules[name] = python  # dataclasses and pickle look their classes up here
     try:
@@ -135,6 +136,14 @@ def _import_file(file: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return python
+
+
+class FromSource(SourceFileLoader):
+    """A file compiled anew: of a change within a second that keeps its size, Python's cache knows nothing."""
+
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002
+        """The code of the file as it is now."""
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def _public(python: ModuleType) -> list[str]:

@@ -17,7 +17,7 @@ TOPICS = (
     "judge",
     "gateway",
 )  # those that `all` measures
-LONG = ("detection", "ablation", "adaptive", "hostile", "scale", "gpu", "explore")  # an hour and more
+LONG = ("detection", "ablation", "adaptive", "hostile", "scale", "gpu", "explore", "versions")  # an hour and more
 
 
 def main() -> None:
@@ -37,6 +37,7 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=60, help="of each number of clients (gateway, default 60)")
     parser.add_argument("--requests", type=int, default=5000, help="hostile ones (default 5000)")
+    parser.add_argument("--other", type=Path, help="sources of another version (versions)")
     asked = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", str(asked.threads))  # for NumPy and OpenCV too, before they start
 
@@ -68,6 +69,7 @@ def run(asked: argparse.Namespace) -> None:
         scale,
         sets,
         study,
+        versions,
     )
 
     topics = {
@@ -93,6 +95,7 @@ def run(asked: argparse.Namespace) -> None:
         "gpu": lambda: gpu.main(asked.model, asked.batch, asked.rounds),
         "scale": lambda: scale.main(asked.images),
         "explore": explore.main,
+        "versions": lambda: versions.main(asked.other),
         "allocator": lambda: allocator.main(asked.model, asked.rounds),
     }
     for topic, measure in topics.items():

@@ -1,16 +1,19 @@
-"""Checks what import-linter cannot say: no import circle, and nothing private imported across folders.
+"""Checks what import-linter cannot say: no import circle, nothing private across folders, no class name twice.
 
 Usage: ``python tools/house.py``; ends with 1 and a line for each breach.
 """
 
+import ast
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 
 import grimp
 import networkx as nx
 
 PACKAGE = "gazeshift"
-ROOT_MODULE_OF = {}
+SOURCE = Path(__file__).resolve().parent.parent / "src" / PACKAGE
 
 
 def circles(graph: grimp.ImportGraph) -> Iterator[str]:
@@ -32,10 +35,22 @@ def trespasses(graph: grimp.ImportGraph) -> Iterator[str]:
                 yield f"{module} imports {target}, which is private to {folder}"
 
 
+def twins() -> Iterator[str]:
+    """Classes that share their name with another one."""
+    homes = defaultdict(list)
+    for file in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                homes[node.name].append(str(file.relative_to(SOURCE)))
+    for name, files in homes.items():
+        if len(files) > 1:
+            yield f"class {name} is in {' and in '.join(files)}"
+
+
 def main() -> int:
     """The exit status."""
     graph = grimp.build_graph(PACKAGE)
-    breaches = [*circles(graph), *trespasses(graph)]
+    breaches = [*circles(graph), *trespasses(graph), *twins()]
     print(*breaches, sep="\n", end="\n" * bool(breaches))
     return int(bool(breaches))
 

@@ -29,7 +29,7 @@ _BLANK, _BROKEN, _SHOWN, _FRAMED = -1, -2, 6, 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gallery:
+class PackedGallery:
     """Pictures and maps for the page.
 
     Args:
@@ -66,7 +66,7 @@ class _Store:
         self.index[name] = [*values.shape, offset]
 
 
-def gallery(data: ReportData, cube: Cube, room: int) -> Gallery:
+def gallery(data: ReportData, cube: Cube, room: int) -> PackedGallery:
     """All pictures and maps in at most `room` bytes: first the maps become coarser, and at last the images fewer."""
     rows = _rows(data.gallery)
     names = _names(rows, data.manifest.get("settings"), cube)
@@ -78,7 +78,7 @@ def gallery(data: ReportData, cube: Cube, room: int) -> Gallery:
         block = _block(maps, kept, cube, side)
         if len(block) + sum(len(picture) for name in kept for picture in images[name]["pictures"].values()) <= room:
             break
-    return Gallery(
+    return PackedGallery(
         images=tuple(images[name] for name in kept),
         packed=block,
         side=side,

@@ -15,7 +15,7 @@ from gazeshift.report.templates import duration
 from gazeshift.report.words import cam_name, levels, small
 from gazeshift.studies.deviation.report import charts
 from gazeshift.studies.deviation.report.findings import sentences
-from gazeshift.studies.deviation.report.gallery import SHADES, Gallery, gallery
+from gazeshift.studies.deviation.report.gallery import SHADES, PackedGallery, gallery
 from gazeshift.studies.deviation.report.outcomes import Outcome, health, outcomes
 from gazeshift.studies.deviation.report.published import beside
 from gazeshift.studies.deviation.report.series import Series, compared, series
@@ -126,7 +126,7 @@ def _moved(values: Series) -> Section:
     return Section(title=title, items=[layers, compromise, (rank, histogram)], about=[about], name="layer-by-layer")
 
 
-def _gallery(values: Series, compare: Mapping[str, Any], shown: Gallery) -> Iterator[Section]:
+def _gallery(values: Series, compare: Mapping[str, Any], shown: PackedGallery) -> Iterator[Section]:
     if not shown.images:
         return
     about = (

@@ -19,8 +19,8 @@ from gazeshift.studies.scorecard.report.numbers import (
     FOOLED,
     ONLY,
     Key,
+    ScorecardNumbers,
     ScorecardScores,
-    ScorecardTables,
 )
 from gazeshift.studies.scorecard.report.tables import attack_name, counted
 
@@ -41,7 +41,7 @@ def condition_name(condition: str) -> str:
     return f"{said} ({settings.replace('=', ' ').replace(',', ', ')})" if colon else said
 
 
-def glance(found: ScorecardTables) -> Chart:
+def glance(found: ScorecardNumbers) -> Chart:
     """Mean and every attack's AUROC of every contestant."""
     rows = [
         [
@@ -64,7 +64,7 @@ def glance(found: ScorecardTables) -> Chart:
     return _written(chart)
 
 
-def strengths(found: ScorecardTables) -> Chart | None:
+def strengths(found: ScorecardNumbers) -> Chart | None:
     """AUROC of the main detector against the size of the change, for attacks of several sizes; None without one."""
     sizes: dict[str, dict[float, str]] = {}
     for name in found.tested:
@@ -92,7 +92,7 @@ def strengths(found: ScorecardTables) -> Chart | None:
     )
 
 
-def receivers(found: ScorecardTables) -> Choice:
+def receivers(found: ScorecardNumbers) -> Choice:
     """ROC curves of every attack, one at a time; detectors that know the attack are left out."""
     fair = [one for one in found.contestants if not one.knows]
     charts = {TOGETHER: _receiver(TOGETHER, {one.name: one.common for one in fair}, None)}
@@ -143,7 +143,7 @@ def _area(scores: ScorecardScores, name: str | None) -> float:
     return estimate(scores.negatives.auroc(scores.sample(scores.examples(name)))).value
 
 
-def suspicions(found: ScorecardTables) -> Choice:
+def suspicions(found: ScorecardNumbers) -> Choice:
     """Where suspicions of clean images, benign changes and attacks lie, one detector at a time."""
     return Choice(
         title="Suspicions",
@@ -155,7 +155,7 @@ def suspicions(found: ScorecardTables) -> Choice:
     )
 
 
-def _suspicion(found: ScorecardTables, name: str) -> Chart:
+def _suspicion(found: ScorecardNumbers, name: str) -> Chart:
     scores = found.fitted(name)
     groups = {
         "clean": scores.suspicion[scores.benign(CLEAN)],
@@ -176,7 +176,7 @@ def _suspicion(found: ScorecardTables, name: str) -> Chart:
     return replace(chart, layout=dict(chart.layout) | {"shapes": [*chart.layout["shapes"], shape]})
 
 
-def false_alarms(found: ScorecardTables) -> Chart:
+def false_alarms(found: ScorecardNumbers) -> Chart:
     """Flagged clean images and benign changes, with the promised rate."""
     everyone = [one for one in found.contestants if one.common is not None]
     promised = sorted({float(found.detectors[one.detector].get("false_alarms") or 0) for one in everyone})
@@ -217,7 +217,7 @@ def _whiskers(several: Sequence[tuple[int, int]]) -> dict[str, Any]:
     return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "color": "--ink", "thickness": 1}
 
 
-def transfer(found: ScorecardTables, detector: str) -> Chart:
+def transfer(found: ScorecardNumbers, detector: str) -> Chart:
     """What a detector learned from, against what it is tested on."""
     rows: dict[str, list[float | None]] = {}
     for key, scores in found.scores.items():

@@ -8,13 +8,13 @@ from gazeshift.report.words import small
 from gazeshift.studies.scorecard.report.adaptive import first_line
 from gazeshift.studies.scorecard.report.bootstrap import estimate, leaders
 from gazeshift.studies.scorecard.report.charts import condition_name
-from gazeshift.studies.scorecard.report.numbers import CLEAN, Contestant, ScorecardTables
+from gazeshift.studies.scorecard.report.numbers import CLEAN, Contestant, ScorecardNumbers
 from gazeshift.studies.scorecard.report.tables import area, counted, rate
 
 FEW = 100
 
 
-def findings(found: ScorecardTables) -> Iterator[str]:
+def findings(found: ScorecardNumbers) -> Iterator[str]:
     """Adaptive attacks first; then the detectors' numbers, their false alarms, and what to make of them."""
     yield first_line(found.adaptive)
     if found.tested:
@@ -29,7 +29,7 @@ def findings(found: ScorecardTables) -> Iterator[str]:
         yield small(clean)
 
 
-def warnings(found: ScorecardTables) -> Iterator[str]:
+def warnings(found: ScorecardNumbers) -> Iterator[str]:
     """What weakens the numbers."""
     if not found.sets:
         yield "No adversarial set was given, so that nothing here says whether attacks are found. Add --set."
@@ -61,7 +61,7 @@ def _headline(one: Contestant) -> str:
     )
 
 
-def _others(found: ScorecardTables) -> Iterator[str]:
+def _others(found: ScorecardNumbers) -> Iterator[str]:
     others = [one for one in found.contestants if one.detector != found.main]
     others.sort(key=lambda one: -(estimate(one.auroc).value if one.detections else 0))
     said = [
@@ -72,7 +72,7 @@ def _others(found: ScorecardTables) -> Iterator[str]:
         yield f"Beside it, mean AUROC / detected at 5 % false alarms: {', '.join(said)}."
 
 
-def _best(found: ScorecardTables) -> Iterator[str]:
+def _best(found: ScorecardNumbers) -> Iterator[str]:
     """Attacks that a detector other than the main one tells best."""
     owner = {one.name: one.detector for one in found.contestants if not one.knows}
     if len(set(owner.values())) < 2:
@@ -93,7 +93,7 @@ def _best(found: ScorecardTables) -> Iterator[str]:
         yield f"{found.main}, in one way to learn or another, has the largest AUROC on each of the {count} attacks."
 
 
-def _alarms(found: ScorecardTables) -> str:
+def _alarms(found: ScorecardNumbers) -> str:
     """The main detector's false alarms against its promise."""
     promised, main = float(found.detectors[found.main].get("false_alarms") or 0), found.fitted(found.main)
     flagged = {name: main.flagged[main.benign(name)] for name in found.conditions}
@@ -104,5 +104,5 @@ def _alarms(found: ScorecardTables) -> str:
     return f"False alarms of {found.main} as it was fitted, at a promised {share(promised, 1)}: {said}; {kept}."
 
 
-def _clean(found: ScorecardTables) -> int:
+def _clean(found: ScorecardNumbers) -> int:
     return int(found.fitted(found.main).benign(CLEAN).sum())

@@ -155,7 +155,7 @@ class Contestant:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScorecardTables:
+class ScorecardNumbers:
     """Everything that the page says in numbers.
 
     Args:
@@ -220,7 +220,7 @@ class ScorecardTables:
         return found
 
 
-def read_found(study: Study) -> ScorecardTables:
+def read_found(study: Study) -> ScorecardNumbers:
     """All numbers of a finished scorecard.
 
     Raises:
@@ -240,7 +240,7 @@ def read_found(study: Study) -> ScorecardTables:
     silent = [name for name in manifest["detectors"] if Key(name, AS_FITTED, "") not in found]
     if silent or not found:
         raise DataError(f"{study.folder / 'rows.parquet'} says nothing of detector {', '.join(silent)}. {REPAIR}")
-    return ScorecardTables(
+    return ScorecardNumbers(
         scores=found,
         sets=manifest["sets"],
         detectors=manifest["detectors"],

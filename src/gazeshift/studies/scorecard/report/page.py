@@ -6,7 +6,7 @@ from gazeshift.report.document import Document, Item, Section, number, share
 from gazeshift.report.study import Study
 from gazeshift.studies.scorecard.report import adaptive, charts, tables
 from gazeshift.studies.scorecard.report.findings import findings, warnings
-from gazeshift.studies.scorecard.report.numbers import CLEAN, ScorecardTables, read_found
+from gazeshift.studies.scorecard.report.numbers import CLEAN, ScorecardNumbers, read_found
 
 __all__ = ["page"]
 
@@ -38,7 +38,7 @@ def page(study: Study) -> Document:
     )
 
 
-def _facts(study: Study, found: ScorecardTables) -> list[tuple[str, str]]:
+def _facts(study: Study, found: ScorecardNumbers) -> list[tuple[str, str]]:
     manifest, main = study.manifest, found.fitted(found.main)
     images, clean = manifest["images"], main.benign(CLEAN)
     wrong = int((clean & ~main.correct).sum())
@@ -54,7 +54,7 @@ def _facts(study: Study, found: ScorecardTables) -> list[tuple[str, str]]:
     ]
 
 
-def _sections(found: ScorecardTables) -> Iterator[Section]:
+def _sections(found: ScorecardNumbers) -> Iterator[Section]:
     if found.adaptive:
         known: list[Item] = [
             adaptive.evasion(found.adaptive),
@@ -84,7 +84,7 @@ def _sections(found: ScorecardTables) -> Iterator[Section]:
     yield Section(title="What was tested", items=tested)
 
 
-def _learned(found: ScorecardTables, name: str) -> Iterator[Item]:
+def _learned(found: ScorecardNumbers, name: str) -> Iterator[Item]:
     yield charts.transfer(found, name)
     if found.left_out(name):
         yield tables.unseen(found, name)

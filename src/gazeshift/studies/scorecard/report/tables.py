@@ -18,7 +18,7 @@ from gazeshift.studies.scorecard.report.numbers import (
     RATES,
     Contestant,
     Detection,
-    ScorecardTables,
+    ScorecardNumbers,
 )
 
 Samples = Float[np.ndarray, " b"]
@@ -72,7 +72,7 @@ def attack_name(told: Mapping[str, Any]) -> str:
     return f"{full}, L2 {size:g}" if made.get("norm") == "l2" else f"{full}, L-inf {levels(float(size))}"
 
 
-def contestants(found: ScorecardTables) -> Table:
+def contestants(found: ScorecardNumbers) -> Table:
     """Every detector in every way to learn, over all attacks."""
     rows = []
     for one in found.contestants:
@@ -98,7 +98,7 @@ def contestants(found: ScorecardTables) -> Table:
     )
 
 
-def per_attack(found: ScorecardTables) -> list[Table]:
+def per_attack(found: ScorecardNumbers) -> list[Table]:
     """One table for each number: attacks down, detectors across."""
     fooled = "Successful examples against clean images and benign changes. "
     wanted: list[tuple[str, str, Callable[[Detection], Samples], Callable[[Samples], str]]] = [
@@ -122,7 +122,11 @@ def _at(limit: float) -> Callable[[Detection], Samples]:
 
 
 def _matrix(
-    found: ScorecardTables, title: str, about: str, pick: Callable[[Detection], Samples], said: Callable[[Samples], str]
+    found: ScorecardNumbers,
+    title: str,
+    about: str,
+    pick: Callable[[Detection], Samples],
+    said: Callable[[Samples], str],
 ) -> Table:
     everyone, rows = found.contestants, []
     for name in found.tested:
@@ -143,7 +147,7 @@ def _marked(everyone: Sequence[Contestant], values: Mapping[str, Samples], said:
     return [said(values[one.name]) + marks.get(one.name, "") if one.name in values else NONE for one in everyone]
 
 
-def outcomes(found: ScorecardTables) -> list[Table]:
+def outcomes(found: ScorecardNumbers) -> list[Table]:
     """Successful, failed and all examples: of the main detector by attack, and of all detectors together."""
     main, parts = found.fitted(found.main), (FOOLED, FAILED, ALL)
     rows = [[name, *_parts(main.detection(name, part) for part in parts)] for name in found.sets]
@@ -178,7 +182,7 @@ def _parts(detections: Any) -> list[str]:
     ]
 
 
-def sets(found: ScorecardTables) -> Table:
+def sets(found: ScorecardNumbers) -> Table:
     """What was attacked with."""
     rows = [
         [
@@ -198,7 +202,7 @@ def sets(found: ScorecardTables) -> Table:
     )
 
 
-def detectors(found: ScorecardTables) -> Table:
+def detectors(found: ScorecardNumbers) -> Table:
     """What was put to the test."""
     rows = [
         [
@@ -226,7 +230,7 @@ def detectors(found: ScorecardTables) -> Table:
     return Table(title="Detectors", head=head, rows=rows, about="Fitted, calibrated and tested on different images.")
 
 
-def unseen(found: ScorecardTables, detector: str) -> Table:
+def unseen(found: ScorecardNumbers, detector: str) -> Table:
     """A detector that learned from the sets of other attacks than the one it is tested on."""
     scores = found.left_out(detector)
     seen = {name: one.detection(name) for name, one in scores.items()}
@@ -248,7 +252,7 @@ def unseen(found: ScorecardTables, detector: str) -> Table:
     )
 
 
-def misclassified(found: ScorecardTables) -> Table:
+def misclassified(found: ScorecardNumbers) -> Table:
     """Clean images that the model gets wrong, against those that it gets right."""
     rows = []
     for name in found.detectors:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import gazeshift as gs
-from gazeshift import report
+from gazeshift import report, scale
 from gazeshift.runs.store import Store
 
 HERE = Path(__file__).parent / "version_0_1"
@@ -107,15 +107,23 @@ def test_old_names_work_with_a_warning(old, new):
     [
         ("gazeshift.interventions.jpeg", "Jpeg", "gazeshift.transforms.jpeg"),
         ("gazeshift.interventions.mask_maps", "MaskMaps", "gazeshift.model_edits.mask_maps"),
-        ("gazeshift.scale", "Scale", "gazeshift.runs.executors"),
     ],
 )
 def test_old_modules_work_with_a_warning(module, name, new, monkeypatch):
-    for known in [known for known in sys.modules if known.startswith(("gazeshift.interventions", "gazeshift.scale"))]:
+    for known in [known for known in sys.modules if known.startswith("gazeshift.interventions")]:
         monkeypatch.delitem(sys.modules, known)
     with pytest.warns(DeprecationWarning, match=f"{module} is called {new} now"):
         found = importlib.import_module(module)
     assert getattr(found, name) is getattr(importlib.import_module(new), name)
+
+
+def test_runs_with_workers_begin_as_before(folder):
+    deviation = gs.find("studies", "deviation")
+    settings = deviation(model=MODEL[1], device="cpu", images="images", limit=4, attack="fgsm", layers="convs")
+    job = scale.Job(start=deviation.run, settings=settings, out=folder / "new")
+    with pytest.warns(DeprecationWarning, match=r"gazeshift\.scale is gazeshift\.runs\.executors now"):
+        assert scale.run(job, scale.Scale(workers=1)) == folder / "new"
+    assert json.loads((folder / "new/manifest.json").read_text())["workers"] == {"kind": "processes", "count": 1}
 
 
 def test_old_families_work_with_a_warning():

@@ -9,14 +9,13 @@ from types import ModuleType
 from warnings import warn
 
 EDITS = ("mask_maps", "scale_filters")
-MOVED = {"gazeshift.scale": "gazeshift.runs.executors"}
 
 
 def present(name: str) -> str | None:
     """Where a module of version 0.1 is now; None for all others."""
     family, _, part = name.removeprefix("gazeshift.").partition(".")
     if family != "interventions":
-        return MOVED.get(name)
+        return None
     return ".".join(filter(None, ["gazeshift", "model_edits" if part in EDITS else "transforms", part]))
 
 

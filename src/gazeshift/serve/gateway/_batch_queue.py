@@ -13,7 +13,7 @@ SMOOTHING = 0.2  # weight of the last batch in the running mean of seconds per j
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Job:
+class QueuedJob:
     """One thing to do for one request.
 
     Args:
@@ -49,7 +49,7 @@ class BatchQueue:
     ) -> None:
         self.max_batch, self.wait, self.on_batch = max_batch, wait, on_batch
         self.seconds_per_job = 0.0
-        self._jobs: deque[Job] = deque()
+        self._jobs: deque[QueuedJob] = deque()
         self._ready = threading.Condition()
         self._is_open = True
         self._thread = threading.Thread(target=self._serve, name="model", daemon=True)
@@ -62,7 +62,7 @@ class BatchQueue:
 
     def submit(self, work: Work, item: Any, *, key: Hashable) -> Future[Any]:
         """Line up a job; its result comes in the future."""
-        job = Job(work=work, item=item, key=key)
+        job = QueuedJob(work=work, item=item, key=key)
         with self._ready:
             if not self._is_open:
                 raise RuntimeError("the queue is closed")
@@ -90,7 +90,7 @@ class BatchQueue:
             if alive:
                 self._do(alive)
 
-    def _next(self) -> list[Job] | None:
+    def _next(self) -> list[QueuedJob] | None:
         """The oldest job that somebody waits for, and others of its key; None if the queue is closed."""
         with self._ready:
             self._ready.wait_for(self._first)
@@ -113,7 +113,7 @@ class BatchQueue:
     def _count(self, key: Hashable) -> int:
         return sum(job.key == key for job in self._jobs)
 
-    def _do(self, batch: Sequence[Job]) -> None:
+    def _do(self, batch: Sequence[QueuedJob]) -> None:
         start = time.perf_counter()
         try:
             results = batch[0].work([job.item for job in batch])

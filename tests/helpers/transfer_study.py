@@ -7,7 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gazeshift.studies.transfer.summary import paired, wilson
+from gazeshift.report.statistics import wilson
+from gazeshift.studies.transfer.summary import paired
 
 MODELS = ["lite0", "module:/home/somebody/nets.py:other", "lite2"]
 ERRORS = {"aoa": [10, 8, 3], "pgd": [10, 4, 3]}  # of 10 images, per model
@@ -26,11 +27,11 @@ def line(source: str, victim: int, attack: str, size: str) -> dict[str, Any]:
         "white_box": source == MODELS[victim],
         "n": 10,
         "clean_error": 0.1,
-        "clean_error_low": wilson(0.1, 10)[0],
-        "clean_error_high": wilson(0.1, 10)[1],
+        "clean_error_low": wilson(1, 10)[0],
+        "clean_error_high": wilson(1, 10)[1],
         "error": error,
-        "error_low": wilson(error, 10)[0],
-        "error_high": wilson(error, 10)[1],
+        "error_low": wilson(round(error * 10), 10)[0],
+        "error_high": wilson(round(error * 10), 10)[1],
         "clean_right": 9,
         "fooled": max(0, round(error * 10) - 1),
         "rms": (7 if size != "as made" or attack == "aoa" else 5) / 255,

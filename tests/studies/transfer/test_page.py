@@ -8,9 +8,10 @@ import pytest
 
 from gazeshift import report
 from gazeshift.report.document import Chart, Document, Table
+from gazeshift.report.statistics import wilson
 from gazeshift.report.study import open_study
 from gazeshift.studies.transfer.report.page import page as transfer
-from gazeshift.studies.transfer.summary import paired, wilson
+from gazeshift.studies.transfer.summary import paired
 from helpers.transfer_study import ERRORS, MODELS, write
 
 
@@ -43,7 +44,7 @@ def test_charts_and_tables_hold_every_number(tmp_path: Path) -> None:
     assert isinstance(chart, Chart)
     assert [trace["name"] for trace in chart.traces] == ["clean", "aoa", "pgd"]
     assert chart.traces[1]["y"] == [1.0, 0.8, 0.3]
-    assert chart.traces[1]["error_y"]["array"][1] == pytest.approx(wilson(0.8, 10)[1] - 0.8)
+    assert chart.traces[1]["error_y"]["array"][1] == pytest.approx(wilson(8, 10)[1] - 0.8)
     assert chart.rows[1] == ["other", "10 % [2, 40]", "80 % [49, 94]", "40 % [17, 69]"]
     assert chart.rows[0][0] == "lite0 (attacked)"
     differences = found["Difference of the error rates in percentage points"]

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gazeshift.data import replace_file
+from gazeshift.report.statistics import wilson
 from gazeshift.studies.transfer.rows import AS_MADE
 
 NORMAL = 1.959964  # quantile of the normal distribution for intervals of 95 %
@@ -26,20 +27,6 @@ SUMMARY = (
     ("only_here", "sum", "only_here"),
     ("only_first", "sum", "only_first"),
 )  # of the rows, how, called
-
-
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """Interval of 95 % for a share seen in n independent images (Wilson 1927); (0, 1) for none.
-
-    >>> tuple(round(end, 3) for end in wilson(0.5, 10))
-    (0.237, 0.763)
-    """
-    if n == 0:
-        return 0.0, 1.0
-    squeeze = 1 + NORMAL**2 / n
-    middle = (share + NORMAL**2 / (2 * n)) / squeeze
-    reach = NORMAL * math.sqrt(share * (1 - share) / n + NORMAL**2 / (4 * n**2)) / squeeze
-    return middle - reach, middle + reach
 
 
 def paired(here: int, first: int, n: int) -> tuple[float, float]:
@@ -94,6 +81,6 @@ def _summed(folder: Path, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _with_intervals(line: dict[str, Any]) -> dict[str, Any]:
     n, here, first = line["n"], line["only_here"], line["only_first"]
     for name in ("clean_error", "error"):
-        line[f"{name}_low"], line[f"{name}_high"] = wilson(line[name], n)
+        line[f"{name}_low"], line[f"{name}_high"] = wilson(round(line[name] * n), n)
     low, high = paired(here, first, n)
     return line | {"against_first": (here - first) / n, "against_first_low": low, "against_first_high": high}

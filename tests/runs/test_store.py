@@ -94,7 +94,7 @@ def test_a_cell_is_the_same_wherever_its_images_lie(settings, tmp_path):
 def result() -> CellResult:
     plain = {"compression": "none", "use_dictionary": False}
     table = pa.table({"number": list(range(100))})
-    return CellResult(tables={"rows": table, "beside": table}, notes={}, options=plain)
+    return CellResult(tables={"rows": table, "beside": table}, options=plain)
 
 
 def opened(folder: Path, **settings: object) -> Store:
@@ -162,7 +162,7 @@ def test_a_join_that_fails_half_way_leaves_the_table_of_before(tmp_path, monkeyp
 def test_parts_are_joined_in_the_order_of_the_cells(tmp_path):
     store, cells = opened(tmp_path), [replace(CELL, number=number, ids=(f"{number}.png",)) for number in (2, 0, 1)]
     for cell in cells:
-        store.save(cell, CellResult(tables={"rows": pa.table({"number": [cell.number]})}, notes={}))
+        store.save(cell, CellResult(tables={"rows": pa.table({"number": [cell.number]})}))
     assert pq.read_table(store.join(cells, "rows"))["number"].to_pylist() == [2, 0, 1]
 
 

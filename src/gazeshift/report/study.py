@@ -4,14 +4,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from gazeshift.errors import DataError
+from gazeshift.manifest import SCHEMA, StudyManifest
 
-SCHEMA = 1
+Manifest = TypeVar("Manifest", bound=StudyManifest)
 REPAIR = "Run the study again into a new folder."
 
 
@@ -26,6 +28,21 @@ class Study:
     def name(self) -> str:
         """Of the study."""
         return str(self.manifest.get("study", "deviation"))  # the first versions had one study, and did not say
+
+    def entries(self, kind: type[Manifest]) -> Manifest:
+        """What the manifest says, typed; `kind` is the study's own.
+
+        Raises:
+            DataError: an entry is damaged.
+        """
+        try:
+            return kind.model_validate(self.manifest)
+        except ValidationError as cause:
+            first = cause.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise DataError(
+                f"{self.folder / 'manifest.json'} is damaged at {place}: {first['msg']}. {REPAIR}"
+            ) from cause
 
     def has(self, table: str) -> bool:
         """Whether the study wrote that table."""

@@ -1,19 +1,22 @@
 """The rows of one cell of the deviation study: a batch, its attacks, their strengths, and where the gaze went."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from gazeshift import pictures
+from gazeshift.manifest import LayerEntry, UndefinedMaps
 from gazeshift.measures.cosine import Cosine
 from gazeshift.measures.psnr import Psnr
 from gazeshift.models import Classifier
 from gazeshift.pipeline import attack, compare, look, rows_of
 from gazeshift.records import Attacked, Batch, Comparison, Evidence, Layer
+from gazeshift.runs.notes import CellNotes
 from gazeshift.runs.tables import GALLERY, IMAGES, ROWS, Rows, add_comparison, add_images, add_maps, add_picture
 from gazeshift.seeds import generator_for
 from gazeshift.transforms.matched_noise import MatchedNoise
@@ -81,43 +84,39 @@ class DeviationCell:
     def __init__(self, run: DeviationInputs, batch: Batch, shown: Sequence[int]) -> None:
         self.run, self.batch, self.shown = run, batch, list(shown)
         self.rows, self.images, self.gallery = Rows(ROWS), Rows(IMAGES), Rows(GALLERY)
-        self.undefined: list[dict[str, Any]] = []
+        self.undefined: list[UndefinedMaps] = []
         self.nowhere: set[tuple[str, str]] = set()
         self.poles = self.right = 0
 
-    def finished(self) -> dict[str, Any]:
-        """The cell's tables."""
+    def tables(self) -> dict[str, pa.Table]:
+        """The cell's tables, empty where it has no images."""
         return {"rows": self.rows.table(), "images": self.images.table(), "gallery": self.gallery.table()}
 
-    def fill(self) -> None:
-        """The clean images, and every attack on them."""
-        self.begin()
-        for name, made in self.run.attacks.items():
-            draws = self._generators(name)
-            self.follow(
-                name, made, attack(self.run.classifier, self.clean.images, self.labels, by=made, generator=draws)
-            )
+    def notes(self, **more: int) -> CellNotes:
+        """What the cell notes; `more` of what it counts."""
+        return CellNotes(undefined=tuple(self.undefined), poles=self.poles, **more)
 
-    def begin(self) -> None:
-        """Look at the clean images."""
-        images = self.batch.images.to(self.run.classifier.device)
-        self.clean = self._look(images)
-        self.labels = self.clean.predicted if self.batch.labels is None else self.batch.labels.to(images.device)
+    def fill(self, found: Attacked | None = None, origin: Tensor | None = None) -> None:
+        """Rows of the clean images, and of every attack on them.
+
+        Args:
+            found: what the only attack made of them, if it is known already.
+            origin: the images that its change is taken from and added to; the clean ones if None.
+        """
+        device = self.run.classifier.device
+        self.clean = self._look(self.batch.images.to(device))
+        self.labels = self.clean.predicted if self.batch.labels is None else self.batch.labels.to(device)
         self.right = int((self.clean.predicted == self.labels).sum())
         self._drop_undefined(self.clean)
         for at in self.shown:
             self._show(self.clean, at, attack="", kind="clean", target="predicted", fooled=False)
+        for name, made in self.run.attacks.items():
+            draws = self._generators(name)
+            own = found or attack(self.run.classifier, self.clean.images, self.labels, by=made, generator=draws)
+            self._follow(name, made, own, own.clean if origin is None else origin)
 
-    def follow(self, name: str, made: Any, found: Attacked, origin: Tensor | None = None) -> None:
-        """Rows of one attack and its matched noise at every strength.
-
-        Args:
-            name: of the attack.
-            made: the attack with its settings.
-            found: what it made of the cell's images.
-            origin: the images that its change is taken from and added to; the clean ones if None.
-        """
-        origin = found.clean if origin is None else origin
+    def _follow(self, name: str, made: Any, found: Attacked, origin: Tensor) -> None:
+        """Rows of one attack and its matched noise at every strength; `origin` as of `fill`."""
         change = found.images - origin
         noise = MatchedNoise()(change, generator=self._generators("noise", name))
         conditions, pictures = [], []
@@ -127,7 +126,8 @@ class DeviationCell:
                 conditions.append(keys)
                 pictures.append(picture)
         seen = self._look(torch.cat(pictures))
-        evidences = [rows_of(seen, place) for place in _pieces(seen.images, len(origin))]
+        step = len(origin)
+        evidences = [rows_of(seen, slice(at, at + step)) for at in range(0, len(seen.images), step)]
         predicted = [self._compare(self.clean, evidence) for evidence in evidences]
         reference = self._references(evidences, predicted)
         for keys, evidence, *comparisons in zip(conditions, evidences, predicted, reference, strict=True):
@@ -192,16 +192,14 @@ class DeviationCell:
         """Maps of any number of images, the settings' batch size at a time."""
         run, names = self.run, [layer.name for layer in self.run.layers]
         draw = partial(look, run.classifier, layers=names, cams=run.cams, score=run.settings.score)
-        found = [
-            draw(images[piece], target=None if target is None else target[piece])
-            for piece in _pieces(images, run.settings.batch_size)
-        ]
+        pieces = torch.split(images, run.settings.batch_size)
+        targets = [None] * len(pieces) if target is None else torch.split(target, run.settings.batch_size)
+        found = [draw(piece, target=own) for piece, own in zip(pieces, targets, strict=True)]
         self.poles += int(sum(trace.poles.sum() for evidence in found for trace in evidence.traces.values()))
         return _joined(found)
 
     def _note_undefined(self, comparison: Comparison, kind: str, target: str) -> None:
         """Count maps with nothing to compare: blank (no positive value) or not finite."""
-        n = len(self.batch.ids)
         for (layer, cam), found in comparison.values.items():
             if (layer, cam) in self.nowhere:
                 continue
@@ -210,8 +208,7 @@ class DeviationCell:
                 ("not finite", found["cosine"].isnan()),
             ):
                 if bad.any():
-                    entry = {"cam": cam, "layer": layer, "kind": f"{kind}, {target} class"}
-                    self.undefined.append(entry | {"count": int(bad.sum()), "of": n, "reason": reason})
+                    self._note(layer, cam, f"{kind}, {target} class", int(bad.sum()), reason)
 
     def _drop_undefined(self, evidence: Evidence) -> None:
         """Note CAMs that a layer does not define for any image: their rows would all be empty."""
@@ -219,10 +216,11 @@ class DeviationCell:
             for cam in evidence.cams:
                 if evidence.maps(layer, cam).isnan().all():
                     self.nowhere.add((layer, cam))
-                    n = len(self.batch.ids)
-                    self.undefined.append(
-                        {"cam": cam, "layer": layer, "kind": "all", "count": n, "of": n, "reason": NOWHERE}
-                    )
+                    self._note(layer, cam, "all", len(self.batch.ids), NOWHERE)
+
+    def _note(self, layer: str, cam: str, kind: str, count: int, reason: str) -> None:
+        entry = UndefinedMaps(cam=cam, layer=layer, kind=kind, count=count, of=len(self.batch.ids), reason=reason)
+        self.undefined.append(entry)
 
     def _show(self, evidence: Evidence, at: int, **condition: Any) -> None:
         keys = {"image": self.batch.ids[at], **condition}
@@ -254,29 +252,12 @@ def _joined(evidences: Sequence[Evidence]) -> Evidence:
     return replace(first, traces=traces, images=images, logits=logits, explained=explained)
 
 
-def _pieces(batch: Tensor, size: int) -> list[Tensor]:
-    """Places of a batch, `size` at a time."""
-    places = torch.arange(len(batch), device=batch.device)
-    return [places[at : at + size] for at in range(0, len(batch), size)]
-
-
-def merged(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Undefined maps of all cells, added up per CAM, layer and kind."""
-    counts: dict[tuple[str, str, str, str], list[int]] = {}
-    for entry in entries:
-        total = counts.setdefault((entry["cam"], entry["layer"], entry["kind"], entry["reason"]), [0, 0])
-        total[0] += entry["count"]
-        total[1] += entry["of"]
-    names = ("cam", "layer", "kind", "reason")
-    return [dict(zip(names, key, strict=True)) | {"count": n, "of": of} for key, (n, of) in counts.items()]
-
-
-def layer_card(layer: Layer) -> dict[str, Any]:
+def layer_entry(layer: Layer) -> LayerEntry:
     """What a manifest says of a layer."""
-    return {
-        "name": layer.name,
-        "kind": " ".join(sorted(layer.kinds)) or "module",
-        "shape": layer.shape,
-        "aliases": layer.aliases,
-        "followed_by": layer.followed_by,
-    }
+    return LayerEntry(
+        name=layer.name,
+        kind=" ".join(sorted(layer.kinds)) or "module",
+        shape=layer.shape,
+        aliases=layer.aliases,
+        followed_by=layer.followed_by,
+    )

@@ -5,8 +5,9 @@ may decide the next one's cells. A stage's cells end with that stage's own main 
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -15,19 +16,38 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from gazeshift.data import ImageSource
+from gazeshift.manifest import SCHEMA, CostEntry, ImagesEntry, StudyManifest
 from gazeshift.models import Classifier, preflight
 from gazeshift.records import Batch, Finding
 from gazeshift.runs.examples import SetSource, open_pairs
 from gazeshift.runs.executors.serial import Executor, Serial
+from gazeshift.runs.notes import CellNotes, passes_of
 from gazeshift.runs.open import circumstances, first_images, open_classifier, open_images
 from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.settings import PaperSettings, Progress, StudySettings
-from gazeshift.runs.store import SCHEMA, Cell, CellResult, Store, fingerprint
+from gazeshift.runs.store import Cell, CellResult, Notes, Store, fingerprint
 
 Settings = TypeVar("Settings", bound=StudySettings)
-Fill = Callable[[Batch], tuple[Mapping[str, Any], Mapping[str, Any]]]
 REPEATS = 3
 TIMING_SHARE = 0.03  # of the work's seconds, spent on timing bare passes beside it
+
+
+@dataclass
+class CellImages:
+    """The images of a cell, and afterwards what the work on them cost.
+
+    Args:
+        batch: the images that could be read; may be empty.
+        costs: filled when the work is done.
+    """
+
+    batch: Batch
+    costs: CellNotes = field(default_factory=CellNotes)
+
+    def noted(self, result: CellResult) -> CellResult:
+        """A result with the costs among its notes; those that it has stay."""
+        own = {name: getattr(result.notes, name) for name in result.notes.model_fields_set}
+        return replace(result, notes=result.notes.model_copy(update={**dict(self.costs), **own}))
 
 
 class Run(Reopened, Generic[Settings]):
@@ -129,8 +149,14 @@ class Run(Reopened, Generic[Settings]):
         }
 
     def do(
-        self, cells: Sequence[Cell], compute: Callable[[Cell], CellResult], *, main: str = "rows", what: str = "images"
-    ) -> list[dict[str, Any]]:
+        self,
+        cells: Sequence[Cell],
+        compute: Callable[[Cell], CellResult],
+        *,
+        main: str = "rows",
+        what: str = "images",
+        notes: type[Notes] = CellNotes,  # type: ignore[assignment]  # mypy knows no default of a type variable
+    ) -> list[Notes]:
         """Fill the cells that are missing, each saved as soon as it is done; gives every cell's notes.
 
         Args:
@@ -138,76 +164,73 @@ class Run(Reopened, Generic[Settings]):
             compute: gives a cell's tables, the main one among them; can be pickled.
             main: the table that a finished cell has.
             what: is counted by the progress: the cells' ids, or the cells if they have none.
+            notes: their kind.
         """
         store, total, done = replace(self.store, main=main), sum(max(1, len(cell.ids)) for cell in cells), 0
 
         for cell, _ in self.executor.map(compute, cells, store):
             done += max(1, len(cell.ids))
             self.progress(done, total, what)
-        return list(store.notes(cells))
+        return list(store.notes(cells, notes))
 
-    def batch(
-        self,
-        cell: Cell,
-        *,
-        fill: Fill,
-        classifier: Classifier | None = None,
-        source: ImageSource | SetSource | None = None,
-    ) -> CellResult:
-        """Read a cell's images and hand them to `fill`; what they cost is noted.
+    @contextmanager
+    def reading(
+        self, cell: Cell, *, classifier: Classifier | None = None, source: ImageSource | SetSource | None = None
+    ) -> Iterator[CellImages]:
+        """Read a cell's images for the work in the block, and note what that costs.
 
         Args:
             cell: whose images.
-            fill: gives tables and notes of a batch, which may be empty.
             classifier: whose preprocessing it is and whose passes are counted, if not those of the run's own.
             source: of the images, if not the run's own.
         """
         seen = classifier or self.classifier
-        batch = (source or self.source).read(ids=cell.ids, preprocessing=seen.preprocessing)
+        found = CellImages((source or self.source).read(ids=cell.ids, preprocessing=seen.preprocessing))
         wall, busy = time.monotonic(), time.process_time()
         with seen.counting() as passes:
-            tables, notes = fill(batch)
-        common: dict[str, Any] = {
-            "skipped": [vars(skip) for skip in batch.skipped],
-            "used": len(batch.ids),
-            "seconds": time.monotonic() - wall,
-            "cpu_seconds": time.process_time() - busy,
-            "forwards": passes.forwards,
-            "backwards": passes.backwards,
-        }
-        common |= self._beside(seen, common["seconds"])
-        return CellResult(tables=tables, notes={**common, **notes})
+            yield found
+        seconds = time.monotonic() - wall
+        found.costs = CellNotes(
+            skipped=found.batch.skipped,
+            used=len(found.batch.ids),
+            seconds=seconds,
+            cpu_seconds=time.process_time() - busy,
+            forwards=passes.forwards,
+            backwards=passes.backwards,
+            pass_seconds=self._beside(seen, seconds),
+        )
 
-    def _beside(self, seen: Classifier, seconds: float) -> dict[str, Any]:
-        """A note of what a bare pass takes right now, so that `cost` compares like with like on a changing machine."""
+    def _beside(self, seen: Classifier, seconds: float) -> tuple[float, float] | None:
+        """What a bare pass takes right now, now and then, so that `cost` compares like with like on any machine."""
         self.worked += seconds
         if seen is not self.classifier or self.timed > TIMING_SHARE * self.worked:
-            return {}
+            return None
         started = time.monotonic()
         found = pass_seconds(seen, self.first.images, 1)
         self.timed += time.monotonic() - started
-        return {"pass_seconds": found}
+        return found
 
     def table(self, cells: Sequence[Cell], name: str = "rows") -> Path | None:
         """Join a stage's parts into ``NAME.parquet``; None if there is nothing to join."""
         return self.store.join(cells, name)
 
-    def finish(self, notes: Sequence[Mapping[str, Any]], /, **more: Any) -> Path:
+    def finish(self, notes: Sequence[CellNotes], kind: type[StudyManifest] = StudyManifest, /, **more: Any) -> Path:
         """Write the manifest that makes the study a finished one; arguments as of `manifest`."""
-        self.store.write_manifest(self.manifest(notes, **more))
+        self.store.write_manifest(self.manifest(notes, kind, **more).as_dict())
         return self.store.folder
 
-    def manifest(self, notes: Sequence[Mapping[str, Any]], /, **more: Any) -> dict[str, Any]:
+    def manifest(
+        self, notes: Sequence[CellNotes], kind: type[StudyManifest] = StudyManifest, /, **more: Any
+    ) -> StudyManifest:
         """What a finished study's manifest says.
 
         Args:
             notes: of the cells that went over the images.
-            more: entries of the study's own; `preflight` is added to the checks made at the beginning, and `notes`
-                to the source's.
+            kind: the study's own.
+            more: its entries; `preflight` is added to the checks made at the beginning, and `notes` to the source's.
         """
         source, checks, said = self.source, more.pop("preflight", ()), more.pop("notes", ())
-        return {
-            "schema": SCHEMA,
+        entries = {
             "study": self.study,
             "status": "finished",
             "command": self.command,
@@ -215,46 +238,46 @@ class Run(Reopened, Generic[Settings]):
             **circumstances(self.classifier),
             **self.executor.card,
             "seed": self.settings.seed,
-            "seconds": round(sum(note.get("seconds", 0) for note in notes), 3),
+            "seconds": round(sum(note.seconds for note in notes), 3),
             "seconds_this_run": round(time.monotonic() - self.started, 3),
             "settings": self.settings.identity(),
-            "images": {
-                "source": source.name,
-                "kind": source.kind,
-                "asked": len(source) + len(source.skipped),
-                "used": sum(note.get("used", 0) for note in notes),
-                "labels": "given" if source.has_labels else "predicted",
-                "skipped": [*map(vars, source.skipped), *all_of(notes, "skipped")],
-                "notes": list(source.notes),
-            },
-            "preflight": [vars(finding) for finding in (*self.findings, *checks)],
-            "health": list(source.health) if isinstance(source, SetSource) else [],
-            "passes": {way: sum(note.get(way, 0) for note in notes) for way in ("forwards", "backwards")},
-            "cost": self.cost(notes),
-            "notes": [*source.notes, *said],
-            **more,
+            "images": ImagesEntry(
+                source=source.name,
+                kind=source.kind,
+                asked=len(source) + len(source.skipped),
+                used=sum(note.used for note in notes),
+                labels="given" if source.has_labels else "predicted",
+                skipped=(*source.skipped, *(skip for note in notes for skip in note.skipped)),
+                notes=source.notes,
+            ),
+            "preflight": (*self.findings, *checks),
+            "health": source.health if isinstance(source, SetSource) else (),
+            "passes": passes_of(notes),
+            "cost": more.pop("cost", None) or self.cost(notes),
+            "notes": (*source.notes, *said),
         }
+        return kind(schema=SCHEMA, **entries | more)
 
-    def cost(self, notes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def cost(self, notes: Sequence[CellNotes]) -> CostEntry:
         """What the study took, against its forward and backward passes alone, timed on the first images between cells.
 
         CPU time where the model runs on a CPU, which another process's load changes little; wall time elsewhere.
         """
         on_cpu = self.classifier.device.type == "cpu"
-        took = sum(note.get("cpu_seconds" if on_cpu else "seconds", 0) for note in notes)
-        beside = [note["pass_seconds"] for note in notes if "pass_seconds" in note]
+        took = sum(note.cpu_seconds if on_cpu else note.seconds for note in notes)
+        beside = [note.pass_seconds for note in notes if note.pass_seconds is not None]
         beside = beside or [pass_seconds(self.classifier, self.first.images)]
         forward, backward = (sum(times) / len(beside) for times in zip(*beside, strict=True))
-        forwards, backwards = (sum(note.get(way, 0) for note in notes) for way in ("forwards", "backwards"))
-        needed = forwards * forward + backwards * backward
-        return {
-            "clock": "cpu" if on_cpu else "wall",
-            "seconds": round(took, 3),
-            "forward_seconds": forward,
-            "backward_seconds": backward,
-            "needed_seconds": round(needed, 3),
-            "ratio": round(took / needed, 4) if needed else None,
-        }
+        passes = passes_of(notes)
+        needed = passes.forwards * forward + passes.backwards * backward
+        return CostEntry(
+            clock="cpu" if on_cpu else "wall",
+            seconds=round(took, 3),
+            forward_seconds=forward,
+            backward_seconds=backward,
+            needed_seconds=round(needed, 3),
+            ratio=round(took / needed, 4) if needed else None,
+        )
 
 
 def pass_seconds(classifier: Classifier, images: torch.Tensor, repeats: int = REPEATS) -> tuple[float, float]:
@@ -281,15 +304,10 @@ def _settled(classifier: Classifier, clock: Callable[[], float]) -> float:
     return clock()
 
 
-def all_of(notes: Sequence[Mapping[str, Any]], key: str) -> Iterator[Any]:
-    """The entries that every cell noted under `key`, one after the other."""
-    return (entry for note in notes for entry in note.get(key, ()))
-
-
-def accuracy(source: ImageSource | SetSource, notes: Sequence[Mapping[str, Any]]) -> tuple[Finding, ...]:
+def accuracy(source: ImageSource | SetSource, notes: Sequence[CellNotes]) -> tuple[Finding, ...]:
     """Top-1 accuracy over all images, from each cell's `right` and `used`; nothing without labels."""
     if not source.has_labels:
         return ()
-    right, n = sum(note["right"] for note in notes), sum(note["used"] for note in notes)
+    right, n = sum(note.right for note in notes), sum(note.used for note in notes)
     detail = f"top-1 accuracy {right / max(n, 1):.3f} on all {n} labelled images ({right} right)"
     return (Finding(check="accuracy on all images", level="ok", detail=detail),)

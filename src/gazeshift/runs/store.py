@@ -20,11 +20,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from typing_extensions import TypeVar
 
 from gazeshift.data import replace_file, write_error
 from gazeshift.errors import OutputError
+from gazeshift.manifest import SCHEMA
+from gazeshift.runs.notes import CellNotes
 
-SCHEMA = 1
+Notes = TypeVar("Notes", bound=CellNotes, default=CellNotes)
 DAMAGED = (OSError, pa.ArrowException)
 NOTES, BESIDE = "gazeshift", "tables"  # keys of a main table's metadata
 LOCK = ".lock"
@@ -50,18 +53,18 @@ class Cell:
         return f"cell {self.number}" + (f" (images {', '.join(self.ids[:2])}{more})" if self.ids else "")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class CellResult:
     """What a cell made: tables by name (the main one among them) and notes that go into the manifest.
 
     Args:
         tables: by name.
-        notes: anything that JSON can hold.
+        notes: of the cell.
         options: for the Parquet writer, beside its compression and checksums.
     """
 
     tables: Mapping[str, pa.Table]
-    notes: Mapping[str, Any]
+    notes: CellNotes = field(default_factory=CellNotes)
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -162,7 +165,7 @@ class Store:
 
     def is_written(self, cell: Cell) -> bool:
         """Whether all of a cell's tables are there."""
-        return self._notes(cell) is not None and all(place.is_file() for place in self._tables(cell))
+        return self._said(cell, NOTES) is not None and all(place.is_file() for place in self._tables(cell))
 
     def save(self, cell: Cell, result: CellResult) -> None:
         """Write a cell's tables, the main one last."""
@@ -170,18 +173,16 @@ class Store:
         for name in order:
             table = result.tables[name]
             if name == self.main:
-                told = {NOTES: json.dumps(result.notes, default=str)}
+                told = {NOTES: result.notes.model_dump_json(exclude_unset=True)}
                 beside = {BESIDE: json.dumps(order[:-1])} if len(order) > 1 else {}
                 table = table.replace_schema_metadata(told | beside)
             options = {"compression": "zstd", "write_page_checksum": True, **result.options}
             replace_file(self.place(cell, name), partial(pq.write_table, table, **options))
 
-    def notes(self, cells: Sequence[Cell]) -> Iterator[dict[str, Any]]:
+    def notes(self, cells: Sequence[Cell], kind: type[Notes]) -> Iterator[Notes]:
         """What each finished cell noted, in order."""
-        for cell in cells:
-            found = self._notes(cell)
-            if found is not None:
-                yield found
+        found = (self._said(cell, NOTES) for cell in cells)
+        return (kind.model_validate(notes) for notes in found if notes is not None)
 
     def join(self, cells: Sequence[Cell], name: str) -> Path | None:
         """One table from all cells' parts, in the order of the cells, a part at a time; None if no cell has it."""
@@ -202,9 +203,6 @@ class Store:
     def place(self, cell: Cell, name: str | None = None) -> Path:
         """The file of a cell's table; of its main one if no name is given."""
         return self.parts / f"{cell.number:06d}-{cell.key}.{name or self.main}.parquet"
-
-    def _notes(self, cell: Cell) -> dict[str, Any] | None:
-        return self._said(cell, NOTES)  # type: ignore[no-any-return]
 
     def _tables(self, cell: Cell) -> list[Path]:
         return [self.place(cell, name) for name in (*(self._said(cell, BESIDE) or ()), self.main)]

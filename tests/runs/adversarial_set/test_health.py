@@ -353,7 +353,7 @@ def test_a_study_of_a_set_hands_on_the_sets_health(run, tmp_path):
     settings = PaperSettings(set=manifest["folder"], model=make_quadrant_network(tmp_path), device="cpu")
     study = Run("some", 1, settings, tmp_path / "study")
     study.open()
-    assert study.manifest([])["health"] == manifest["health"] != []
+    assert study.manifest([]).as_dict()["health"] == manifest["health"] != []
 
 
 @pytest.mark.parametrize(

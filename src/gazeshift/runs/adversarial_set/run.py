@@ -12,16 +12,18 @@ import torch
 
 from gazeshift.data import SET, counted, describe_shard, join_rows, set_options
 from gazeshift.errors import DataError
+from gazeshift.manifest import SCHEMA
 from gazeshift.records import Finding, Sample, Skipped
 from gazeshift.registry import setting_names
 from gazeshift.runs.adversarial_set.health import judge_rows, probe
 from gazeshift.runs.adversarial_set.rows import Attacker, batches_of
 from gazeshift.runs.adversarial_set.settings import SetSettings
 from gazeshift.runs.executors.serial import Executor, Serial
+from gazeshift.runs.notes import CellNotes, passes_of
 from gazeshift.runs.open import check_first, circumstances, open_attack, open_classifier, open_images
 from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.settings import Progress
-from gazeshift.runs.store import SCHEMA, Cell, CellResult, Store, fingerprint
+from gazeshift.runs.store import Cell, CellResult, Store, fingerprint
 
 COUNTED = ["label", "attacked_class", "clean_correct", "claimed", "success", "success_8bit", "linf", "l2"]
 
@@ -115,7 +117,7 @@ class AttackRun(Reopened):
     def _compute(self, cell: Cell) -> CellResult:
         """One shard. Its notes hold nothing that differs from run to run, so the file is the same bytes again."""
         samples = list(self.source.samples(ids=cell.ids, preprocessing=self.classifier.preprocessing))
-        skipped = [{"id": one.id, "reason": one.reason} for one in samples if isinstance(one, Skipped)]
+        skipped = tuple(one for one in samples if isinstance(one, Skipped))
         self.done += len(skipped)
         tables, forwards, backwards = [], 0.0, 0.0
         for batch in batches_of([one for one in samples if isinstance(one, Sample)], self.settings.batch_size):
@@ -124,15 +126,14 @@ class AttackRun(Reopened):
             tables.append(table)
             forwards, backwards, self.done = forwards + passes[0], backwards + passes[1], self.done + len(batch)
         joined = join_rows(tables)
-        notes = {"skipped": skipped, "forwards": round(forwards), "backwards": round(backwards)}
-        return CellResult(tables={SET["main"]: joined}, notes=notes, options=set_options(joined))
+        notes = CellNotes(skipped=skipped, forwards=round(forwards), backwards=round(backwards))
+        return CellResult({SET["main"]: joined}, notes, options=set_options(joined))
 
     def _manifest(self, cells: list[Cell], findings: tuple[Finding, ...], seconds: float) -> dict[str, Any]:
         """The manifest that makes the set a finished one: every shard hashed, all rows counted, the attack probed."""
         shards = [describe_shard(self.store.folder, self.store.place(cell)) for cell in cells]
-        notes, source = list(self.store.notes(cells)), self.source
-        skipped = [{"id": one.id, "reason": one.reason} for one in source.skipped]
-        skipped += [skip for note in notes for skip in note["skipped"]]
+        notes, source = list(self.store.notes(cells, CellNotes)), self.source
+        skipped = [*map(vars, source.skipped), *(vars(skip) for note in notes for skip in note.skipped)]
         counts, health = self._judged(cells)
         return {
             "schema": SCHEMA,
@@ -161,7 +162,7 @@ class AttackRun(Reopened):
             "skipped": skipped,
             "preflight": [vars(finding) for finding in findings],
             "health": [vars(finding) for finding in health],
-            "passes": {way: sum(note[way] for note in notes) for way in ("forwards", "backwards")},
+            "passes": passes_of(notes).model_dump(),
             "shards": shards,
         }
 

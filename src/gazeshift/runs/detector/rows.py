@@ -1,8 +1,7 @@
 """What a detector measures of a batch of images, as a cell's table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pyarrow as pa
 from jaxtyping import Float
@@ -16,11 +15,12 @@ from gazeshift.models import Classifier
 from gazeshift.pipeline import detector_inputs
 from gazeshift.records import Attacked, Batch
 from gazeshift.runs.examples import SetSource, attacked_pairs
+from gazeshift.runs.notes import CellNotes
+from gazeshift.runs.store import CellResult
 from gazeshift.runs.tables import Rows
 from gazeshift.seeds import generator_for
 from gazeshift.transforms.bit_depth import BitDepth
 
-Filled = tuple[Mapping[str, Any], Mapping[str, Any]]
 MEASURED = pa.schema(
     [
         ("set", pa.string()),
@@ -59,23 +59,23 @@ class FeatureExtractor:
         seen = detector_inputs(self.classifier, images, self.detector, generator=draws)
         return self.detector.measure(seen), seen.own.logits
 
-    def clean(self, batch: Batch) -> Filled:
+    def clean(self, batch: Batch) -> CellResult:
         """A cell of clean images: fingerprint, predicted class and what the detector measures."""
         rows, right = Rows(MEASURED), 0
         if batch.ids:
             images = eight_bit(batch.images.to(self.classifier.device))
             predicted = self._add(rows, "", batch.ids, images)
             right = 0 if batch.labels is None else int((predicted.cpu() == batch.labels).sum())
-        return {"rows": rows.table()}, {"right": right}
+        return CellResult({"rows": rows.table()}, CellNotes(right=right))
 
-    def attacked(self, name: str, source: SetSource, batch: Batch) -> Filled:
+    def attacked(self, name: str, source: SetSource, batch: Batch) -> CellResult:
         """A cell of a set: its examples that fool the classifier as 8-bit images, and were right before."""
         rows, pairs = Rows(MEASURED), source.pairs(batch.ids)
         example = judged(self.classifier, pairs)
         hit = example.success.nonzero()[:, 0]
         if len(hit):
             self._add(rows, name, [pairs.ids[at] for at in hit.tolist()], example.images[hit])
-        return {"rows": rows.table()}, {"right": 0, "examples": len(hit)}
+        return CellResult({"rows": rows.table()}, CellNotes(examples=len(hit)))
 
     def _add(self, rows: Rows, name: str, ids: Sequence[str], images: Float[Tensor, "n channels h w"]) -> Tensor:
         found, logits = self.measured(images, [(name, one) for one in ids])

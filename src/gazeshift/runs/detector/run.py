@@ -23,6 +23,7 @@ from gazeshift.registry import build, parse
 from gazeshift.runs.detector.rows import FeatureExtractor
 from gazeshift.runs.detector.settings import CalibrateSettings, FitSettings, named_folders
 from gazeshift.runs.examples import SetSource, open_pairs
+from gazeshift.runs.notes import CellNotes
 from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.run import Run, accuracy
 from gazeshift.runs.store import Cell, CellResult
@@ -97,12 +98,16 @@ class Measuring(Reopened):
 
     def clean(self, cell: Cell) -> CellResult:
         """A cell of clean images."""
-        return self.work.batch(cell, fill=self.eyes.clean)
+        with self.work.reading(cell) as images:
+            result = self.eyes.clean(images.batch)
+        return images.noted(result)
 
     def attacked(self, cell: Cell, *, label: str, folder: Path) -> CellResult:
         """A cell of a set."""
         examples = self.examples(folder)
-        return self.work.batch(cell, fill=partial(self.eyes.attacked, label, examples), source=examples)
+        with self.work.reading(cell, source=examples) as images:
+            result = self.eyes.attacked(label, examples, images.batch)
+        return images.noted(result)
 
 
 def fit(settings: FitSettings, out: Path, **how: Any) -> Path:
@@ -133,19 +138,19 @@ def fit(settings: FitSettings, out: Path, **how: Any) -> Path:
 
 def _measure_set(
     work: Run[FitSettings], measuring: Measuring, label: str, folder: Path, first: int
-) -> tuple[list[Cell], list[dict[str, Any]], dict[str, Any]]:
+) -> tuple[list[Cell], list[CellNotes], dict[str, Any]]:
     """Cells, notes and story of a set; its images are not among those that the manifest counts."""
     examples = measuring.examples(folder)
     manifest = examples.examples.manifest
     cells = work.cells("attacked", ids=examples.ids, first=first, set=label, made=manifest)
     notes = work.do(cells, partial(measuring.attacked, label=label, folder=folder), what=f"examples of {label}")
-    told = {"attack": manifest.get("attack"), "examples": sum(note["examples"] for note in notes)}
+    told = {"attack": manifest.get("attack"), "examples": sum(note.examples for note in notes)}
     if not told["examples"]:
         raise DataError(
             f"no example of {folder} fools {work.classifier.name} as an 8-bit image, so that there is nothing to learn "
             "from it. Leave it out, or make one with a larger epsilon."
         )
-    return cells, [{**note, "used": 0, "skipped": []} for note in notes], told
+    return cells, [note.beside() for note in notes], told
 
 
 def recalibrate(settings: CalibrateSettings, out: Path, **how: Any) -> Path:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from gazeshift.runs.store import Cell, CellResult, Store
@@ -38,15 +39,20 @@ class Serial:
     def map(self, compute: Compute, cells: Sequence[Cell], store: Store) -> Iterator[tuple[Cell, float]]:
         """Compute what is missing, in order."""
         for cell in cells:
-            yield cell, 0.0 if store.has(cell) else fill(compute, cell, store)
+            started = time.monotonic()
+            if store.has(cell):
+                yield cell, 0.0
+                continue
+            with naming(cell):
+                store.save(cell, compute(cell))
+            yield cell, time.monotonic() - started
 
 
-def fill(compute: Compute, cell: Cell, store: Store) -> float:
-    """Compute a cell and save it; gives the seconds that it took. An error has the cell as a note."""
-    started = time.monotonic()
+@contextmanager
+def naming(cell: Cell) -> Iterator[None]:
+    """An error in the block has the cell as a note."""
     try:
-        store.save(cell, compute(cell))
+        yield
     except Exception as error:
         error.add_note(f"in {cell}")
         raise
-    return time.monotonic() - started

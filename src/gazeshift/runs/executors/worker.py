@@ -3,13 +3,14 @@
 import os
 import pickle
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Sequence
 
 from gazeshift.errors import WorkerError
 from gazeshift.runs.executors.memory import keep_freed_memory
-from gazeshift.runs.executors.serial import fill
+from gazeshift.runs.executors.serial import naming
 from gazeshift.runs.store import Cell
 
 
@@ -39,7 +40,11 @@ def work(pickled: bytes, cell: Cell | None) -> float | Exception:
     """
     try:
         compute, store = pickle.loads(pickled)  # noqa: S301  # from the process that began this one
-        return 0.0 if cell is None else fill(compute, cell, store)
+        started = time.monotonic()
+        if cell is not None:
+            with naming(cell):
+                store.save(cell, compute(cell))
+        return time.monotonic() - started
     except SystemExit as ended:  # the code of a model may call it, and the worker would end without a word
         return portable(WorkerError(f"something ended a worker with sys.exit({ended.code!r})."))
     except Exception as error:

@@ -12,16 +12,17 @@ import torch
 from torch import Tensor
 
 from gazeshift.data import replace_file
+from gazeshift.manifest import CostEntry, ImagesEntry
 from gazeshift.measures.nissim import Nissim
 from gazeshift.pipeline import gaze
 from gazeshift.records import Finding
 from gazeshift.runs.examples import fitted
-from gazeshift.runs.run import all_of, pass_seconds
+from gazeshift.runs.run import pass_seconds
 from gazeshift.runs.training import History
 from gazeshift.studies.chakraborty2022.collection import Collection
 from gazeshift.studies.chakraborty2022.heads import PARTS
 from gazeshift.studies.chakraborty2022.pictures import shown
-from gazeshift.studies.chakraborty2022.rows import HeadedModel
+from gazeshift.studies.chakraborty2022.rows import ChakrabortyNotes, HeadedModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class ManifestBuilder:
     found: Collection
     parts: Mapping[str, str]
     models: Mapping[str, HeadedModel]
-    notes: Sequence[Mapping[str, Any]]
+    notes: Sequence[ChakrabortyNotes]
     findings: Sequence[Finding]
 
     def entries(self, tested: Mapping[str, int], heads: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -50,41 +51,40 @@ class ManifestBuilder:
             heads: of each kind of picture, by the model's name.
         """
         source, aligned = self.found.source, self.found.aligned
-        unread = {skip["id"]: skip for skip in all_of(self.notes, "skipped")}  # every model's cells note it
-        skipped = [*map(vars, source.skipped), *unread.values()]
+        unread = {skip.id: skip for note in self.notes for skip in note.skipped}  # every model's cells note it
         return {
             "models": {name: seen.classifier.card() for name, seen in self.models.items()},
             "conditions": {name: {"tested": count, "heads": heads[name]} for name, count in tested.items()},
             "class_names": list(self.found.names),
             "parts": {part: sum(own == part for own in self.parts.values()) for part in PARTS},
             "without_landmarks": [] if aligned is None else [vars(skip) for skip in aligned.skipped],
-            "images": {
-                "source": source.name,
-                "kind": source.kind,
-                "asked": len(source) + len(source.skipped),
-                "used": len(source) - len(unread),
-                "labels": "given",
-                "skipped": skipped,
-            },
+            "images": ImagesEntry(
+                source=source.name,
+                kind=source.kind,
+                asked=len(source) + len(source.skipped),
+                used=len(source) - len(unread),
+                labels="given",
+                skipped=(*source.skipped, *unread.values()),
+            ),
             "preflight": [*_accuracies(heads), *self.findings],
         }
 
-    def cost(self, images: Tensor) -> dict[str, Any]:
+    def cost(self, images: Tensor) -> CostEntry:
         """CPU or wall time against each model's own passes, timed now; a look at the last layer counts as forward."""
         on_cpu = all(seen.classifier.device.type == "cpu" for seen in self.models.values())
-        took = sum(note.get("cpu_seconds" if on_cpu else "seconds", 0) for note in self.notes)
+        took = sum(note.cpu_seconds if on_cpu else note.seconds for note in self.notes)
         timed, needed = {}, 0.0
         for name, seen in self.models.items():
             timed[name] = pass_seconds(seen.classifier, fitted(images, seen.classifier.size, "resize"))
-            made = np.sum([note["by_model"].get(name, [0, 0]) for note in self.notes], axis=0)
+            made = np.sum([note.by_model.get(name, (0, 0)) for note in self.notes], axis=0)
             needed += float(made @ np.array(timed[name]))
-        return {
-            "clock": "cpu" if on_cpu else "wall",
-            "seconds": round(took, 3),
-            "pass_seconds": timed,
-            "needed_seconds": round(needed, 3),
-            "ratio": round(took / needed, 4) if needed else None,
-        }
+        return CostEntry(
+            clock="cpu" if on_cpu else "wall",
+            seconds=round(took, 3),
+            needed_seconds=round(needed, 3),
+            ratio=round(took / needed, 4) if needed else None,
+            pass_seconds=timed,
+        )
 
 
 def head_card(seen: HeadedModel, history: History) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Pictures of the study of Chakraborty et al. 2022: examples, maps of the last layer, and maps of all layers."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import reduce
@@ -20,8 +20,9 @@ from gazeshift.models import Classifier, select
 from gazeshift.pipeline import look
 from gazeshift.records import Batch, Evidence
 from gazeshift.runs.examples import fitted
+from gazeshift.runs.store import CellResult
 from gazeshift.runs.tables import Rows
-from gazeshift.studies.chakraborty2022.rows import Attacks, HeadedModel, direction, moved
+from gazeshift.studies.chakraborty2022.rows import Attacks, HeadedModel, direction, moved, notes_of
 
 GALLERY = pa.schema(
     [
@@ -63,19 +64,15 @@ class GalleryPictures:
     layers: str
     last_first: bool
 
-    def fill(self, batch: Batch) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    def fill(self, batch: Batch) -> CellResult:
         """Tables and notes of one test image, read for the source model."""
         rows, models = Rows(GALLERY), self.attacks.models
         with ExitStack() as stack:
-            passes = [stack.enter_context(seen.classifier.counting()) for seen in models.values()]
+            passes = {name: stack.enter_context(seen.classifier.counting()) for name, seen in models.items()}
             if batch.ids:
                 self._fill(batch, rows)
-        notes = {
-            "forwards": sum(own.forwards for own in passes),
-            "backwards": sum(own.backwards for own in passes),
-            "by_model": {name: [own.forwards, own.backwards] for name, own in zip(models, passes, strict=True)},
-        }
-        return {"gallery": rows.table()}, notes
+        by_model = {name: (own.forwards, own.backwards) for name, own in passes.items()}
+        return CellResult({"gallery": rows.table()}, notes_of(passes, by_model))
 
     def _fill(self, batch: Batch, rows: Rows) -> None:
         attacks, images, labels = self.attacks, batch.images, batch.labels

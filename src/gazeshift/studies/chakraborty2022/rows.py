@@ -8,14 +8,17 @@ from typing import Any
 import pyarrow as pa
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor
 
 from gazeshift.attacks.fgsm import Fgsm
 from gazeshift.measures.psnr import Psnr
-from gazeshift.models import Classifier
+from gazeshift.models import Classifier, Passes
 from gazeshift.pipeline import compare, look, rows_of
 from gazeshift.records import Batch, Evidence, Layer
 from gazeshift.runs.examples import fitted
+from gazeshift.runs.notes import CellNotes
+from gazeshift.runs.store import CellResult
 from gazeshift.runs.tables import Rows
 from gazeshift.seeds import generator_for
 
@@ -46,6 +49,12 @@ MAPS = pa.schema(
         ("map", pa.list_(pa.float32())),
     ]
 )
+
+
+class ChakrabortyNotes(CellNotes):
+    """Notes of a cell, and the forward and backward passes of each model."""
+
+    by_model: dict[str, tuple[int, int]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,19 +94,15 @@ class Attacks:
     unit: float
     seed: int
 
-    def fill(self, batch: Batch) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    def fill(self, batch: Batch) -> CellResult:
         """Tables and notes of a batch of test images, read for the source model."""
         rows, maps = Rows(ROWS), Rows(MAPS)
         with ExitStack() as stack:
             passes = {name: stack.enter_context(seen.classifier.counting()) for name, seen in self.models.items()}
             if batch.ids:
                 self._fill(batch, rows, maps)
-        notes = {
-            "forwards": sum(own.forwards for own in passes.values()),
-            "backwards": sum(own.backwards for own in passes.values()),
-            "by_model": {name: [own.forwards, len(batch.ids)] for name, own in passes.items()},
-        }
-        return {"rows": rows.table(), "maps": maps.table()}, notes
+        by_model = {name: (own.forwards, len(batch.ids)) for name, own in passes.items()}
+        return CellResult({"rows": rows.table(), "maps": maps.table()}, notes_of(passes, by_model))
 
     def _fill(self, batch: Batch, rows: Rows, maps: Rows) -> None:
         images, labels = batch.images, batch.labels
@@ -207,3 +212,12 @@ def _add_maps(maps: Rows, clean: Evidence, layer: str, *, image: list[str], **ke
     found = clean.maps(layer).cpu()
     flat = list(found.flatten(1).numpy())
     maps.add(len(image), image=image, height=found.shape[1], width=found.shape[2], map=flat, **keys)
+
+
+def notes_of(passes: Mapping[str, Passes], by_model: dict[str, tuple[int, int]]) -> ChakrabortyNotes:
+    """What a cell notes of the passes of all models."""
+    return ChakrabortyNotes(
+        forwards=sum(own.forwards for own in passes.values()),
+        backwards=sum(own.backwards for own in passes.values()),
+        by_model=by_model,
+    )

@@ -1,7 +1,7 @@
 """One run of the study of Chakraborty et al. 2022: features, heads, attacks, galleries; for each kind of picture."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from gazeshift.records import Batch, Finding, Layer
 from gazeshift.runs.examples import SetSource, fitted
 from gazeshift.runs.open import check_first, first_images
 from gazeshift.runs.reopen import Reopened
-from gazeshift.runs.run import Fill, Run
+from gazeshift.runs.run import Run
 from gazeshift.runs.store import Cell, CellResult, fingerprint
 from gazeshift.runs.training import History, Schedule
 from gazeshift.studies.chakraborty2022.collection import draw_classes, open_collection, shuffled
@@ -34,7 +34,7 @@ from gazeshift.studies.chakraborty2022.heads import (
 )
 from gazeshift.studies.chakraborty2022.manifest import ManifestBuilder, head_card, split_table, unrelated, write_table
 from gazeshift.studies.chakraborty2022.pictures import GalleryPictures, choose
-from gazeshift.studies.chakraborty2022.rows import Attacks, HeadedModel
+from gazeshift.studies.chakraborty2022.rows import Attacks, ChakrabortyNotes, HeadedModel
 from gazeshift.studies.chakraborty2022.settings import Chakraborty2022
 
 PIECE = 32  # images whose features a killed run computes again
@@ -65,7 +65,7 @@ class ConditionDone:
 
     condition: str
     cells: Sequence[Cell]
-    notes: Sequence[Mapping[str, Any]]
+    notes: Sequence[ChakrabortyNotes]
     heads: Mapping[str, Any]
     epochs: Sequence[pa.Table]
 
@@ -107,14 +107,22 @@ class ChakrabortyCells(Reopened):
     def condition(self, condition: str) -> ConditionDone:
         """Everything about one kind of picture but the gallery."""
         self.run.source = self.sources[condition]
-        notes: list[Mapping[str, Any]] = []
+        notes: list[ChakrabortyNotes] = []
         for name in self.bodies:
             compute = partial(self.features, condition=condition, name=name)
-            notes += self.run.do(self._feature_cells(condition, name), compute, main="features", what=f"images, {name}")
+            notes += self.run.do(
+                self._feature_cells(condition, name),
+                compute,
+                main="features",
+                what=f"images, {name}",
+                notes=ChakrabortyNotes,
+            )
         trained = self.heads(condition)
         about: dict[str, Any] = {"condition": condition, "heads": _cards(self.attacks(condition).models)}
         cells = self.run.cells("attack", ids=self._tested(self.run.source), **about)
-        notes += self.run.do(cells, partial(self.attack, condition=condition), what="test images")
+        notes += self.run.do(
+            cells, partial(self.attack, condition=condition), what="test images", notes=ChakrabortyNotes
+        )
         return ConditionDone(
             condition=condition,
             cells=cells,
@@ -149,11 +157,10 @@ class ChakrabortyCells(Reopened):
     def features(self, cell: Cell, *, condition: str, name: str) -> CellResult:
         """A cell of images as a body sees them."""
         model = feature_model(self.bodies[name], self.last[name])
-
-        def fill(batch: Batch) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-            return {"features": feature_rows(model, batch)}, {"by_model": {name: [len(batch.ids), 0]}}
-
-        return self.run.batch(cell, fill=fill, classifier=model, source=self.sources[condition])
+        with self.run.reading(cell, classifier=model, source=self.sources[condition]) as images:
+            table = feature_rows(model, images.batch)
+        notes = ChakrabortyNotes(by_model={name: (len(images.batch.ids), 0)})
+        return images.noted(CellResult({"features": table}, notes))
 
     def attack(self, cell: Cell, *, condition: str) -> CellResult:
         """A cell of test images, attacked and shown to every model."""
@@ -169,10 +176,12 @@ class ChakrabortyCells(Reopened):
         )
         return self._read(cell, condition, drawn.fill)
 
-    def _read(self, cell: Cell, condition: str, fill: Fill) -> CellResult:
+    def _read(self, cell: Cell, condition: str, fill: Callable[[Batch], CellResult]) -> CellResult:
         """Images as the attacked model takes them."""
         reader = self.attacks(condition).models[self.settings.attacked].classifier
-        return self.run.batch(cell, fill=fill, classifier=reader, source=self.sources[condition])
+        with self.run.reading(cell, classifier=reader, source=self.sources[condition]) as images:
+            result = fill(images.batch)
+        return images.noted(result)
 
     def attacks(self, condition: str) -> Attacks:
         """Every model with its head, and how it is attacked."""
@@ -245,7 +254,7 @@ class ChakrabortyCells(Reopened):
             raise DataError(f"{source.name} leaves {len(tested)} of {len(ids)} test images; at least two are needed.")
         return tested
 
-    def _gallery(self, condition: str) -> tuple[list[Cell], list[Mapping[str, Any]]]:
+    def _gallery(self, condition: str) -> tuple[list[Cell], list[ChakrabortyNotes]]:
         work, attacks = self.run, self.attacks(condition)
         rows = pq.read_table(work.store.folder / "rows.parquet")
         ids = choose(rows, condition, attacks.source, self.settings.gallery)
@@ -254,7 +263,8 @@ class ChakrabortyCells(Reopened):
             work.cell("gallery", ids=(own,), number=at, condition=condition, heads=heads) for at, own in enumerate(ids)
         ]
         compute = partial(self.draw, condition=condition)
-        return cells, list(work.do(cells, compute, main="gallery", what="images of the gallery"))
+        notes = work.do(cells, compute, main="gallery", what="images of the gallery", notes=ChakrabortyNotes)
+        return cells, notes
 
 
 def _bodies(settings: Chakraborty2022) -> dict[str, Classifier]:

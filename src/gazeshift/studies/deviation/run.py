@@ -1,16 +1,16 @@
 """One run of the deviation study: attacks, strengths and maps opened, cells filled, tables joined."""
 
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from gazeshift.manifest import UndefinedMaps
 from gazeshift.models import select
-from gazeshift.records import Batch
 from gazeshift.registry import build
-from gazeshift.runs.deviation_rows import DeviationCell, DeviationInputs, layer_card, merged
+from gazeshift.runs.deviation_rows import DeviationCell, DeviationInputs, layer_entry
 from gazeshift.runs.open import open_attack
 from gazeshift.runs.reopen import Reopened
-from gazeshift.runs.run import Run, accuracy, all_of
+from gazeshift.runs.run import Run, accuracy
 from gazeshift.runs.store import Cell, CellResult
 from gazeshift.studies.deviation.settings import Deviation
 from gazeshift.transforms.strength import Strengths
@@ -28,11 +28,11 @@ def run(settings: Deviation, out: Path, **how: Any) -> Path:
     return work.finish(
         notes,
         preflight=accuracy(work.source, notes),
-        layers=[layer_card(layer) for layer in study.opened.layers],
+        layers=[layer_entry(layer) for layer in study.opened.layers],
         cams=list(study.cams),
         attacks=[{"name": name, "settings": vars(made)} for name, made in study.attacks.items()],
-        undefined=merged(all_of(notes, "undefined")),
-        poles=sum(note["poles"] for note in notes),
+        undefined=UndefinedMaps.merged(entry for note in notes for entry in note.undefined),
+        poles=sum(note.poles for note in notes),
     )
 
 
@@ -58,15 +58,11 @@ class DeviationCells(Reopened):
 
     def compute(self, cell: Cell) -> CellResult:
         """One cell."""
-        first = cell.number * self.work.settings.batch_size
-        return self.work.batch(cell, fill=partial(_filled, self.opened, self.work.settings.gallery, first))
-
-
-def _filled(opened: DeviationInputs, gallery: int, first: int, batch: Batch) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Tables and notes of one cell."""
-    # SmoothSecondDerivative as many images as the gallery needs, so that the report can prefer fooled ones.
-    shown = range(min(len(batch.ids), max(0, 2 * gallery - first)))
-    cell = DeviationCell(opened, batch, shown)
-    if batch.ids:
-        cell.fill()
-    return cell.finished(), {"undefined": cell.undefined, "poles": cell.poles, "right": cell.right}
+        settings, opened = self.work.settings, self.opened
+        with self.work.reading(cell) as images:
+            # Twice as many images as the gallery needs, so that the report can prefer fooled ones.
+            left = max(0, 2 * settings.gallery - cell.number * settings.batch_size)
+            rows = DeviationCell(opened, images.batch, range(min(len(images.batch.ids), left)))
+            if images.batch.ids:
+                rows.fill()
+        return images.noted(CellResult(rows.tables(), rows.notes(right=rows.right)))

@@ -12,9 +12,10 @@ from torch import Tensor
 from gazeshift import pictures
 from gazeshift.models import Classifier
 from gazeshift.records import Attacked, Batch
+from gazeshift.runs.store import CellResult
 from gazeshift.runs.tables import Rows
 from gazeshift.studies.ding2022.feature_maps import PADDED, captured, padded
-from gazeshift.studies.ding2022.rows import Filled, OpenedSet, histograms
+from gazeshift.studies.ding2022.rows import OpenedSet, histograms
 from gazeshift.transforms.roi_pixels import enlarged
 
 PAIRS = 4  # of feature maps, as in the paper's figure 4
@@ -28,11 +29,11 @@ GALLERY = pa.schema(
 )
 
 
-def gallery_cell(run: OpenedSet, most: Sequence[tuple[str, int]], batch: Batch) -> Filled:
+def gallery_cell(run: OpenedSet, most: Sequence[tuple[str, int]], batch: Batch) -> CellResult:
     """Both sides of each image with its histogram, CAM, and the maps that change most over the set."""
     rows = Rows(GALLERY)
     if not batch.ids:
-        return {"gallery": rows.table()}, {}
+        return CellResult({"gallery": rows.table()})
     pairs = run.pairs(batch)
     for side, images, logits in zip(
         ("clean", "attacked"), (pairs.clean, pairs.images), (pairs.clean_logits, pairs.logits), strict=True
@@ -46,7 +47,7 @@ def gallery_cell(run: OpenedSet, most: Sequence[tuple[str, int]], batch: Batch) 
             add(rows, map_picture(images[at], cams[at]), kind=f"{side}_cam", **keys)
     for kind, name, picture in _features(run, pairs, most):
         add(rows, picture, set=run.name, image=batch.ids[0], kind=kind, map=name)
-    return {"gallery": rows.table()}, {}
+    return CellResult({"gallery": rows.table()})
 
 
 def _features(

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from gazeshift.records import Finding
+from gazeshift.runs.notes import CellNotes
 from gazeshift.runs.store import Cell
 from gazeshift.studies.ding2022.feature_maps import Ranking
 from gazeshift.studies.ding2022.rows import OpenedSet, filters
@@ -48,8 +49,8 @@ class Collected:
     """Cells and notes of all sets so far, by stage, and what the manifest says of each set."""
 
     cells: dict[str, list[Cell]] = field(default_factory=dict)
-    notes: list[Mapping[str, Any]] = field(default_factory=list)
-    seen: list[Mapping[str, Any]] = field(default_factory=list)
+    notes: list[CellNotes] = field(default_factory=list)
+    seen: list[CellNotes] = field(default_factory=list)
     maps: list[pa.Table] = field(default_factory=list)
     sets: list[dict[str, Any]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)

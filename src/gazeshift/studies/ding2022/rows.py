@@ -17,6 +17,8 @@ from gazeshift.pipeline import look
 from gazeshift.precision import exact
 from gazeshift.records import Attacked, Batch, Layer
 from gazeshift.runs.examples import SetSource, attacked_pairs
+from gazeshift.runs.notes import CellNotes
+from gazeshift.runs.store import CellResult
 from gazeshift.runs.tables import Rows
 from gazeshift.seeds import generator_for
 from gazeshift.studies.ding2022.feature_maps import Ranking, summed
@@ -25,7 +27,6 @@ from gazeshift.transforms.roi_pixels import RoiPixels
 if TYPE_CHECKING:
     from gazeshift.studies.ding2022.settings import Ding2022
 
-Filled = tuple[dict[str, Any], dict[str, Any]]
 WEIGHTS = (0.299, 0.587, 0.114)  # of luminance, ITU-R BT.601
 SIDES = ("clean", "attacked")
 SEEN = pa.schema(
@@ -99,10 +100,10 @@ def last_layer(classifier: Classifier, images: Float[Tensor, "n channels h w"]) 
     return layer
 
 
-def seen_cell(run: OpenedSet, batch: Batch) -> Filled:
+def seen_cell(run: OpenedSet, batch: Batch) -> CellResult:
     """What the model answers to each pair, histograms, and how far its feature maps move."""
     if not batch.ids:
-        return {"seen": SEEN.empty_table()}, {"right": 0}
+        return CellResult({"seen": SEEN.empty_table()})
     found, rows, counts = run.pairs(batch), Rows(SEEN), Rows(HISTOGRAMS)
     add_seen(rows, run, batch.ids, found)
     for side, images in zip(SIDES, (found.clean, found.images), strict=True):
@@ -110,7 +111,7 @@ def seen_cell(run: OpenedSet, batch: Batch) -> Filled:
             counts.add(1, set=run.name, side=side, channel=channel, counts=[bins])
     sums = summed(run.classifier, found.clean, found.images, dict(run.layers))
     tables = {"seen": rows.table(), "histograms": counts.table(), "sums": sums}
-    return tables, {"right": int(found.clean_correct.sum())}
+    return CellResult(tables, CellNotes(right=int(found.clean_correct.sum())))
 
 
 def add_seen(rows: Rows, run: OpenedSet, ids: Sequence[str], found: Attacked) -> None:
@@ -152,10 +153,10 @@ def histograms(images: Float[Tensor, "n channels h w"]) -> dict[str, list[int]]:
     return {name: torch.bincount(values, minlength=256).tolist() for name, values in levels.items()}
 
 
-def change_cell(run: OpenedSet, found: Ranking, batch: Batch) -> Filled:
+def change_cell(run: OpenedSet, found: Ranking, batch: Batch) -> CellResult:
     """Top-1 answers before and after every change of pixels, maps and filters, clean and attacked side by side."""
     if not batch.ids:
-        return {"rows": ROWS.empty_table()}, {}
+        return CellResult({"rows": ROWS.empty_table()})
     pairs, rows = run.pairs(batch), Rows(ROWS)
     images = torch.cat([pairs.clean, pairs.images])
     for keys, changed in _painted(run, pairs, batch.ids):
@@ -164,7 +165,7 @@ def change_cell(run: OpenedSet, found: Ranking, batch: Batch) -> Filled:
         with changed_model as model:
             after = _answers(model, images)
         _add(rows, run, batch.ids, pairs=pairs, after=after, experiment=experiment, value=None, draw=None)
-    return {"rows": rows.table()}, {}
+    return CellResult({"rows": rows.table()})
 
 
 def _painted(run: OpenedSet, pairs: Attacked, ids: Sequence[str]) -> Iterator[tuple[dict[str, Any], Tensor]]:

@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 
 from gazeshift.data import replace_file
 from gazeshift.errors import DataError
+from gazeshift.manifest import ImagesEntry
 from gazeshift.records import Layer
 from gazeshift.runs.adversarial_set.run import AttackRun
 from gazeshift.runs.adversarial_set.settings import SetSettings
-from gazeshift.runs.deviation_rows import layer_card
+from gazeshift.runs.deviation_rows import layer_entry
 from gazeshift.runs.examples import SetSource, open_pairs
 from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.run import Run, accuracy
@@ -21,10 +22,10 @@ from gazeshift.runs.store import Cell, CellResult, fingerprint
 from gazeshift.studies.ding2022.feature_maps import Ranking, averaged, ranked_layers, ranking
 from gazeshift.studies.ding2022.pictures import PAIRS, gallery_cell
 from gazeshift.studies.ding2022.plan import Collected, SetPlan, baseline_check, identity, set_summary, slug, unlabelled
-from gazeshift.studies.ding2022.rows import Filled, OpenedSet, change_cell, last_layer, seen_cell
+from gazeshift.studies.ding2022.rows import OpenedSet, change_cell, last_layer, seen_cell
 from gazeshift.studies.ding2022.settings import Ding2022
 from gazeshift.studies.ding2022.training_data import forget, shuffled, split, write_pixels
-from gazeshift.studies.ding2022.training_stages import Trainings, checkpoint
+from gazeshift.studies.ding2022.training_stages import TrainingNotes, Trainings, checkpoint
 
 TABLES = ("rows", "seen", "histograms", "gallery", "training", "detector", "scores", "maps2")
 SHARED = ("images", "labels", "limit", "model", "weights", "input_size", "classes", "seed", "device", "batch_size")
@@ -95,9 +96,12 @@ class OneSet(Reopened):
         """The file that trainings read."""
         return self.scratch / f"{slug(self.name)}-{self.source.examples.identity[:20]}.npy"
 
-    def compute(self, cell: Cell, *, fill: Callable[..., Filled], given: tuple[Any, ...] = ()) -> CellResult:
+    def compute(self, cell: Cell, *, fill: Callable[..., CellResult], given: tuple[Any, ...] = ()) -> CellResult:
         """A cell of images: `fill` is called with the set, what is `given`, and the batch."""
-        return self.work.batch(cell, fill=partial(fill, self.opened, *given), source=self.source)
+        opened = self.opened
+        with self.work.reading(cell, source=self.source) as images:
+            result = fill(opened, *given, images.batch)
+        return images.noted(result)
 
     def adversarial(self, cell: Cell, plan: SetPlan) -> CellResult:
         """Adversarial training of one size."""
@@ -194,10 +198,18 @@ def _train(work: Run[Ding2022], one: OneSet, done: Collected, plan: SetPlan) -> 
         _cell(work, done, "detector", about | {"trained_on": kind, "halves": plan.halves, "shown": plan.shown})
         for kind in kinds
     ]
-    notes = work.do(learned, partial(one.adversarial, plan=plan), main="training", what=f"trainings, {one.name}")
-    notes += work.do(judged, partial(one.detector, plan=plan), main="detector", what=f"detectors, {one.name}")
-    done.said += [f"{one.name}: {said}" for note in notes for said in note["checkpoints"]]
-    done.training_seconds += sum(note["training_seconds"] for note in notes)
+    notes = work.do(
+        learned,
+        partial(one.adversarial, plan=plan),
+        main="training",
+        what=f"trainings, {one.name}",
+        notes=TrainingNotes,
+    )
+    notes += work.do(
+        judged, partial(one.detector, plan=plan), main="detector", what=f"detectors, {one.name}", notes=TrainingNotes
+    )
+    done.said += [f"{one.name}: {said}" for note in notes for said in note.checkpoints]
+    done.training_seconds += sum(note.training_seconds for note in notes)
     forget(one.pixels, *(checkpoint(one.scratch, cell) for cell in [*learned, *judged]))
 
 
@@ -222,7 +234,7 @@ def _joined(work: Run[Ding2022], cells: Sequence[Cell], name: str) -> pa.Table:
     return pa.concat_tables([pq.read_table(place) for place in places if place.is_file()])
 
 
-def _finished(work: Run[Ding2022], layers: Mapping[str, Any], done: Collected) -> Path:
+def _finished(work: Run[Ding2022], layers: Mapping[str, Layer], done: Collected) -> Path:
     """Join the tables and write the manifest."""
     stages = {table: done.cells.get(table, []) for table in TABLES}
     stages |= {"histograms": stages["seen"], "scores": stages["detector"], "maps2": stages["detector"]}
@@ -230,20 +242,21 @@ def _finished(work: Run[Ding2022], layers: Mapping[str, Any], done: Collected) -
         work.table(cells, table)
     place = work.store.folder / "maps.parquet"
     replace_file(place, lambda path: pq.write_table(pa.concat_tables(done.maps), path, compression="zstd"))
-    right, used = sum(note["right"] for note in done.seen), sum(note["used"] for note in done.seen)
-    manifest = work.manifest(
+    images = ImagesEntry(
+        source=", ".join(one["source"] for one in done.sets),
+        kind=work.source.kind,
+        asked=done.asked,
+        used=sum(note.used for note in done.seen),
+        labels="given" if work.source.has_labels else "predicted",
+        skipped=tuple(skip for note in done.seen for skip in note.skipped),
+        notes=work.source.notes,
+    )
+    return work.finish(
         done.notes,
-        preflight=(*accuracy(work.source, [{"right": right, "used": used}]), *baseline_check(done.sets)),
-        layers=[{"shown": name, **layer_card(layer)} for name, layer in layers.items()],
+        images=images,
+        preflight=(*accuracy(work.source, done.seen), *baseline_check(done.sets)),
+        layers=[layer_entry(layer).model_copy(update={"shown": name}) for name, layer in layers.items()],
         sets=done.sets,
         training_seconds=round(done.training_seconds, 3),
         notes=[*done.said, *unlabelled(done.sets)],
     )
-    manifest["images"] |= {
-        "source": ", ".join(one["source"] for one in done.sets),
-        "asked": done.asked,
-        "used": used,
-        "skipped": [skip for note in done.seen for skip in note["skipped"]],
-    }
-    work.store.write_manifest(manifest)
-    return work.store.folder

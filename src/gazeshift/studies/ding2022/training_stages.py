@@ -14,6 +14,7 @@ from gazeshift.detectors import Normalised, cropped, fresh_detector
 from gazeshift.models import Classifier, Preprocessing, select
 from gazeshift.pipeline import look
 from gazeshift.precision import exact
+from gazeshift.runs.notes import CellNotes
 from gazeshift.runs.settings import Progress
 from gazeshift.runs.store import Cell, CellResult
 from gazeshift.runs.tables import Rows
@@ -44,6 +45,13 @@ SCORES = pa.schema(
         ("score", pa.float64()),
     ]
 )
+
+
+class TrainingNotes(CellNotes):
+    """Notes of a training: what is to be said of its checkpoints, and its seconds."""
+
+    checkpoints: tuple[str, ...] = ()
+    training_seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +109,8 @@ class Trainings:
             for at, epoch in enumerate((before, *history.epochs))
         ]
         table = pa.Table.from_pylist(rows, schema=TRAINING)
-        return CellResult(tables={"training": table}, notes=self._notes(history, started))
+        notes = TrainingNotes(checkpoints=history.notes, training_seconds=time.monotonic() - started)
+        return CellResult({"training": table}, notes)
 
     def detector(self, cell: Cell, halves: tuple[Sequence[str], Sequence[str]], shown: Sequence[str]) -> CellResult:
         """A network that learned to tell clean images from attacked ones, or from noisy ones; what it says of each."""
@@ -125,14 +134,12 @@ class Trainings:
         rate = settings.detector_learning_rate or settings.learning_rate
         schedule = Schedule(epochs=settings.detector_epochs, learning_rate=rate, **self._shared)
         history = self._train(network, examples, schedule, evaluate, cell)
-        return CellResult(
-            tables={
-                "detector": self._epochs(history, kind, len(learn), len(judge)),
-                "scores": self._judged(network, kind, judge),
-                "maps2": self._maps(network, shown if kind == "attacked" else ()),
-            },
-            notes=self._notes(history, started),
-        )
+        tables = {
+            "detector": self._epochs(history, kind, len(learn), len(judge)),
+            "scores": self._judged(network, kind, judge),
+            "maps2": self._maps(network, shown if kind == "attacked" else ()),
+        }
+        return CellResult(tables, TrainingNotes(checkpoints=history.notes, training_seconds=time.monotonic() - started))
 
     @property
     def _shared(self) -> dict[str, Any]:
@@ -157,10 +164,6 @@ class Trainings:
             identity=cell.key,
             progress=self.progress,
         )
-
-    @staticmethod
-    def _notes(history: History, started: float) -> dict[str, Any]:
-        return {"checkpoints": list(history.notes), "training_seconds": time.monotonic() - started}
 
     def _kind(self, kind: str, ids: Sequence[str]) -> Tensor:
         """Images of one kind, as the detector sees them."""

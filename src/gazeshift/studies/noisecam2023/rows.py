@@ -10,6 +10,7 @@ from gazeshift.measures.psnr import Psnr
 from gazeshift.pipeline import detector_inputs, look
 from gazeshift.records import Batch, DetectorInput, Evidence
 from gazeshift.runs.deviation_rows import DeviationCell
+from gazeshift.runs.store import CellResult
 from gazeshift.runs.tables import IMAGES, Rows, add_images
 from gazeshift.studies.noisecam2023.examples import ALPHA_NORMS, CLEAN, NoisecamPlan
 from gazeshift.studies.noisecam2023.pictures import NoisecamPictures, figures
@@ -17,12 +18,11 @@ from gazeshift.studies.noisecam2023.schemas import BEHAVIOUR, MEASURED, PICTURES
 from gazeshift.transforms.blur import Blur
 from gazeshift.transforms.pca import Pca
 
-Filled = tuple[dict[str, Any], dict[str, Any]]
 GALLERY_SEEDS = 16  # seeds among which each example of the gallery may be found
 CAMS = ("layer_cam", *(f"{cam}:alpha_norm={norm}" for cam in ("grad_cam_pp", "noise_cam") for norm in ALPHA_NORMS))
 
 
-def seeds_cell(plan: NoisecamPlan, first: int, batch: Batch) -> Filled:
+def seeds_cell(plan: NoisecamPlan, first: int, batch: Batch) -> CellResult:
     """Tables and notes of one batch of seeds, `first` the number of the batch's first."""
     seeds, measured, shown = Rows(IMAGES), Rows(MEASURED), Rows(PICTURES)
     cell = DeviationCell(plan.opened, batch, ())
@@ -35,16 +35,15 @@ def seeds_cell(plan: NoisecamPlan, first: int, batch: Batch) -> Filled:
         add_images(seeds, batch.ids, found, plan.opened.classifier.class_name, psnr, **keys)
         cell = DeviationCell(plan.opened, some, ())
         if some.ids:
-            cell.begin()
-            cell.follow(plan.spec, plan.made, made)
+            cell.fill(made)
             seen = _measure(plan, some, plan.conditions(some.ids, made), measured)
             wanted = plan.settings.gallery if first < GALLERY_SEEDS * plan.settings.gallery else 0
             for at in range(min(wanted, len(some.ids))):
                 figures(shown, plan, some.ids[at], at=at, seen=seen)
-    tables = {**cell.finished(), "seeds": seeds.table(), "measured": measured.table(), "pictures": shown.table()}
+    tables = {**cell.tables(), "seeds": seeds.table(), "measured": measured.table(), "pictures": shown.table()}
     del tables["gallery"]
     examples = len(cell.batch.ids) if seeds.pieces else 0
-    return tables, {"undefined": cell.undefined, "poles": cell.poles, "right": right, "examples": examples}
+    return CellResult(tables, cell.notes(right=right, examples=examples))
 
 
 def _measure(plan: NoisecamPlan, some: Batch, conditions: Any, rows: Rows) -> dict[str, NoisecamPictures]:
@@ -76,8 +75,8 @@ def combination(detector: NoisecamDbscan) -> dict[str, str]:
     return {name: getattr(detector, name) for name in names}
 
 
-def behaviour_cell(plan: NoisecamPlan, detector: Any, batch: Batch) -> Filled:
-    """What the deviation of one layer says of a batch's examples, at every strength; and no notes."""
+def behaviour_cell(plan: NoisecamPlan, detector: Any, batch: Batch) -> CellResult:
+    """What the deviation of one layer says of a batch's examples, at every strength."""
     rows = Rows(BEHAVIOUR)
     if batch.ids:
         _, some, made = plan.find(batch)
@@ -85,7 +84,7 @@ def behaviour_cell(plan: NoisecamPlan, detector: Any, batch: Batch) -> Filled:
             condition = {"kind": kind, "strength": strength}
             classes = made.clean_logits.argmax(1)
             _behave(rows, plan, detector, some.ids, images=images, classes=classes, condition=condition)
-    return {"behaviour": rows.table()}, {}
+    return CellResult({"behaviour": rows.table()})
 
 
 def _behave(

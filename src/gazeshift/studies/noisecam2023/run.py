@@ -1,7 +1,7 @@
 """One run of the noisecam2023 study: examples and their maps, verdicts, and the deviation of one layer."""
 
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,15 @@ import pyarrow.parquet as pq
 
 from gazeshift.detectors.behaviour_deviation import BehaviourDeviation
 from gazeshift.detectors.noisecam_dbscan import NoisecamDbscan
+from gazeshift.manifest import UndefinedMaps
 from gazeshift.models import select
 from gazeshift.records import Layer
 from gazeshift.registry import build
-from gazeshift.runs.deviation_rows import DeviationInputs, layer_card, merged
+from gazeshift.runs.deviation_rows import DeviationInputs, layer_entry
+from gazeshift.runs.notes import CellNotes
 from gazeshift.runs.open import open_attack
 from gazeshift.runs.reopen import Reopened
-from gazeshift.runs.run import Run, accuracy, all_of
+from gazeshift.runs.run import Run, accuracy
 from gazeshift.runs.store import Cell, CellResult
 from gazeshift.studies.noisecam2023.examples import NoisecamPlan
 from gazeshift.studies.noisecam2023.rows import behaviour_cell, combination, seeds_cell
@@ -45,17 +47,17 @@ def run(settings: Noisecam2023, out: Path, **how: Any) -> Path:
     return work.finish(
         [*notes, *seen],
         preflight=accuracy(work.source, notes),
-        layers=[layer_card(layer) for layer in plan.opened.layers],
+        layers=[layer_entry(layer) for layer in plan.opened.layers],
         attacks=[{"name": settings.attack, "settings": vars(study.made)}],
-        examples=sum(note["examples"] for note in notes),
+        examples=sum(note.examples for note in notes),
         parts={name: sum(part == name for part in part_of.values()) for name in ("calibration", "test")},
         noise_layers=plan.places,
         main=combination(plan.main),
         detectors={"noisecam_dbscan": vars(plan.main), "behaviour_deviation": vars(study.detector)},
         probe=probe,
         behaviour_examples=len(ids),
-        undefined=merged(all_of(notes, "undefined")),
-        poles=sum(note["poles"] for note in notes),
+        undefined=UndefinedMaps.merged(entry for note in notes for entry in note.undefined),
+        poles=sum(note.poles for note in notes),
     )
 
 
@@ -107,12 +109,17 @@ class NoisecamCells(Reopened):
 
     def seeds(self, cell: Cell) -> CellResult:
         """Examples, their maps, and what the clusters measure."""
-        first = cell.number * self.work.settings.batch_size
-        return self.work.batch(cell, fill=partial(seeds_cell, self.plan, first))
+        plan, first = self.plan, cell.number * self.work.settings.batch_size
+        with self.work.reading(cell) as images:
+            result = seeds_cell(plan, first, images.batch)
+        return images.noted(result)
 
     def behaviour(self, cell: Cell) -> CellResult:
         """The deviation of one layer under noise."""
-        return self.work.batch(cell, fill=partial(behaviour_cell, self.plan, self.detector))
+        plan = self.plan
+        with self.work.reading(cell) as images:
+            result = behaviour_cell(plan, self.detector, images.batch)
+        return images.noted(result)
 
 
 def _behaviour(settings: Noisecam2023) -> BehaviourDeviation:
@@ -132,9 +139,9 @@ def _tested(folder: Path, part_of: dict[str, str], most: int | None) -> tuple[st
     return tuple(found[:most])
 
 
-def _deviate(work: Run[Noisecam2023], study: NoisecamCells, ids: Sequence[str], first: int) -> list[dict[str, Any]]:
+def _deviate(work: Run[Noisecam2023], study: NoisecamCells, ids: Sequence[str], first: int) -> list[CellNotes]:
     """The deviation's cells and table; notes that count no image twice."""
     cells = work.cells("behaviour", ids=ids, size=min(4, work.settings.batch_size), first=first)
     notes = work.do(cells, study.behaviour, main="behaviour", what="test examples under noise")
     work.table(cells, "behaviour")
-    return [{**note, "used": 0, "skipped": []} for note in notes]
+    return [note.beside() for note in notes]

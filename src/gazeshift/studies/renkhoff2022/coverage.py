@@ -14,6 +14,7 @@ from gazeshift.attacks.dlfuzz import DLFuzz
 from gazeshift.data import replace_file
 from gazeshift.models import Classifier, coverage_curve
 from gazeshift.records import Batch
+from gazeshift.runs.store import CellResult
 from gazeshift.runs.tables import Rows
 from gazeshift.seeds import generator_for
 
@@ -31,8 +32,10 @@ def arms(made: Any, strengths: tuple[float, ...]) -> Iterator[tuple[str, float, 
             yield arm, strength, replace(fuzz, step=strength * fuzz.step, mutation=mutation)
 
 
-def coverage_cell(classifier: Classifier, made: Any, strengths: tuple[float, ...], seed: int, batch: Batch) -> Any:
-    """What each seed of a batch covers in every arm: a row each, its neurons as bits, and no notes."""
+def coverage_cell(
+    classifier: Classifier, made: Any, strengths: tuple[float, ...], seed: int, batch: Batch
+) -> CellResult:
+    """What each seed of a batch covers in every arm: a row each, its neurons as bits."""
     rows, images = Rows(COVERED), batch.images.to(classifier.device)
     for number, (arm, strength, fuzz) in enumerate(arms(made, strengths) if batch.ids else ()):
         draws = [generator_for(seed, "coverage", arm, f"{strength:g}", name) for name in batch.ids]
@@ -41,7 +44,7 @@ def coverage_cell(classifier: Classifier, made: Any, strengths: tuple[float, ...
             _add(rows, batch.ids, found.clean_covered, arm="seeds", strength=0.0, mutants=0)
         mutants = [one.iterations for one in found.seeds]
         _add(rows, batch.ids, found.covered, arm=arm, strength=strength, mutants=mutants)
-    return {"coverage": rows.table()}, {}
+    return CellResult({"coverage": rows.table()})
 
 
 def _add(rows: Rows, ids: tuple[str, ...], covered: torch.Tensor, **arm: Any) -> None:

@@ -12,10 +12,10 @@ from gazeshift.measures.psnr import Psnr
 from gazeshift.records import Attacked, Batch
 from gazeshift.runs.deviation_rows import DeviationCell, DeviationInputs
 from gazeshift.runs.examples import SetSource, attacked_batch
+from gazeshift.runs.store import CellResult
 from gazeshift.runs.tables import IMAGES, Rows, add_images
 from gazeshift.seeds import generator_for
 
-Filled = tuple[dict[str, Any], dict[str, Any]]
 GALLERY_SEEDS = 16  # seeds among which each example of the gallery may be found
 
 
@@ -63,7 +63,7 @@ class SeedExamples:
         return Attacked(clean=images, images=made, forwards=0, backwards=0, **judged), origin
 
 
-def seeds_cell(opened: DeviationInputs, examples: SeedExamples, gallery: int, first: int, batch: Batch) -> Filled:
+def seeds_cell(opened: DeviationInputs, examples: SeedExamples, gallery: int, first: int, batch: Batch) -> CellResult:
     """Tables and notes of one batch of seeds.
 
     Args:
@@ -75,7 +75,7 @@ def seeds_cell(opened: DeviationInputs, examples: SeedExamples, gallery: int, fi
     """
     seeds, nothing = Rows(IMAGES), DeviationCell(opened, batch, ())
     if not batch.ids:
-        return nothing.finished() | {"seeds": seeds.table()}, _notes(nothing, right=0)
+        return _result(nothing, seeds, right=0)
     found, origin = examples(opened, batch)
     condition = {"attack": examples.spec, "epsilon": getattr(examples.made, "epsilon", None), "kind": "example"}
     psnr = Psnr()(found.clean, found.images)
@@ -84,13 +84,13 @@ def seeds_cell(opened: DeviationInputs, examples: SeedExamples, gallery: int, fi
     early = [at for at, place in enumerate(flipped.tolist()) if first + place < GALLERY_SEEDS * gallery]
     cell = DeviationCell(opened, _some(batch, found, flipped), early[:gallery])
     if len(flipped):
-        cell.begin()
-        cell.follow(examples.spec, examples.made, _only(found, flipped), origin[flipped])
-    return cell.finished() | {"seeds": seeds.table()}, _notes(cell, right=int(found.clean_correct.sum()))
+        cell.fill(_only(found, flipped), origin[flipped])
+    return _result(cell, seeds, right=int(found.clean_correct.sum()))
 
 
-def _notes(cell: DeviationCell, *, right: int) -> dict[str, Any]:
-    return {"undefined": cell.undefined, "poles": cell.poles, "right": right, "examples": len(cell.batch.ids)}
+def _result(cell: DeviationCell, seeds: Rows, *, right: int) -> CellResult:
+    notes = cell.notes(right=right, examples=len(cell.batch.ids))
+    return CellResult(cell.tables() | {"seeds": seeds.table()}, notes)
 
 
 def _some(batch: Batch, found: Attacked, at: Tensor) -> Batch:

@@ -1,16 +1,18 @@
 """One run of the renkhoff2022 study: examples and their maps, then coverage curves."""
 
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from gazeshift.manifest import UndefinedMaps
 from gazeshift.measures.cosine import Cosine
 from gazeshift.models import select
 from gazeshift.registry import build
-from gazeshift.runs.deviation_rows import DeviationInputs, layer_card, merged
+from gazeshift.runs.deviation_rows import DeviationInputs, layer_entry
+from gazeshift.runs.notes import CellNotes
 from gazeshift.runs.open import open_attack
 from gazeshift.runs.reopen import Reopened
-from gazeshift.runs.run import Run, accuracy, all_of
+from gazeshift.runs.run import Run, accuracy
 from gazeshift.runs.store import Cell, CellResult
 from gazeshift.studies.renkhoff2022.coverage import coverage_cell, write_curves
 from gazeshift.studies.renkhoff2022.rows import SeedExamples, seeds_cell
@@ -38,13 +40,13 @@ def run(settings: Renkhoff2022, out: Path, **how: Any) -> Path:
     return work.finish(
         [*notes, *covered],
         preflight=accuracy(work.source, notes),
-        layers=[layer_card(layer) for layer in study.opened.layers],
+        layers=[layer_entry(layer) for layer in study.opened.layers],
         cams=[CAM],
         attacks=[{"name": settings.attack, "settings": vars(study.made)}],
         arithmetic={"coefficients": study.strengths.coefficients, "bases": study.strengths.bases},
-        examples=sum(note["examples"] for note in notes),
-        undefined=merged(all_of(notes, "undefined")),
-        poles=sum(note["poles"] for note in notes),
+        examples=sum(note.examples for note in notes),
+        undefined=UndefinedMaps.merged(entry for note in notes for entry in note.undefined),
+        poles=sum(note.poles for note in notes),
         notes=[STEP_UNKNOWN] * unknown,
     )
 
@@ -83,19 +85,21 @@ class RenkhoffCells(Reopened):
 
     def seeds(self, cell: Cell) -> CellResult:
         """Examples and their maps."""
-        settings = self.work.settings
+        settings, opened = self.work.settings, self.opened
         first = cell.number * settings.batch_size
-        fill = partial(seeds_cell, self.opened, self.examples, settings.gallery, first)
-        return self.work.batch(cell, fill=fill)
+        with self.work.reading(cell) as images:
+            result = seeds_cell(opened, self.examples, settings.gallery, first, images.batch)
+        return images.noted(result)
 
     def coverage(self, cell: Cell) -> CellResult:
         """Coverage curves."""
         work = self.work
-        fill = partial(coverage_cell, work.classifier, self.made, self.strengths.values, work.settings.seed)
-        return work.batch(cell, fill=fill)
+        with work.reading(cell) as images:
+            result = coverage_cell(work.classifier, self.made, self.strengths.values, work.settings.seed, images.batch)
+        return images.noted(result)
 
 
-def _coverage(work: Run[Renkhoff2022], study: RenkhoffCells, first: int) -> list[dict[str, Any]]:
+def _coverage(work: Run[Renkhoff2022], study: RenkhoffCells, first: int) -> list[CellNotes]:
     """The coverage curves' cells and tables; notes that count no image twice."""
     ids = work.source.ids[: work.settings.coverage_seeds]
     if not ids:
@@ -105,4 +109,4 @@ def _coverage(work: Run[Renkhoff2022], study: RenkhoffCells, first: int) -> list
     table = work.table(cells, "coverage")
     if table is not None:
         write_curves(table)
-    return [{**note, "used": 0, "skipped": []} for note in notes]
+    return [note.beside() for note in notes]

@@ -1,9 +1,8 @@
 """One cell of a scorecard: what every detector measures of clean images and their benign changes, or of a set."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
 import torch
@@ -15,11 +14,12 @@ from gazeshift.records import Batch
 from gazeshift.registry import build
 from gazeshift.runs.detector.rows import FeatureExtractor, eight_bit, judged
 from gazeshift.runs.examples import SetSource
+from gazeshift.runs.notes import CellNotes
+from gazeshift.runs.store import CellResult
 from gazeshift.runs.tables import Rows
 from gazeshift.seeds import generator_for
 from gazeshift.transforms.matched_noise import MatchedNoise
 
-Filled = tuple[Mapping[str, Any], Mapping[str, Any]]
 CLEAN, BENIGN, ATTACK = "clean", "benign", "attack"
 NOISE = "gaussian noise"
 SEEN = pa.schema(
@@ -56,7 +56,7 @@ class ScorecardRows:
     noise: SetSource | None
     seed: int
 
-    def clean(self, batch: Batch) -> Filled:
+    def clean(self, batch: Batch) -> CellResult:
         """A batch of clean images and their changes."""
         rows, right = Rows(SEEN), 0
         if batch.ids:
@@ -70,15 +70,15 @@ class ScorecardRows:
                 draws = [generator_for(self.seed, spec, name) for name in batch.ids]
                 seen(BENIGN, spec, batch.ids, eight_bit(build("transforms", spec)(images, generator=draws)))
             self._add_noise(rows, batch.ids, images, labels, classes)
-        return {"seen": rows.table()}, {"right": right}
+        return CellResult({"seen": rows.table()}, CellNotes(right=right))
 
-    def attacked(self, name: str, source: SetSource, batch: Batch) -> Filled:
+    def attacked(self, name: str, source: SetSource, batch: Batch) -> CellResult:
         """A batch of a set's examples, fooled or not."""
         rows = Rows(SEEN)
         example = judged(self.eyes[0].classifier, source.pairs(batch.ids))
         told = {"labels": example.labels, "classes": example.clean_logits.argmax(1)}
         self._add(rows, ATTACK, name, batch.ids, example.images, success=example.success, **told)
-        return {"seen": rows.table()}, {"examples": int(example.success.sum()), "right": 0}
+        return CellResult({"seen": rows.table()}, CellNotes(examples=int(example.success.sum())))
 
     def _add_noise(self, rows: Rows, ids: Sequence[str], images: Tensor, labels: Tensor, classes: Tensor) -> None:
         """Noise of the mean and deviation of each image's perturbation in the set, where the set has the image."""

@@ -83,8 +83,8 @@ def run(settings: Scorecard, out: Path, **how: Any) -> Path:
             "attacked", ids=pairs.ids, first=len(cells), set=name, made=_story(pairs), detectors=detectors
         )
         found = work.do(more, partial(study.attacked, name=name), main="seen", what=f"examples of {name}")
-        told[name] = _told(pairs) | {"examples": sum(note["examples"] for note in found), "tried": len(pairs)}
-        cells, notes = [*cells, *more], [*notes, *({**note, "used": 0, "skipped": []} for note in found)]
+        told[name] = _told(pairs) | {"examples": sum(note.examples for note in found), "tried": len(pairs)}
+        cells, notes = [*cells, *more], [*notes, *(note.beside() for note in found)]
     seen = work.table(cells, "seen")
     if seen is None:
         raise DataError(f"none of the images of {work.source.name} can be used.")
@@ -136,12 +136,16 @@ class ScorecardCells(Reopened):
 
     def clean(self, cell: Cell) -> CellResult:
         """A cell of clean images and their benign changes."""
-        return self.work.batch(cell, fill=self.looks.clean)
+        with self.work.reading(cell) as images:
+            result = self.looks.clean(images.batch)
+        return images.noted(result)
 
     def attacked(self, cell: Cell, *, name: str) -> CellResult:
         """A cell of a set."""
         pairs = self.sets[name]
-        return self.work.batch(cell, fill=partial(self.looks.attacked, name, pairs), source=pairs)
+        with self.work.reading(cell, source=pairs) as images:
+            result = self.looks.attacked(name, pairs, images.batch)
+        return images.noted(result)
 
 
 def _judges(

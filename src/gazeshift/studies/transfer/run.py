@@ -1,14 +1,14 @@
 """One run of the transfer study: opens the models, fills the cells that are missing, joins and sums them up."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gazeshift.manifest import CheckEntry
 from gazeshift.models import Classifier, load, sped_up
-from gazeshift.records import Batch
+from gazeshift.runs.notes import CellNotes
 from gazeshift.runs.open import check_first, open_attack
 from gazeshift.runs.reopen import Reopened
-from gazeshift.runs.run import Run, all_of
+from gazeshift.runs.run import Run
 from gazeshift.runs.store import Cell, CellResult
 from gazeshift.studies.transfer.rows import Show
 from gazeshift.studies.transfer.settings import Transfer
@@ -28,23 +28,22 @@ def run(settings: Transfer, out: Path, **how: Any) -> Path:
     cells = [
         cell for at, name in enumerate(attacked) for cell in work.cells(first=at * step, source=name, models=cards)
     ]
-    notes = work.do(cells, study.compute)
+    notes = work.do(cells, study.compute, notes=TransferNotes)
     work.table(cells)
-    own = [note for note in notes if note["source"] == settings.model]
-    manifest = work.manifest(
-        notes,
+    write_table(work.store.folder, [*study.attacks], [*cards])
+    return work.finish(
+        [note if note.source == settings.model else note.beside() for note in notes],
+        preflight=[CheckEntry(**vars(finding), model=name) for name, found in others.items() for finding in found],
         models=cards,
         sources=attacked,
         attacks=[{"name": name, "settings": vars(made)} for name, made in study.attacks.items()],
     )
-    manifest["images"] |= {
-        "used": sum(note["used"] for note in own),
-        "skipped": [*map(vars, work.source.skipped), *all_of(own, "skipped")],
-    }
-    manifest["preflight"] += [vars(finding) | {"model": name} for name, found in others.items() for finding in found]
-    write_table(work.store.folder, manifest)
-    work.store.write_manifest(manifest)
-    return work.store.folder
+
+
+class TransferNotes(CellNotes):
+    """Notes of a cell, and the model that is attacked in it."""
+
+    source: str
 
 
 class TransferCells(Reopened):
@@ -70,7 +69,9 @@ class TransferCells(Reopened):
             rms=settings.rms,
             seed=settings.seed,
         )
-        return self.work.batch(cell, fill=partial(_filled, show), classifier=self.models[source])
+        with self.work.reading(cell, classifier=self.models[source]) as images:
+            table, right = show.rows(images.batch)
+        return images.noted(CellResult({"rows": table}, TransferNotes(source=source, right=right)))
 
 
 def _models(settings: Transfer, first: Classifier) -> dict[str, Classifier]:
@@ -80,9 +81,3 @@ def _models(settings: Transfer, first: Classifier) -> dict[str, Classifier]:
         name: sped_up(load(name, device=settings.device), **settings.speed) for name in others if name != settings.model
     }
     return {settings.model: first} | found
-
-
-def _filled(show: Show, batch: Batch) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Table and notes of one cell."""
-    table, right = show.rows(batch)
-    return {"rows": table}, {"source": show.source, "right": right}

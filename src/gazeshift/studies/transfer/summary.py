@@ -1,7 +1,7 @@
 """The transfer study's rows summed up: how often each model errs, with intervals."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,16 +47,16 @@ def paired(here: int, first: int, n: int) -> tuple[float, float]:
     return max(-1.0, difference - reach), min(1.0, difference + reach)
 
 
-def write_table(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Write ``table.parquet`` beside the rows."""
-    table = pa.Table.from_pylist(_summed(folder, manifest))
+def write_table(folder: Path, attacks: Sequence[str], models: Sequence[str]) -> None:
+    """Write ``table.parquet`` beside the rows: attacks and models in the order given."""
+    table = pa.Table.from_pylist(_summed(folder, attacks, models))
     replace_file(folder / "table.parquet", lambda path: pq.write_table(table, path, compression="zstd"))
 
 
-def _summed(folder: Path, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One line per source, attack, size and victim, in the order that the settings name them."""
+def _summed(folder: Path, attacks: Sequence[str], models: Sequence[str]) -> list[dict[str, Any]]:
+    """One line per source, attack, size and victim."""
     rows = pq.read_table(folder / "rows.parquet")
-    first = rows.filter(pc.equal(rows["attack"], manifest["attacks"][0]["name"])).select([*PAIR, "error"])
+    first = rows.filter(pc.equal(rows["attack"], attacks[0])).select([*PAIR, "error"])
     rows = rows.join(first, PAIR, join_type="inner", right_suffix="_first", use_threads=False)
     here, before = rows["error"], rows["error_first"]
     rows = rows.append_column("clean_error", pc.invert(rows["clean_correct"]))
@@ -66,7 +66,6 @@ def _summed(folder: Path, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = groups.aggregate([(column, how) for column, how, _ in SUMMARY])
     found = found.rename_columns([*LINE, *(name for *_, name in SUMMARY)])
     lines = [_with_intervals(line | {"white_box": line["source"] == line["victim"]}) for line in found.to_pylist()]
-    attacks, models = [attack["name"] for attack in manifest["attacks"]], list(manifest["models"])
     return sorted(
         lines,
         key=lambda line: (

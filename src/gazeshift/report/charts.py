@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gazeshift.report.document import NONE, Chart, number
+from gazeshift.report.document import NONE, Chart, Plotly, number
 
 COLOURS = ("--attacked", "--noise", "--third", "--fourth", "--ok", "--ink")
 Values = Sequence[float | None]
@@ -42,7 +42,7 @@ def lines(
         digits: in the table and on hovering.
         words: about, item, paper, name, wide, of `Chart`.
     """
-    traces: list[dict[str, Any]] = []
+    traces: list[Plotly] = []
     for name, values in series.items():
         colour = _colour(name, len(traces) // (2 if band else 1), colours)
         if band and name in band:
@@ -139,7 +139,7 @@ def boxes(
 
 def histogram(
     title: str,
-    groups: Mapping[str, Any],
+    groups: Mapping[str, Sequence[float] | np.ndarray],
     *,
     low: float,
     high: float,
@@ -177,7 +177,7 @@ def curves(
     `series` has (x, y) by name. `summary` has one cell of the table by name, such as an AUC; the points themselves are
     not listed. `diagonal` draws the line of chance.
     """
-    traces: list[dict[str, Any]] = [
+    traces: list[Plotly] = [
         {
             "x": _plain(x),
             "y": _plain(y),
@@ -256,8 +256,8 @@ def filled(x: Sequence[Any], low: Values, high: Values, colour: str) -> dict[str
 
 def _chart(
     title: str,
-    traces: Sequence[Mapping[str, Any]],
-    layout: Mapping[str, Any],
+    traces: Sequence[Plotly],
+    layout: Plotly,
     head: Sequence[str],
     rows: Sequence[Sequence[str]],
     **words: Any,
@@ -270,10 +270,10 @@ def _chart(
 def _layout(
     x_title: str, y_title: str, y_range: tuple[float, float] | None, level: float | None, categories: Any = None
 ) -> dict[str, Any]:
-    x: dict[str, Any] = {"title": {"text": x_title}}
+    x: dict[str, object] = {"title": {"text": x_title}}
     if categories is not None and any(isinstance(place, str) for place in categories):
         x |= {"type": "category", "tickangle": -45 if len(categories) > 8 else 0}
-    y: dict[str, Any] = {"title": {"text": y_title}} | ({"range": list(y_range)} if y_range else {})
+    y = {"title": {"text": y_title}} | ({"range": list(y_range)} if y_range else {})
     shapes = []
     if level is not None:
         line = {"color": "--quiet", "width": 1.25, "dash": "dot"}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 NONE = "–"
+Plotly = Mapping[str, Any]  # a trace or a layout, in the format of plotly.js
 Head = Sequence[str | tuple[str, Sequence[str]]]
 
 
@@ -68,8 +69,8 @@ class Chart(Captioned):
         wide: takes the whole width.
     """
 
-    traces: Sequence[Mapping[str, Any]]
-    layout: Mapping[str, Any]
+    traces: Sequence[Plotly]
+    layout: Plotly
     head: Head
     rows: Sequence[Sequence[str]]
     empty: str = ""

@@ -17,12 +17,12 @@ def packed(block: bytes) -> str:
     return base64.b64encode(gzip.compress(block, 9, mtime=0)).decode()
 
 
-def packed_json(values: Mapping[str, Any]) -> str:
+def packed_json(values: object) -> str:
     """Values as JSON, packed."""
     return packed(_dumped(values).encode())
 
 
-def plain_json(values: Mapping[str, Any]) -> Markup:
+def plain_json(values: object) -> Markup:
     r"""JSON that may stand inside a script element whatever names it holds.
 
     >>> print(plain_json({"image": "</script>.jpg"}))
@@ -38,7 +38,7 @@ def plotly() -> str:
     return packed((files("gazeshift.report") / "page" / "plotly" / "plotly-cartesian.min.js").read_bytes())
 
 
-def _dumped(values: Mapping[str, Any]) -> str:
+def _dumped(values: object) -> str:
     return json.dumps(_finite(values), separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 

@@ -73,9 +73,9 @@ def _kind(item: object) -> str:
     return type(item).__name__.lower()
 
 
-def _numbers(document: Document, names: Mapping[int, str]) -> Mapping[str, Any]:
+def _numbers(document: Document, names: Mapping[int, str]) -> dict[str, object]:
     """Drawings by name, variants packed, and what the maps' viewer says."""
-    numbers: dict[str, Any] = {}
+    numbers: dict[str, object] = {}
     for item in _items(document):
         if isinstance(item, Chart):
             numbers[names[id(item)]] = _drawing(item)
@@ -91,10 +91,10 @@ def _first(document: Document, item: Variants) -> str:
     return ".".join(first[name] for name in item.menus)
 
 
-def _variants(item: Variants) -> Mapping[str, Any]:
+def _variants(item: Variants) -> dict[str, object]:
     """What all variants have, by its path in them, and what varies as one list for each path: it packs best so."""
     leaves = [dict(_leaves(_variant(each))) for each in item.items.values()]
-    same, varies = dict[str, Any](), dict[str, Any]()
+    same, varies = dict[str, object](), dict[str, object]()
     for path in dict.fromkeys(path for each in leaves for path in each):
         values = [each.get(path) for each in leaves]
         if all(value == values[0] for value in values):
@@ -104,7 +104,7 @@ def _variants(item: Variants) -> Mapping[str, Any]:
     return {"keys": list(item.items), "same": same, "varies": varies}
 
 
-def _variant(item: Chart | Table) -> Mapping[str, Any]:
+def _variant(item: Chart | Table) -> dict[str, object]:
     """What depends on the choice; the table by columns."""
     shown = {**_drawing(item), "empty": item.empty} if isinstance(item, Chart) else {}
     return {**shown, "about": item.about, "columns": [list(column) for column in zip(*item.rows, strict=True)]}
@@ -121,7 +121,7 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def _drawing(chart: Chart) -> Mapping[str, Any]:
+def _drawing(chart: Chart) -> dict[str, object]:
     return {"traces": list(chart.traces), "layout": dict(chart.layout)}
 
 

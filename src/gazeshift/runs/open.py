@@ -66,7 +66,7 @@ def check_first(classifier: Classifier, source: ImageSource | SetSource, size: i
     return preflight(classifier, first.images, first.labels)
 
 
-def circumstances(classifier: Classifier) -> dict[str, Any]:
+def circumstances(classifier: Classifier) -> dict[str, object]:
     """Versions, device and model, for the manifest."""
     device = classifier.device
     name = f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)

@@ -138,7 +138,7 @@ class Run(Reopened, Generic[Settings]):
         return Cell(number=number, inputs={**self._inputs, "stage": stage, **inputs}, ids=tuple(ids))
 
     @cached_property
-    def _inputs(self) -> dict[str, Any]:
+    def _inputs(self) -> dict[str, object]:
         """What every cell's rows depend on: not where images or sets lie, but their ids, labels and a set's content."""
         return {
             "study": f"{self.study} {self.version}",

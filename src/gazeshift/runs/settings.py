@@ -119,7 +119,7 @@ class StudySettings(BaseModel):
 
         return read_class_names(self.classes)
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """The settings that decide the rows: everything but where and in what pieces the work is done."""
         told = self.model_dump(mode="json", exclude={"device", "batch_size", "quick"})
         return {name: value for name, value in told.items() if value or name not in FASTER}
@@ -155,7 +155,7 @@ class StudySettings(BaseModel):
 class PaperSettings(StudySettings):
     """What the study of a paper needs to know: examples from a set, if there is one, and a quick form."""
 
-    QUICK: ClassVar[Mapping[str, Any]] = {}
+    QUICK: ClassVar[Mapping[str, object]] = {}
 
     set: Path | None = Field(None, description="Adversarial set with its clean images, instead of attacking now.")
     quick: bool = Field(False, description="A small run of every part; what is set beside it wins.")

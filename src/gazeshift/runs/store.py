@@ -39,7 +39,7 @@ class Cell:
     """A piece of the work: its number, what its rows depend on, and the ids of its images."""
 
     number: int
-    inputs: Mapping[str, Any]
+    inputs: Mapping[str, Any]  # of the stage's own kinds
     ids: tuple[str, ...]
 
     @property
@@ -65,7 +65,7 @@ class CellResult:
 
     tables: Mapping[str, pa.Table]
     notes: CellNotes = field(default_factory=CellNotes)
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Store:
         """The folder of finished cells."""
         return self.folder / self.cells
 
-    def open(self, settings: Mapping[str, Any]) -> None:
+    def open(self, settings: Mapping[str, object]) -> None:
         """Make the folder, or accept one that an earlier run with the same settings left. It is then this process's.
 
         Raises:
@@ -154,7 +154,7 @@ class Store:
             raise OutputError(f"{file} is damaged ({cause}). Name another folder: --out.") from cause
         return found if isinstance(found, dict) else None
 
-    def write_manifest(self, content: Mapping[str, Any]) -> None:
+    def write_manifest(self, content: Mapping[str, object]) -> None:
         """Replace the manifest in one step."""
         text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
         replace_file(self.folder / "manifest.json", lambda path: path.write_text(text, "utf-8"))
@@ -228,7 +228,7 @@ class Store:
                 "Update gazeshift, or name another folder: --out."
             )
 
-    def _check_same(self, before: Mapping[str, Any] | None, settings: Mapping[str, Any]) -> None:
+    def _check_same(self, before: Mapping[str, Any] | None, settings: Mapping[str, object]) -> None:
         if before is None:
             return
         old, new = before.get("settings", {}), json.loads(json.dumps(dict(settings), default=str))

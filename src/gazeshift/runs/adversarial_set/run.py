@@ -96,7 +96,7 @@ class AttackRun(Reopened):
             if file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() != shard["sha256"]:
                 file.unlink()
 
-    def _identity(self) -> dict[str, Any]:
+    def _identity(self) -> dict[str, object]:
         """Everything that decides the set's images; another answer to any of it is another set."""
         return {
             "attack": self.attacker.spec,
@@ -107,7 +107,7 @@ class AttackRun(Reopened):
             "image_list": fingerprint([self.source.ids, self.source.labels]),
         }
 
-    def _attack_settings(self) -> dict[str, Any]:
+    def _attack_settings(self) -> dict[str, object]:
         return {name: getattr(self.attacker.made, name) for name in setting_names(self.attacker.made)}
 
     def _cells(self) -> list[Cell]:
@@ -129,7 +129,7 @@ class AttackRun(Reopened):
         notes = CellNotes(skipped=skipped, forwards=round(forwards), backwards=round(backwards))
         return CellResult({SET["main"]: joined}, notes, options=set_options(joined))
 
-    def _manifest(self, cells: list[Cell], findings: tuple[Finding, ...], seconds: float) -> dict[str, Any]:
+    def _manifest(self, cells: list[Cell], findings: tuple[Finding, ...], seconds: float) -> dict[str, object]:
         """The manifest that makes the set a finished one: every shard hashed, all rows counted, the attack probed."""
         shards = [describe_shard(self.store.folder, self.store.place(cell)) for cell in cells]
         notes, source = list(self.store.notes(cells, CellNotes)), self.source

@@ -5,7 +5,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import Any, Protocol
+from typing import Protocol
 
 from gazeshift.errors import WorkerError
 from gazeshift.runs.executors.serial import Compute
@@ -35,7 +35,7 @@ class Team(Protocol):
     size: int  # of them side by side
 
     @property
-    def card(self) -> Mapping[str, Any]:
+    def card(self) -> Mapping[str, object]:
         """What the manifest says of them."""
 
     def hire(self) -> Worker:
@@ -60,7 +60,7 @@ class Pool:
         self.deaths_in_a_row = {"opening": 0, "computing": 0}
 
     @property
-    def card(self) -> Mapping[str, Any]:
+    def card(self) -> Mapping[str, object]:
         """Kind and number of the workers."""
         return self.team.card
 

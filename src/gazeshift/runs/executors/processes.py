@@ -10,7 +10,6 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context, parent_process
-from typing import Any
 
 from gazeshift.runs.executors.worker import settle, work
 from gazeshift.runs.store import Cell
@@ -35,7 +34,7 @@ class Processes:
         self.workers: dict[int, OneProcess] = {}
 
     @property
-    def card(self) -> Mapping[str, Any]:
+    def card(self) -> Mapping[str, object]:
         """What the manifest says of them."""
         return {"workers": {"kind": "processes", "count": self.size}, "threads": 1}
 

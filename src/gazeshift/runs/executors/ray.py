@@ -44,7 +44,7 @@ class Actors:
         self.workers: list[OneActor] = []
 
     @property
-    def card(self) -> Mapping[str, Any]:
+    def card(self) -> Mapping[str, object]:
         """What the manifest says of them."""
         return {"workers": {"kind": "ray", "count": self.size}, "threads": 1}
 
@@ -108,7 +108,7 @@ def _ray() -> Any:
 
 
 def _join(ray: Any, address: str, size: int | None) -> None:
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    quiet: dict[str, object] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == LOCAL:
         _begin(ray, size or os.cpu_count() or 1, quiet)
         return
@@ -122,7 +122,7 @@ def _join(ray: Any, address: str, size: int | None) -> None:
         ) from cause
 
 
-def _begin(ray: Any, count: int, quiet: dict[str, Any]) -> None:
+def _begin(ray: Any, count: int, quiet: dict[str, object]) -> None:
     """A cluster of this machine alone."""
     for left in reversed(range(STARTS)):
         try:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 from gazeshift.runs.store import Cell, CellResult, Store
 
@@ -14,7 +14,7 @@ class Executor(Protocol):
     """Whoever computes cells."""
 
     @property
-    def card(self) -> Mapping[str, Any]:
+    def card(self) -> Mapping[str, object]:
         """What the manifest says of it; nothing of a process by itself."""
 
     def map(self, compute: Compute, cells: Sequence[Cell], store: Store) -> Iterator[tuple[Cell, float]]:
@@ -34,7 +34,7 @@ class Executor(Protocol):
 class Serial:
     """This process by itself."""
 
-    card: Mapping[str, Any] = {}
+    card: Mapping[str, object] = {}
 
     def map(self, compute: Compute, cells: Sequence[Cell], store: Store) -> Iterator[tuple[Cell, float]]:
         """Compute what is missing, in order."""

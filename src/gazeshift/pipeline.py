@@ -15,7 +15,7 @@ from gazeshift.cams import draw
 from gazeshift.detectors import Detector, SaysWhy
 from gazeshift.enlarged import enlarge
 from gazeshift.errors import BoundsError, SettingsError
-from gazeshift.measures.cosine import Cosine
+from gazeshift.measures import SparesResizing
 from gazeshift.models import (
     SCORES,
     Classifier,
@@ -308,9 +308,9 @@ def _reasons(detector: SaysWhy, measured: Tensor, seen: DetectorInput) -> dict[t
     }
 
 
-def _measured(measure: Measure, first: Tensor, second: Tensor, size: tuple[int, int]) -> Tensor:
+def _measured(measure: Measure | SparesResizing, first: Tensor, second: Tensor, size: tuple[int, int]) -> Tensor:
     """A measure of two raw maps as papers compare them; one that can spare the resizing does."""
-    if isinstance(measure, Cosine):
+    if isinstance(measure, SparesResizing):
         return measure.enlarged(_positive(first), _positive(second), size)
     return measure(gaze(first, size), gaze(second, size))
 

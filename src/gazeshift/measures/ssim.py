@@ -52,7 +52,7 @@ class Ssim:
     k1: float = 0.01
     k2: float = 0.03
 
-    compares: ClassVar[str] = "maps"
+    compares: ClassVar[str] = "scaled maps"
     per: ClassVar[str] = "image"
     symmetric: ClassVar[bool] = True
     lowest: ClassVar[float] = -1.0

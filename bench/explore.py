@@ -84,7 +84,8 @@ def _measured(names: list[str], attack: str, strength: float, kind: str, random:
         "layer": [f"layer.{place}" for place in layers],
         "layer_index": layers.astype(np.int16),
         "cam": ["grad_cam"] * n,
-        "cosine": random.random(n, np.float32),
+        "measure": ["cosine"] * n,
+        "value": random.random(n, np.float32),
         "blank": np.zeros(n, np.int8),
     }
     return _table(ROWS, values, n)

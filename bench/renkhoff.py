@@ -74,7 +74,7 @@ def _ours(made: Path, out: Path, count: int) -> tuple[dict[Key, float], float]:
     seconds = clock() - start
     names = ("image", "strength", "kind", "target", "layer")
     rows = pq.read_table(folder / "rows.parquet").to_pylist()
-    return {tuple(row[name] for name in names): row["cosine"] for row in rows}, seconds
+    return {tuple(row[name] for name in names): row["value"] for row in rows}, seconds
 
 
 def _theirs(made: Path) -> tuple[dict[Key, float], float]:

@@ -9,14 +9,19 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 import gazeshift as gs
 from gazeshift import report, scale
+from gazeshift.report.tables_read import read_rows
 from gazeshift.runs.store import Store
+from gazeshift.serve.study_explorer.deviation import DeviationTables
+from gazeshift.serve.study_explorer.tables import Page
 
 HERE = Path(__file__).parent / "version_0_1"
+ROWS = [(name, "ascending") for name in ("image", "kind", "target", "layer", "cam", "measure")]
 MODEL = ("--model", "module:tiny_network.py:tiny", "--device", "cpu")
 
 
@@ -52,10 +57,35 @@ def test_an_unfinished_study_goes_on(study, folder, run):
     after = {file.name: file.stat().st_mtime_ns for file in place.glob("parts/*.parquet")}
     assert before.items() <= after.items(), "what was done is done again"
     rows, expected = pq.read_table(place / "rows.parquet"), tables["rows.parquet"]
+    if study == "deviation":  # a row for each measure now
+        rows, expected = (read_rows(made).sort_by(ROWS) for made in (place, HERE / study))
+        assert np.abs(np.subtract(rows["value"], expected["value"])).max() < 1e-3
+        assert rows.select(["layer", "cam", "measure"]).equals(expected.select(["layer", "cam", "measure"]))
     assert rows.num_rows == expected.num_rows
     for name in ("image", "attack", "label"):
         if name in expected.column_names:
             assert rows[name].equals(expected[name])
+
+
+def test_a_study_with_more_measures_is_another_one(folder, run):
+    flags = json.loads((folder / "deviation/manifest.json").read_text())["command"].split()[1:]
+    code, _, wrong = run(*flags, "--measures", "cosine")
+    assert code == 2
+    assert "made with other settings (measures: None there, ['cosine'] now)" in wrong
+
+
+def test_the_explorer_opens_its_study(folder):
+    tables = DeviationTables(folder / "deviation")
+    rows = read_rows(folder / "deviation").to_pylist()
+    wanted = {"strength": 1.0, "kind": "attacked", "target": "predicted", "cam": "grad_cam", "layer": "second"}
+    for measure in ("cosine", "nissim"):
+        found = tables.listed(Page(chosen={"measure": measure, "layer": "second"}))["rows"]
+        mine = [row for row in rows if (wanted | {"measure": measure}).items() <= row.items()]
+        values = {row["image"]: None if row["blank"] else row["value"] for row in mine}
+        assert {row["image"]: row["value"] for row in found} == pytest.approx(values, abs=1e-5)
+    assert {key.rpartition("|")[2] for key in tables.image(rows[0]["image"])["moved"]} == {"cosine", "nissim"}
+    assert not any("layer_cam|nissim" in key for key in tables.image(rows[0]["image"])["moved"]), "not computed"
+    tables.store.close()
 
 
 def test_a_set_opens_and_is_what_it_says(folder, run):

@@ -3,17 +3,22 @@
 import json
 import os
 import re
+import shutil
+import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from helpers.gateways import Running
 from helpers.small_study import make_images, make_network
 from helpers.visits import Visit
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "adding.md"
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "adding.md"
 USE = """
 import torch
 import gazeshift as gs
@@ -88,3 +93,100 @@ def test_its_page_opens(study, browser):
     assert "images keep their class under fgsm" in opened.text("main")
     assert opened.said == []
     opened.context.close()
+
+
+@pytest.fixture(scope="module")
+def grown(package, tmp_path_factory) -> Path:
+    """gazeshift with the page's measure and CAM as two more of its files, and a deviation study that names neither."""
+    folder = tmp_path_factory.mktemp("grown")
+    shutil.copytree(ROOT / "src" / "gazeshift", folder / "gazeshift", ignore=shutil.ignore_patterns("__pycache__"))
+    for family, name in (("measures", "peak"), ("cams", "largest")):
+        code = (package / "my_parts" / f"{name}.py").read_text()
+        (folder / "gazeshift" / family / f"{name}.py").write_text(f'{code}\n__all__ = ["{name.title()}"]\n')
+    given = ("--model", make_network(folder), "--device", "cpu", "--images", package / "images", "--batch-size", 4)
+    asked = ("--attack", "fgsm", "--epsilon", "16/255", "--strengths", "1,2", "--out", "study")
+    python(folder, "-m", "gazeshift", "study", "deviation", *given, *asked)
+    return folder
+
+
+def measured(grown: Path, **wanted: object) -> list[dict]:
+    rows = pq.read_table(grown / "study" / "rows.parquet").to_pylist()
+    return [row for row in rows if wanted.items() <= row.items()]
+
+
+def test_a_measure_and_a_cam_are_in_the_studys_table_by_themselves(grown):
+    by_measure = {name: {row["cam"] for row in measured(grown, measure=name)} for name in ("cosine", "nissim", "peak")}
+    every = {"grad_cam", "grad_cam_pp", "layer_cam", "noise_cam", "cam", "largest"}
+    assert by_measure == {"cosine": every, "nissim": {"grad_cam"}, "peak": {"grad_cam"}}
+    values = [row["value"] for row in measured(grown, measure="peak")]
+    assert len(values) == len(measured(grown, measure="nissim"))
+    assert 0 == min(values) < max(values) <= 1
+    cards = json.loads((grown / "study" / "manifest.json").read_text())["measures"]
+    assert [card["name"] for card in cards] == ["cosine", "nissim", "peak"]
+    assert cards[-1]["about"].startswith("Distance of the two maxima")
+
+
+@pytest.mark.browser
+def test_they_are_in_the_menus_of_its_page(grown, browser):
+    opened = Visit(browser, (grown / "study" / "report.html").as_uri()).ready()
+    menu, cams = (opened.page.locator(f".choosers select[data-choose={name}]") for name in ("measure", "cam"))
+    assert menu.locator("option").all_inner_texts() == ["Cosine", "NISSIM", "peak"]
+    assert "largest" in cams.locator("option").all_inner_texts()
+    menu.select_option(label="peak")
+    opened.page.locator(".choosers select[data-choose=images]").select_option("all")
+    for chart in ("layers", "compromise", "split", "strengths_attacked"):
+        assert opened.page.locator(f"#plot-{chart}").is_visible(), chart
+    assert opened.page.locator("#plot-layers .ytitle").text_content() == "peak, 0 = same"
+    condition = {"measure": "peak", "strength": 1.0, "kind": "attacked", "target": "predicted"}
+    shown = opened.page.locator("[data-table=layers] tbody tr")
+    for place, layer in enumerate(("first", "second")):
+        values = [row["value"] for row in measured(grown, layer=layer, **condition)]
+        median = float(shown.nth(place).locator("td").first.text_content())
+        assert median == pytest.approx(statistics.median(values), abs=0.0051)
+    assert "peak to the clean map" in opened.text("#stage .reading")
+    cams.select_option(label="largest")
+    assert "This measure was not computed for this map" in opened.text("#figure-layers .empty")
+    menu.select_option(label="Cosine")
+    assert opened.page.locator("#plot-layers").is_visible()
+    assert opened.said == []
+    opened.context.close()
+
+
+@pytest.fixture(scope="module")
+def explorer(grown) -> Iterator[Running]:
+    """The explorer of its study, by its command."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(grown), *sys.path])}
+    command = [sys.executable, "-m", "gazeshift", "explore", "study", "--port", "0"]
+    process = subprocess.Popen(command, cwd=grown, env=environment, stdout=subprocess.PIPE, text=True)
+    yield Running(port=int(re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline())[1]))
+    process.terminate()
+    process.communicate(timeout=20)
+
+
+def test_they_are_choices_of_its_explorer(grown, explorer):
+    about = explorer.ask("/explorer/study").json
+    choices = {one["name"]: [option["value"] for option in one["options"]] for one in about["choices"]}
+    assert choices["measure"] == ["cosine", "nissim", "peak"]
+    assert "largest" in choices["cam"]
+    assert about["measures"]["peak"] == {"label": "peak", "same": 0, "reach": 1}
+    condition = {"strength": 1.0, "kind": "attacked", "target": "predicted", "layer": "second"}
+    for chosen, falls in (
+        ({"measure": "peak", "cam": "grad_cam"}, True),
+        ({"measure": "cosine", "cam": "largest"}, False),
+    ):
+        asked = "&".join(f"{name}={value}" for name, value in (chosen | {"layer": "second", "sort": "moved"}).items())
+        rows = explorer.ask(f"/explorer/study/images?{asked}").json["rows"]
+        wanted = {row["image"]: row["value"] for row in measured(grown, **condition, **chosen) if not row["blank"]}
+        found = {row["image"]: row["value"] for row in rows if row["value"] is not None}
+        assert found == pytest.approx(wanted, abs=1e-5)
+        assert list(found.values()) == sorted(found.values(), reverse=falls), "what moved most comes first"
+    image = explorer.ask("/explorer/study/images/0").json
+    assert len(image["moved"]["fgsm|1|attacked|predicted|grad_cam|peak"]) == 2
+
+
+def test_a_measure_and_a_cam_of_another_package_reach_the_study_too(package):
+    given = ("--model", make_network(package), "--device", "cpu", "--images", "images", "--limit", 4, "--strengths", 1)
+    python(package, "-m", "gazeshift", "study", "deviation", *given, "--attack", "salt", "--out", "deviation")
+    rows = pq.read_table(package / "deviation" / "rows.parquet")
+    assert set(rows["measure"].to_pylist()) == {"cosine", "nissim", "peak"}
+    assert "largest" in rows["cam"].to_pylist()

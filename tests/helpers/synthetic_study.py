@@ -22,8 +22,8 @@ ROWS = pa.schema(
         ("layer", pa.string()),
         ("layer_index", pa.int16()),
         ("cam", pa.string()),
-        ("cosine", pa.float32()),
-        ("nissim", pa.float32()),
+        ("measure", pa.string()),
+        ("value", pa.float32()),
         ("blank", pa.int8()),
         ("switched", pa.bool_()),
         ("fooled", pa.bool_()),
@@ -162,7 +162,7 @@ def _rows(names, outcomes, layers, targets, cams, random, *, defined):  # noqa: 
                     hole = not defined or (
                         outcome["image"] == HOSTILE and layer == layers[-1] and cam == cams[-1] and cam != cams[0]
                     )
-                    rows.append(
+                    rows += [
                         {
                             **{
                                 key: outcome[key] for key in ("image", "label", "attack", "epsilon", "strength", "kind")
@@ -171,22 +171,25 @@ def _rows(names, outcomes, layers, targets, cams, random, *, defined):  # noqa: 
                             "layer": layer,
                             "layer_index": index,
                             "cam": cam,
-                            **_measured(cosine, outcome["kind"], hole=hole, defined=defined),
+                            **measured,
                             "switched": outcome["switched"],
                             "fooled": (outcome["image"], outcome["attack"]) in fooled,
                             "clean_correct": outcome["clean_correct"],
                         }
-                    )
+                        for measured in _measured(cosine, outcome["kind"], hole=hole, defined=defined)
+                    ]
     return rows
 
 
 def _measured(cosine, kind, *, hole, defined):
     """In the hole the clean and the attacked map are blank, and the one under noise is not finite."""
     if hole and defined and kind == "attacked":
-        return {"cosine": 1.0, "nissim": 0.0, "blank": 3}
-    if hole:
-        return {"cosine": float("nan"), "nissim": float("nan"), "blank": 1}
-    return {"cosine": cosine, "nissim": (1 - cosine) * 0.45, "blank": 0}
+        values, blank = {"cosine": 1.0, "nissim": 0.0}, 3
+    elif hole:
+        values, blank = {"cosine": float("nan"), "nissim": float("nan")}, 1
+    else:
+        values, blank = {"cosine": cosine, "nissim": (1 - cosine) * 0.45}, 0
+    return [{"measure": measure, "value": value, "blank": blank} for measure, value in values.items()]
 
 
 def _gallery(names, attacks, kinds, targets, layers, cams, size, random):  # noqa: PLR0917
@@ -292,6 +295,10 @@ def _manifest(images, layers, attacks, strengths, cams, labels, size):  # noqa: 
             for i, name in enumerate(layers)
         ],
         "cams": list(cams),
+        "measures": [
+            {"name": "cosine", "lowest": -1.0, "highest": 1.0, "same": 1.0, "about": "Cosine of two maps."},
+            {"name": "nissim", "lowest": 0.0, "highest": 1.0, "same": 0.0, "about": "How unlike two maps are."},
+        ],
         "attacks": [{"name": attack, "settings": {"epsilon": _epsilon(attack), "steps": 10}} for attack in attacks],
         "undefined": [
             {

@@ -82,7 +82,7 @@ def test_studies_run_with_each_and_tell_it(name, model, tmp_path, quickly_compil
     assert name not in plain.identity()
     one, two = plain.run(tmp_path / "one"), other.run(tmp_path / "two")
     assert json.loads((two / "manifest.json").read_text())["settings"][name] is True
-    before, after = (pq.read_table(folder / "rows.parquet")["cosine"].to_numpy() for folder in (one, two))
+    before, after = (pq.read_table(folder / "rows.parquet")["value"].to_numpy() for folder in (one, two))
     assert abs(before - after).mean() < (0.1 if name == "bf16" else 1e-4)
     assert bool(quickly_compiled) is (name == "compile")
 

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int
 
 from gazeshift.errors import DataError
+from gazeshift.report.measure_scale import MeasureScale, scales_of
 from gazeshift.report.tables_read import ReportData
 from gazeshift.report.words import levels
 
@@ -34,42 +35,47 @@ class Attack:
 
 @dataclass(frozen=True, kw_only=True)
 class Cube:
-    """Values of all rows. Axes: a attacks, s strengths, k kinds, t targets, c CAMs, l layers, n images.
+    """Values of all rows. Axes: m measures, a attacks, s strengths, k kinds, t targets, c CAMs, l layers, n images.
 
     Args:
+        measures: in the order of the manifest.
         attacks: in the order of the manifest.
         strengths: ascending.
         targets: ``predicted`` before ``reference``.
         cams: in the order of the manifest.
         layers: in the order of the forward pass.
         images: ids, in order of appearance.
-        cosine: similarity to the clean map; NaN where undefined or absent.
-        nissim: dissimilarity of structure; NaN where undefined, not computed or absent.
+        values: what a measure says of the map and the clean one; NaN where undefined, not computed or absent.
         present: the table has this row.
         blank: a map of the pair has no positive value, so that its cosine is 0 or 1 by convention.
         switched: the class differs from that of the clean image.
         fooled: the attack succeeded at strength 1.
     """
 
+    measures: tuple[MeasureScale, ...]
     attacks: tuple[Attack, ...]
     strengths: tuple[float, ...]
     targets: tuple[str, ...]
     cams: tuple[str, ...]
     layers: tuple[str, ...]
     images: tuple[str, ...]
-    cosine: Float[np.ndarray, "a s k t c l n"]
-    nissim: Float[np.ndarray, "a s k t c l n"]
-    present: Bool[np.ndarray, "a s k t c l n"]
-    blank: Bool[np.ndarray, "a s k t c l n"]
+    values: Float[np.ndarray, "m a s k t c l n"]
+    present: Bool[np.ndarray, "m a s k t c l n"]
+    blank: Bool[np.ndarray, "m a s k t c l n"]
     switched: Bool[np.ndarray, "a s k n"]
     fooled: Bool[np.ndarray, "a n"]
+
+    def of(self, measure: str) -> Float[np.ndarray, "a s k t c l n"] | None:
+        """The values of one measure, or None if the study does not have it."""
+        names = [scale.name for scale in self.measures]
+        return self.values[names.index(measure)] if measure in names else None
 
 
 def cube(data: ReportData) -> Cube:
     """All rows of a study, by condition.
 
     Raises:
-        DataError: two rows for the same image and condition.
+        DataError: two rows for the same image, condition and measure; or a measure that the manifest does not know.
     """
     rows, manifest = data.rows, data.manifest
     attacks = attacks_of(rows, manifest.get("attacks", []))
@@ -77,7 +83,9 @@ def cube(data: ReportData) -> Cube:
     targets = _ordered(rows["target"], ("predicted", "reference"))
     cams = _ordered(rows["cam"], manifest.get("cams", ()))
     layers, images = _layers(rows), _ordered(rows["image"], ())
+    measures = scales_of(manifest.get("measures", ()), pc.unique(rows["measure"]).to_pylist())
     axes = [
+        _codes(rows["measure"], [measure.name for measure in measures]),
         attack_codes(rows, attacks),
         _codes(rows["strength"], strengths),
         _codes(rows["kind"], KINDS),
@@ -86,23 +94,23 @@ def cube(data: ReportData) -> Cube:
         _codes(rows["layer"], layers),
         _codes(rows["image"], images),
     ]
-    shape = (len(attacks), len(strengths), 2, len(targets), len(cams), len(layers), len(images))
+    shape = (len(measures), len(attacks), len(strengths), 2, len(targets), len(cams), len(layers), len(images))
     flat = np.ravel_multi_index(axes, shape)
     if len(np.unique(flat)) < len(flat):
         raise DataError("rows.parquet has two rows for the same image and condition. Run the study again.")
     return Cube(
+        measures=measures,
         attacks=attacks,
         strengths=strengths,
         targets=targets,
         cams=cams,
         layers=layers,
         images=images,
-        cosine=_scattered(flat, rows["cosine"], shape),
-        nissim=_scattered(flat, rows["nissim"], shape),
+        values=_scattered(flat, rows["value"], shape),
         present=_marked(axes, np.ones(len(flat), dtype=bool), shape),
         blank=_marked(axes, pc.greater(rows["blank"], 0).to_numpy(), shape),
-        switched=_marked([*axes[:3], axes[6]], _claims(rows["switched"]), (*shape[:3], shape[6])),
-        fooled=_marked([axes[0], axes[6]], _claims(rows["fooled"]), (shape[0], shape[6])),
+        switched=_marked([*axes[1:4], axes[7]], _claims(rows["switched"]), (*shape[1:4], shape[7])),
+        fooled=_marked([axes[1], axes[7]], _claims(rows["fooled"]), (shape[1], shape[7])),
     )
 
 

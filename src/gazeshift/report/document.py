@@ -151,17 +151,52 @@ class Variants(Captioned):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LayerTexts:
+    """How alike an image's maps are to the clean ones, for every layer.
+
+    Args:
+        attacked: as text.
+        noise: likewise, under noise.
+        gap: between the two.
+        framed: places of the layers that moved most.
+    """
+
+    attacked: Sequence[str]
+    noise: Sequence[str]
+    gap: Sequence[str]
+    framed: Sequence[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewedImage:
+    """An image of the maps' viewer.
+
+    Args:
+        id: its name.
+        pictures: by kind and attack (``attacked.0``, ``clean.-1``), as addresses that hold the file.
+        captions: of these.
+        stayed: those of the same class as the clean image.
+        similar: by measure, attack, target and CAM (``0.0.1.0``).
+    """
+
+    id: str
+    pictures: Mapping[str, str]
+    captions: Mapping[str, str]
+    stayed: Sequence[str]
+    similar: Mapping[str, LayerTexts]
+
+
+@dataclass(frozen=True, kw_only=True)
 class MapViewer:
-    """Maps over their pictures, at any layer and opacity; one per page. It depends on the menus attack, cam and target.
+    """Maps over their pictures, at any layer and opacity; one per page.
+
+    It depends on the menus measure, attack, cam and target.
 
     Args:
         title: what it shows.
         layers: names, in order.
         first: place of the layer that is shown at first.
-        images: one mapping per image. ``id``: its name. ``pictures``: by kind and attack (``attacked.0``,
-            ``clean.-1``) as addresses that hold the file. ``captions``: of these. ``stayed``: those of the same class
-            as the clean image. ``similar``: by attack, target and CAM (``0.1.0``), the similarities of all layers as
-            text, ``attacked``, under ``noise`` and the ``gap`` between, and the places of layers that are ``framed``.
+        images: in order.
         maps: base64 of gzip of: length of an index in 4 bytes (little end first), the index as JSON, all maps. The
             index gives [height, width, offset] by image, kind, attack, target, CAM and layer; an offset of -1 is a map
             without a positive value, -2 one that is not finite.
@@ -172,7 +207,7 @@ class MapViewer:
     title: str
     layers: Sequence[str]
     first: int
-    images: Sequence[Mapping[str, Any]]
+    images: Sequence[ViewedImage]
     maps: str
     shades: int
     name: str = ""

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from gazeshift.pictures import colour_table
@@ -82,7 +83,7 @@ def _numbers(document: Document, names: Mapping[int, str]) -> dict[str, object]:
         elif isinstance(item, Variants):
             numbers[names[id(item)]] = {"menus": item.menus, **_variants(item)}
         elif isinstance(item, MapViewer):
-            numbers["similar"] = [image["similar"] for image in item.images]
+            numbers["similar"] = [asdict(image)["similar"] for image in item.images]
     return numbers
 
 
@@ -133,5 +134,5 @@ def _viewer(item: MapViewer) -> str:
     """What the page's script needs to draw the maps."""
     colours = base64.b64encode(colour_table().tobytes()).decode()
     parts = {part: getattr(item, part) for part in ("layers", "first", "maps", "shades")}
-    images = [{name: part for name, part in image.items() if name != "similar"} for image in item.images]
+    images = [{name: part for name, part in asdict(image).items() if name != "similar"} for image in item.images]
     return plain_json({**parts, "images": images, "colours": colours})

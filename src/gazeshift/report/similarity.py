@@ -12,8 +12,9 @@ from jaxtyping import Bool, Float
 from gazeshift.report.cube import Cube, cube
 from gazeshift.report.statistics import Compromise, compromise
 from gazeshift.report.study import Study
-from gazeshift.report.tables_read import ReportData
+from gazeshift.report.tables_read import ReportData, read_rows
 
+COSINE = 0  # place of the one measure: of maps, or of jet pictures of them
 PREDICTED, REFERENCE = 0, 1
 ATTACKED, NOISE = 0, 1
 SEED_COLUMNS = ("image", "clean_correct", "switched", "l2", "linf", "rms", "psnr")
@@ -68,7 +69,7 @@ class SimilarityNumbers:
 
     def values(self, target: int, kind: int, chosen: Bool[np.ndarray, " n"]) -> Float[np.ndarray, "s l n"]:
         """Similarities of Grad-CAM to the clean map."""
-        values: Float[np.ndarray, "s l n"] = self.cube.cosine[0, :, kind, target, 0][:, :, chosen]
+        values: Float[np.ndarray, "s l n"] = self.cube.values[COSINE, 0, :, kind, target, 0][:, :, chosen]
         return values
 
     def levels(self, target: int, chosen: Bool[np.ndarray, " n"] | None = None) -> list[Compromise]:
@@ -84,7 +85,7 @@ class SimilarityNumbers:
 
 def numbers(study: Study) -> SimilarityNumbers:
     """Everything that the report counts."""
-    rows, seeds = study.table("rows"), study.table("seeds", SEED_COLUMNS).to_pylist()
+    rows, seeds = read_rows(study.folder), study.table("seeds", SEED_COLUMNS).to_pylist()
     images = study.table("images", IMAGE_COLUMNS)
     data = ReportData(manifest=study.manifest, rows=rows, images=images, gallery=rows)
     curves: dict[tuple[str, float], list[float]] = {}

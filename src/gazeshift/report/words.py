@@ -10,6 +10,7 @@ CAM_NAMES = {
     "noise_cam": "NoiseCAM",
     "cam": "CAM",
 }
+MEASURE_NAMES = {"cosine": "Cosine", "nissim": "NISSIM"}
 
 
 def small(count: int) -> str:
@@ -27,6 +28,17 @@ def cam_name(cam: str) -> str:
     """How papers write a CAM's name; settings stay behind it."""
     name, colon, settings = cam.partition(":")
     return CAM_NAMES.get(name, name) + colon + settings
+
+
+def measure_name(measure: str, *, inside: bool = False) -> str:
+    """How papers write a measure's name, at the beginning of a sentence or `inside` it; settings stay behind it.
+
+    >>> measure_name("cosine:space=jet"), measure_name("nissim", inside=True), measure_name("cosine", inside=True)
+    ('Cosine:space=jet', 'NISSIM', 'cosine')
+    """
+    name, colon, settings = measure.partition(":")
+    written = MEASURE_NAMES.get(name, name)
+    return (written if written.isupper() or not inside else name) + colon + settings
 
 
 def levels(epsilon: float) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gazeshift import pictures
 from gazeshift.manifest import LayerEntry, UndefinedMaps
+from gazeshift.measures import MapMeasure, SparesResizing
 from gazeshift.measures.cosine import Cosine
 from gazeshift.measures.psnr import Psnr
 from gazeshift.models import Classifier
@@ -48,8 +49,7 @@ class DeviationInputs:
     """A study's settings with everything that they name, opened.
 
     Args:
-        alike: how similarity is measured.
-        structure: NISSIM of the first CAM too, which costs more.
+        measures: of two maps, by name; those that need the maps at full size, which costs more, for the first CAM only.
     """
 
     settings: Settings
@@ -58,8 +58,7 @@ class DeviationInputs:
     cams: Mapping[str, Any]
     strengths: Strengths
     layers: tuple[Layer, ...]
-    alike: Cosine = field(default_factory=Cosine)
-    structure: bool = True
+    measures: Mapping[str, MapMeasure] = field(default_factory=lambda: {"cosine": Cosine()})
 
     @property
     def shown_strength(self) -> float:
@@ -180,13 +179,12 @@ class DeviationCell:
         return found
 
     def _compare(self, clean: Evidence, changed: Evidence) -> Comparison:
-        """Similarity of every map; NISSIM, which costs more, of the first CAM's."""
-        alike = compare(clean, changed, measures={"cosine": self.run.alike})
-        if not self.run.structure:
-            return alike
-        first = compare(clean, changed, measures="nissim", cams=clean.cams[:1])
-        values = {key: {**found, **first.values.get(key, {})} for key, found in alike.values.items()}
-        return replace(alike, values=values)
+        """The measures that spare the resizing, of every map; the others, which cost more, of the first CAM's."""
+        cheap = {name: measure for name, measure in self.run.measures.items() if isinstance(measure, SparesResizing)}
+        costly = {name: measure for name, measure in self.run.measures.items() if name not in cheap}
+        found = compare(clean, changed, measures=cheap)
+        first = compare(clean, changed, measures=costly, cams=clean.cams[:1]).values if costly else {}
+        return replace(found, values={key: {**of, **first.get(key, {})} for key, of in found.values.items()})
 
     def _look(self, images: Tensor, target: Tensor | None = None) -> Evidence:
         """Maps of any number of images, the settings' batch size at a time."""
@@ -205,7 +203,7 @@ class DeviationCell:
                 continue
             for reason, bad in (
                 ("blank: no positive value", comparison.blank[layer, cam] > 0),
-                ("not finite", found["cosine"].isnan()),
+                *[("not finite", values.isnan()) for values in found.values()][:1],
             ):
                 if bad.any():
                     self._note(layer, cam, f"{kind}, {target} class", int(bad.sum()), reason)

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
@@ -20,8 +19,8 @@ ROWS = pa.schema(
         ("layer", pa.string()),
         ("layer_index", pa.int16()),
         ("cam", pa.string()),
-        ("cosine", pa.float32()),
-        ("nissim", pa.float32()),
+        ("measure", pa.string()),
+        ("value", pa.float32()),
         ("blank", pa.int8()),
         ("switched", pa.bool_()),
         ("fooled", pa.bool_()),
@@ -100,23 +99,21 @@ def add_comparison(
     condition: Mapping[str, Any],
     leave_out: Collection[tuple[str, str]] = (),
 ) -> None:
-    """One row per layer, CAM and image of a comparison, but for the (layer, CAM) pairs in `leave_out`."""
-    nothing = np.full(len(ids), np.nan, dtype=np.float32)
+    """One row per layer, CAM, measure and image of a comparison, but for the (layer, CAM) pairs in `leave_out`."""
     for (layer, cam), measured in comparison.values.items():
-        if (layer, cam) in leave_out:
-            continue
-        rows.add(
-            len(ids),
-            image=list(ids),
-            layer=layer,
-            layer_index=layers[layer],
-            cam=cam,
-            cosine=measured["cosine"],
-            nissim=measured.get("nissim", nothing),
-            blank=comparison.blank[layer, cam],
-            switched=comparison.switched,
-            **condition,
-        )
+        for measure, values in () if (layer, cam) in leave_out else measured.items():
+            rows.add(
+                len(ids),
+                image=list(ids),
+                layer=layer,
+                layer_index=layers[layer],
+                cam=cam,
+                measure=measure,
+                value=values,
+                blank=comparison.blank[layer, cam],
+                switched=comparison.switched,
+                **condition,
+            )
 
 
 def add_images(rows: Rows, ids: tuple[str, ...], found: Attacked, names: Any, psnr: Tensor, **condition: Any) -> None:

@@ -55,12 +55,13 @@ def scorecard(verdicts: list[dict]) -> Iterator[ScorecardTables]:
 
 
 def rows_of(folder: Path, **wanted: object) -> list[dict]:
+    wanted = {"measure": "cosine"} | wanted
     return [row for row in pq.read_table(folder / "rows.parquet").to_pylist() if wanted.items() <= row.items()]
 
 
 @pytest.mark.parametrize("column", ["margin", "psnr", "changed_confidence"])
 def test_a_deviation_study_is_sorted_by_what_was_chosen(folder: Path, tables: DeviationTables, column: str) -> None:
-    assert set(tables.sorts) == {"similarity", "margin", "psnr", "changed_confidence", "image"}
+    assert set(tables.sorts) == {"moved", "margin", "psnr", "changed_confidence", "image"}
     images = pq.read_table(folder / "images.parquet").to_pylist()
     wanted = [row for row in images if {**CONDITION, "strength": 1.0}.items() <= row.items()]
     for reverse in (False, True):
@@ -75,9 +76,9 @@ def test_a_deviation_study_is_sorted_by_what_was_chosen(folder: Path, tables: De
 def test_what_is_undefined_comes_last_either_way(tables: DeviationTables) -> None:
     chosen = {**CONDITION, "cam": "layer_cam", "layer": "head"}
     for reverse in (False, True):
-        rows = tables.listed(Page(chosen=chosen, sort="similarity", reverse=reverse))["rows"]
+        rows = tables.listed(Page(chosen=chosen, sort="moved", reverse=reverse))["rows"]
         assert rows[-1]["image"] == HOSTILE
-        assert [row["similarity"] is None for row in rows] == [False] * 11 + [True]
+        assert [row["value"] is None for row in rows] == [False] * 11 + [True]
 
 
 def test_every_row_says_what_became_of_it(tables: DeviationTables) -> None:
@@ -170,27 +171,27 @@ def test_the_command_answers_no_other_name_than_this_machines(folder: Path) -> N
 
 def test_the_list_has_the_mean_similarity_of_every_image_sorted(folder: Path, tables: DeviationTables) -> None:
     chosen = {"attack": "pgd", "strength": "2", "kind": "attacked", "target": "reference", "cam": "layer_cam"}
-    found = tables.listed(Page(chosen=chosen, sort="similarity"))
+    found = tables.listed(Page(chosen=chosen, sort="moved"))
     rows = rows_of(folder, attack="pgd", strength=2.0, kind="attacked", target="reference", cam="layer_cam")
     wanted: dict[str, list[float]] = {}
     for row in rows:
-        if row["blank"] == 0 and not np.isnan(row["cosine"]):
-            wanted.setdefault(row["image"], []).append(row["cosine"])
+        if row["blank"] == 0 and not np.isnan(row["value"]):
+            wanted.setdefault(row["image"], []).append(row["value"])
     means = {name: float(np.mean(values)) for name, values in wanted.items()}
     assert found["total"] == len(found["rows"]) == 12
     assert [row["image"] for row in found["rows"]] == sorted(means, key=means.get)
     for row in found["rows"]:
-        assert row["similarity"] == pytest.approx(means[row["image"]], abs=1e-5)
+        assert row["value"] == pytest.approx(means[row["image"]], abs=1e-5)
         assert row["undefined"] == (row["image"] == HOSTILE), "a map that is undefined is left out and counted"
 
 
 def test_one_layer_and_the_other_way_round(folder: Path, tables: DeviationTables) -> None:
     chosen = {"attack": "fgsm", "strength": "0.25", "kind": "noise", "layer": "blocks.1"}
-    found = tables.listed(Page(chosen=chosen, sort="similarity", reverse=True))
+    found = tables.listed(Page(chosen=chosen, sort="moved", reverse=True))
     rows = rows_of(
         folder, attack="fgsm", strength=0.25, kind="noise", layer="blocks.1", cam="grad_cam", target="predicted"
     )
-    wanted = sorted(rows, key=lambda row: -row["cosine"])
+    wanted = sorted(rows, key=lambda row: -row["value"])
     assert [row["image"] for row in found["rows"]] == [row["image"] for row in wanted]
 
 
@@ -238,10 +239,10 @@ def test_an_image_has_all_its_similarities(folder: Path, tables: DeviationTables
     found = tables.image("animals/0003.jpg")
     assert len(found["conditions"]) == 2 * 5 * 2
     rows = rows_of(folder, image="animals/0003.jpg", attack="pgd", strength=1.0, kind="noise", target="predicted")
-    wanted = [row["cosine"] for row in rows if row["cam"] == "grad_cam"]
-    assert found["moved"]["pgd|1|noise|predicted|grad_cam"] == pytest.approx(wanted, abs=1e-5)
-    assert len(found["moved"]) == 2 * 5 * 2 * 2 * 2
-    assert None in tables.image(HOSTILE)["moved"]["pgd|1|attacked|predicted|layer_cam"], "undefined is not 0"
+    wanted = [row["value"] for row in rows if row["cam"] == "grad_cam"]
+    assert found["moved"]["pgd|1|noise|predicted|grad_cam|cosine"] == pytest.approx(wanted, abs=1e-5)
+    assert len(found["moved"]) == 2 * 5 * 2 * 2 * 2 * 2
+    assert None in tables.image(HOSTILE)["moved"]["pgd|1|attacked|predicted|layer_cam|cosine"], "undefined is not 0"
     json.dumps(found, allow_nan=False)
 
 

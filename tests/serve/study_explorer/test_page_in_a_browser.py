@@ -133,7 +133,7 @@ def test_an_image_is_opened_layer_by_layer(opened: Visit) -> None:
     shown = [cell.inner_text() for cell in rows.nth(3).locator("td.number").all()]
     for kind, value in zip(("attacked", "noise"), shown, strict=True):
         label = opened.page.locator(f"#stage canvas[data-kind={kind}]").get_attribute("aria-label")
-        assert f"Similarity to the clean map: {value}." in label
+        assert f"Cosine to the clean map: {value}." in label
     opened.page.locator("#back").click()
     opened.page.wait_for_selector("#list:not([hidden])")
     assert names(opened) == ["animals/0001.jpg"], "the list is as it was"

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -20,9 +21,11 @@ import pytest
 from gazeshift import report
 from gazeshift.errors import DataError, GazeshiftError, OutputError
 from gazeshift.report.cube import cube
+from gazeshift.report.measure_scale import MeasureScale
+from gazeshift.report.statistics import compromise
 from gazeshift.studies.deviation.report.gallery import gallery, quantised
 from gazeshift.studies.deviation.report.outcomes import health, outcomes
-from gazeshift.studies.deviation.report.series import key, series
+from gazeshift.studies.deviation.report.series import RoundedSpread, Selection, Series, key, series
 from gazeshift.studies.deviation.report.tables import two
 from helpers.synthetic_study import HOSTILE, write_study
 
@@ -76,7 +79,7 @@ def embedded(text: str, name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def numbers(folder) -> dict:
+def numbers(folder) -> Series:
     return series(cube(report.read(folder)))
 
 
@@ -93,68 +96,80 @@ def edit(folder: Path, **changes) -> None:
 
 
 def test_similarities_equal_sql(folder, numbers):
-    data = numbers
     found = duckdb.sql(f"""
-        select attack, strength, target, cam, layer_index, kind, fooled_only, count(cosine) as n, avg(cosine) as mean,
-               quantile_cont(cosine, 0.25) as low, quantile_cont(cosine, 0.5) as median,
-               quantile_cont(cosine, 0.75) as high
+        select measure, attack, strength, target, cam, layer_index, kind, fooled_only, count(value) as n,
+               avg(value) as mean, quantile_cont(value, 0.25) as low, quantile_cont(value, 0.5) as median,
+               quantile_cont(value, 0.75) as high
         from '{folder}/rows.parquet', (values (true), (false)) as choices(fooled_only)
-        where isfinite(cosine) and (fooled or not fooled_only) group by all
+        where isfinite(value) and (fooled or not fooled_only) group by all
     """).fetchall()  # noqa: S608
-    assert len(found) == 600, "two attacks over all images, one over the fooled ones"
-    axes = (["pgd", "fgsm"], [0.25, 0.5, 1, 2, 4], ["predicted", "reference"], ["grad_cam", "layer_cam"])
-    for attack, strength, target, cam, layer, kind, fooled, *wanted in found:
-        places = [axis.index(name) for axis, name in zip(axes, (attack, strength, target, cam), strict=True)]
-        spread = data["compare"][key(*places, "fooled" if fooled else "all")][kind]
-        made = [spread[name][layer] for name in ("count", "mean", "low", "median", "high")]
+    assert len(found) == 1200, "by two measures: two attacks over all images, one over the fooled ones"
+    axes = (
+        ["cosine", "nissim"],
+        ["pgd", "fgsm"],
+        [0.25, 0.5, 1, 2, 4],
+        ["predicted", "reference"],
+        ["grad_cam", "layer_cam"],
+    )
+    for *names, layer, kind, fooled, n, mean, low, median, high in found:
+        places = [axis.index(name) for axis, name in zip(axes, names, strict=True)]
+        spread = numbers.compare[key(*places, "fooled" if fooled else "all")].side(kind)
+        made = [getattr(spread, name)[layer] for name in ("count", "mean", "low", "median", "high")]
+        wanted = [n, mean, low, median, high]
         np.testing.assert_allclose(made[1:], [1000 * value for value in wanted[1:]], atol=0.51)
         assert made[0] == wanted[0]
 
 
 def test_fooled_images_are_each_attacks_own(numbers):
-    compare = numbers["compare"]
-    assert compare["0.2.0.0.fooled"]["images"] == 6
-    assert compare["1.2.0.0.fooled"]["images"] == 0
-    assert compare["1.2.0.0.all"]["images"] == 10
+    assert numbers.compare["0.0.2.0.0.fooled"].images == 6
+    assert numbers.compare["0.1.2.0.0.fooled"].images == 0
+    assert numbers.compare["0.1.2.0.0.all"].images == 10
 
 
-def test_compromise_equals_sql(folder, numbers):
-    data = numbers
+@pytest.mark.parametrize("strength", [0.25, 1.0])
+@pytest.mark.parametrize(("measure", "moved"), [("cosine", "<"), ("nissim", ">")])
+def test_compromise_equals_sql(folder, numbers, measure, moved, strength):
+    """Where a larger number means less alike, as of NISSIM, a layer is compromised above the median under noise."""
     found = duckdb.sql(f"""
-        with rows as (select * from '{folder}/rows.parquet' where attack = 'pgd' and strength = 1 and fooled
-                      and target = 'reference' and cam = 'grad_cam'),
-             threshold as (select layer_index, median(cosine) as middle from rows where kind = 'noise' group by all)
-        select layer_index, avg((cosine < middle)::int) from rows join threshold using (layer_index)
-        where kind = 'attacked' group by all order by all
+        with rows as (select * from '{folder}/rows.parquet' where attack = 'pgd' and strength = {strength}
+                      and fooled and target = 'reference' and cam = 'grad_cam' and measure = '{measure}'),
+             threshold as (select layer_index, median(value) as middle from rows where kind = 'noise' group by all),
+             pairs as (select layer_index, image, first(value) filter (kind = 'attacked') as attacked,
+                              first(value) filter (kind = 'noise') as noise from rows group by all)
+        select layer_index, avg((attacked {moved} middle)::int), avg((attacked {moved} noise)::int)
+        from pairs join threshold using (layer_index) group by all order by all
     """).fetchall()  # noqa: S608
-    np.testing.assert_allclose(
-        data["compare"]["0.2.1.0.fooled"]["probability"], [1000 * share for _, share in found], atol=0.51
-    )
-    counted = data["compare"]["0.2.1.0.fooled"]
-    assert sum(counted["histogram"]) == counted["images"]
-    total = sum(layers * images for layers, images in enumerate(counted["histogram"]))
-    assert total == round(sum(share for _, share in found) * counted["images"])
+    counted = numbers.compare[
+        key(["cosine", "nissim"].index(measure), 0, [0.25, 0.5, 1.0].index(strength), 1, 0, "fooled")
+    ]
+    np.testing.assert_allclose(counted.probability, [1000 * share for _, share, _ in found], atol=0.51)
+    np.testing.assert_allclose(counted.paired, [1000 * share for *_, share in found], atol=0.51)
+    assert strength == 1 or any(share not in {0, 1} for _, share, _ in found)
+    assert sum(counted.histogram) == counted.images
+    total = sum(layers * images for layers, images in enumerate(counted.histogram))
+    assert total == round(sum(share for _, share, _ in found) * counted.images)
 
 
 def test_split_and_mod_equal_sql(folder, numbers):
-    data = numbers
     rows = f"'{folder}/rows.parquet' where attack = 'pgd' and cam = 'grad_cam' and kind = 'attacked'"
     means = duckdb.sql(f"""
-        select switched, target, avg(cosine) from {rows} and strength = 1 group by all
+        select measure, switched, target, avg(value) from {rows} and strength = 1 group by all
     """).fetchall()  # noqa: S608
-    for switched, target, mean in means:
-        group = data["split"]["0.2.0"]["switched" if switched else "stayed"]
-        assert group[target]["total"] == pytest.approx(1000 * mean, abs=0.51)
+    for measure, switched, target, mean in means:
+        groups = numbers.split[key(["cosine", "nissim"].index(measure), 0, 2, 0)]
+        group = groups.switched if switched else groups.stayed
+        assert group.attacked[target].total == pytest.approx(1000 * mean, abs=0.51)
+    rows += " and measure = 'nissim'"
     mods = duckdb.sql(f"""
-        select strength, avg(nissim) from {rows} and layer = 'head' and target = 'predicted' group by all order by all
+        select strength, avg(value) from {rows} and layer = 'head' and target = 'predicted' group by all order by all
     """).fetchall()  # noqa: S608
-    made = [level[-1] for level in data["structure"]["0.0.0"]["attacked"]["mod"]]
+    made = [level[-1] for level in numbers.structure["0.0.0"].attacked.mod]
     np.testing.assert_allclose(made, [1000 * mod for _, mod in mods], atol=0.51)
     vids = duckdb.sql(f"""
-        select median(vid) from (select image, stddev_pop(nissim) as vid from {rows} and layer = 'stem'
+        select median(vid) from (select image, stddev_pop(value) as vid from {rows} and layer = 'stem'
                                  and target = 'predicted' group by all)
     """).fetchall()  # noqa: S608
-    assert data["structure"]["0.0.0"]["attacked"]["vid"]["median"][0] == pytest.approx(1000 * vids[0][0], abs=0.51)
+    assert numbers.structure["0.0.0"].attacked.vid.median[0] == pytest.approx(1000 * vids[0][0], abs=0.51)
 
 
 def test_success_equals_sql_and_is_among_correct_images(folder):
@@ -171,29 +186,30 @@ def test_success_equals_sql_and_is_among_correct_images(folder):
 
 
 def test_undefined_and_blank_maps_are_counted_and_leave_nothing_out_silently(numbers, text):
-    compare = numbers["compare"]["0.2.0.1.all"]
-    assert compare["undefined"] == 1, "the one map under noise that is not finite"
-    assert compare["blank"] == 2
-    assert compare["noise"]["count"] == [10, 10, 10, 10, 9]
-    assert compare["attacked"]["count"] == [10] * 5
-    said = variant(text, "layers", "0.2.0.1.all")["about"]
-    assert said.endswith("; 1 undefined value left out; 2 comparisons with a blank map, 0 or 1 by convention")
+    for place, convention in enumerate((", 0 or 1 by convention", "")):
+        compare = numbers.compare[f"{place}.0.2.0.1.all"]
+        assert compare.undefined == 1, "the one map under noise that is not finite"
+        assert compare.blank == 2
+        assert compare.noise.count == [10, 10, 10, 10, 9]
+        assert compare.attacked.count == [10] * 5
+        said = variant(text, "layers", f"{place}.0.2.0.1.all")["about"]
+        assert said.endswith(f"; 1 undefined value left out; 2 comparisons with a blank map{convention}")
 
 
-@pytest.mark.parametrize("choice", ["0.2.0.0.fooled", "0.4.1.1.all"])
+@pytest.mark.parametrize("choice", ["0.0.2.0.0.fooled", "0.0.4.1.1.all", "1.0.4.1.1.all"])
 def test_the_page_holds_every_choice_in_its_charts_and_tables(numbers, text, choice):
-    compare, shown = numbers["compare"][choice], variant(text, "layers", choice)
+    compare, shown = numbers.compare[choice], variant(text, "layers", choice)
     for kind, line, column in (("noise", 1, 5), ("attacked", 3, 1)):
-        medians = [value / 1000 for value in compare[kind]["median"]]
+        medians = [value / 1000 for value in compare.side(kind).median]
         assert shown[f"traces/{line}/name"] == kind
         assert shown[f"traces/{line}/y"] == medians
-        assert shown[f"traces/{line - 1}/y"] == [value / 1000 for value in edges(compare[kind])]
+        assert shown[f"traces/{line - 1}/y"] == [value / 1000 for value in edges(compare.side(kind))]
         assert [float(cell) for cell in shown[f"columns/{column}"]] == pytest.approx(medians, abs=0.0051)
-    assert shown["columns/10"] == [two(value) for value in compare["probability"]]
+    assert shown["columns/10"] == [two(value) for value in compare.probability]
 
 
-def edges(spread: dict) -> list[int]:
-    return [*spread["low"], *reversed(spread["high"])]
+def edges(spread: RoundedSpread) -> list[int]:
+    return [*spread.low, *reversed(spread.high)]
 
 
 def test_names_are_hostile(text):
@@ -405,12 +421,12 @@ def test_gallery_holds_the_maps_of_the_table(folder):
     row = next(
         r for r in data.gallery.to_pylist() if r["layer"] == "head" and r["kind"] == "noise" and r["image"] != HOSTILE
     )
-    place = [image["id"] for image in shown.images].index(row["image"])
+    place = [image.id for image in shown.images].index(row["image"])
     height, width, offset = index[key(place, "noise", 0, 0, 0, 4)]
     wanted = np.maximum(np.array(row["map"]), 0).reshape(height, width)
     made = np.frombuffer(values, np.uint8, height * width, offset).reshape(height, width)
     np.testing.assert_allclose(made / 63, wanted / wanted.max(), atol=0.5 / 63 + 1e-6)
-    hostile = [image["id"] for image in shown.images].index(HOSTILE)
+    hostile = [image.id for image in shown.images].index(HOSTILE)
     assert index[key(hostile, "attacked", 0, 0, 1, 4)][2] == -1
     assert index[key(hostile, "noise", 0, 0, 1, 4)][2] == -2
 
@@ -420,7 +436,7 @@ def test_gallery_keeps_to_its_room_first_coarser_then_fewer(folder):
     found = cube(data)
     whole = gallery(data, found, room=10**7)
     assert (whole.side, whole.reduced, whole.left_out) == (32, False, 0)
-    pictures = sum(len(p) for image in whole.images for p in image["pictures"].values())
+    pictures = sum(len(p) for image in whole.images for p in image.pictures.values())
     coarse = gallery(data, found, room=pictures + len(whole.packed) * 2 // 3)
     assert coarse.side < 32
     assert coarse.reduced
@@ -435,7 +451,7 @@ def test_gallery_prefers_fooled_images_and_keeps_to_the_number_asked_for(tmp_pat
     data = report.read(tmp_path)
     found = cube(data)
     fooled = {name for name, any_fooled in zip(found.images, found.fooled.any(0), strict=True) if any_fooled}
-    shown = [image["id"] for image in gallery(data, found, room=10**7).images]
+    shown = [image.id for image in gallery(data, found, room=10**7).images]
     assert len(shown) == 3
     assert set(shown) <= fooled
     assert HOSTILE not in fooled or shown[0] == HOSTILE
@@ -506,13 +522,13 @@ def damage_bytes(folder):
 
 
 def damage_column(folder):
-    pq.write_table(pq.read_table(folder / "rows.parquet").drop_columns(["cosine"]), folder / "rows.parquet")
+    pq.write_table(pq.read_table(folder / "rows.parquet").drop_columns(["value"]), folder / "rows.parquet")
 
 
 def damage_type(folder):
     rows = pq.read_table(folder / "rows.parquet")
     words = pa.array(["much"] * len(rows))
-    rows = rows.set_column(rows.schema.get_field_index("cosine"), "cosine", words)
+    rows = rows.set_column(rows.schema.get_field_index("value"), "value", words)
     pq.write_table(rows, folder / "rows.parquet")
 
 
@@ -560,7 +576,7 @@ def damage_picture(folder):
         (damage_list, "must hold an object, got list"),
         (damage_absent, "images.parquet is absent"),
         (damage_bytes, "rows.parquet is damaged"),
-        (damage_column, "lacks the column cosine"),
+        (damage_column, "lacks the column value"),
         (damage_type, "rows.parquet is damaged"),
         (damage_empty, "have no rows"),
         (damage_null, "rows without layer"),
@@ -593,7 +609,59 @@ def test_a_folder_that_is_no_study_is_refused(tmp_path):
 def test_series_names_every_axis_in_its_order(folder):
     data = report.read(folder)
     made = series(cube(data))
-    assert made["attacks"] == ["pgd 2/255", "fgsm 4/255"]
-    assert made["strengths"] == [0.25, 0.5, 1, 2, 4]
-    assert made["layers"] == ["stem", "blocks.0", "blocks.1", "blocks.2", "head"]
-    assert made["chosen"] == {"attack": 0, "strength": 2, "target": 0, "cam": 0, "images": "fooled"}
+    assert [measure.name for measure in made.measures] == ["cosine", "nissim"]
+    assert made.attacks == ["pgd 2/255", "fgsm 4/255"]
+    assert made.strengths == [0.25, 0.5, 1, 2, 4]
+    assert list(made.layers) == ["stem", "blocks.0", "blocks.1", "blocks.2", "head"]
+    assert made.chosen == Selection(measure=0, attack=0, strength=2, target=0, cam=0, images="fooled")
+
+
+def test_a_table_of_version_0_1_gives_the_same_numbers(folder, tmp_path):
+    """It had a column for each measure, and of NISSIM no number for any CAM but the first."""
+    copied = shutil.copytree(folder, tmp_path / "old")
+    keys = "image, attack, epsilon, strength, kind, target, layer, layer_index, cam, blank, switched, fooled"
+    now = f"select * from '{folder}/rows.parquet' where measure = 'cosine' or cam = 'grad_cam'"  # noqa: S608
+    old = f"""
+        select {keys}, first(value) filter (measure = 'cosine') as cosine,
+               coalesce(first(value) filter (measure = 'nissim'), 'nan'::float) as nissim
+        from ({now}) group by {keys} order by image, attack, strength, kind, target, layer_index, cam
+    """  # noqa: S608
+    pq.write_table(duckdb.sql(now).to_arrow_table(), tmp_path / "now.parquet")
+    pq.write_table(duckdb.sql(old).to_arrow_table(), copied / "rows.parquet")
+    manifest = json.loads((copied / "manifest.json").read_text())
+    del manifest["measures"]
+    (copied / "manifest.json").write_text(json.dumps(manifest))
+    before = series(cube(report.read(copied)))
+    shutil.copy(tmp_path / "now.parquet", copied / "rows.parquet")
+    after = series(cube(report.read(copied)))
+    assert len(after.compare) == len(before.compare) == 160
+    assert before == after
+    assert before.compare["1.0.2.0.1.all"].noise.count == [0] * 5
+    assert before.compare["1.0.2.0.0.all"].noise.count == [10] * 5
+
+
+@pytest.mark.parametrize(
+    ("measures", "message"),
+    [
+        ([{"name": "cosine", "lowest": -1, "highest": 1, "same": 1}], "does not say what the measure nissim means"),
+        ([{"name": "cosine"}], "a measure that cannot be understood"),
+        (["cosine", "nissim"], "a measure that cannot be understood"),
+    ],
+)
+def test_measures_that_the_manifest_does_not_explain_are_refused(tmp_path, measures, message):
+    edit(write_study(tmp_path), measures=measures)
+    with pytest.raises(DataError, match=message):
+        report.make(tmp_path)
+
+
+def test_a_measure_that_moves_both_ways_from_the_middle():
+    """Such as a signed shift: 0 is the same map, and both -1 and 1 are as far from it as can be."""
+    shift = MeasureScale(name="shift", lowest=-1, highest=1, same=0)
+    attacked, noise = np.array([[-0.5, 0.4, 0.01]]), np.array([[0.1, -0.1, 0.1]])
+    found = compromise(shift.alike(attacked), shift.alike(noise))
+    assert found.probability.tolist() == found.paired.tolist() == [2 / 3]
+    assert shift.alike(-500, 1000) == -500 == shift.alike(500, 1000)
+    assert (shift.reach, shift.noun) == (1, "deviation")
+    endless = MeasureScale(name="distance", lowest=0, highest=float("inf"), same=0)
+    assert endless.meaning == "From 0 to ∞; 0 is the same map"
+    assert endless.alike(3.0) == -3.0

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -67,9 +68,10 @@ def test_rows_are_those_computed_by_hand(settings, tmp_path):
                     row
                     for row in rows
                     if (row["image"], row["layer"], row["cam"], row["target"]) == (name, layer, "grad_cam", target)
+                    and row["measure"] == "cosine"
                     and (row["attack"], row["strength"], row["kind"]) == ("fgsm", 0.5, "attacked")
                 ]
-                assert row["cosine"] == pytest.approx(wanted, abs=1e-5)
+                assert row["value"] == pytest.approx(wanted, abs=1e-5)
                 assert row["switched"] == bool(clean.predicted[at] != changed.predicted[at])
 
 
@@ -78,8 +80,12 @@ def test_every_combination_has_its_row(settings, tmp_path):
     rows, images = table(out), table(out, "images")
     # 10 images x 2 attacks x 2 strengths x 2 kinds, x 2 targets x (2 layers x 2 CAMs + cam at the last layer)
     assert images.num_rows == 10 * 2 * 2 * 2
-    assert rows.num_rows == images.num_rows * 2 * 5
-    keys = ["image", "attack", "strength", "kind", "target", "layer", "cam"]
+    # by cosine; and by NISSIM, which only the first CAM's maps are compared by
+    assert rows.num_rows == images.num_rows * 2 * (5 + 2)
+    nissim = rows.filter(pc.equal(rows["measure"], "nissim"))
+    assert set(nissim["cam"].to_pylist()) == {"grad_cam"}
+    assert nissim.num_rows == images.num_rows * 2 * 2
+    keys = ["image", "attack", "strength", "kind", "target", "layer", "cam", "measure"]
     assert rows.group_by(keys).aggregate([]).num_rows == rows.num_rows
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["status"] == "finished"
@@ -121,9 +127,11 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(settings, 
 def test_the_batch_size_changes_no_number(settings, tmp_path):
     four = Deviation(**settings).run(tmp_path / "four")
     three = Deviation(**settings | {"batch_size": 3}).run(tmp_path / "three")
-    keys = [(name, "ascending") for name in ("image", "attack", "strength", "kind", "target", "layer", "cam")]
+    keys = [
+        (name, "ascending") for name in ("image", "attack", "strength", "kind", "target", "layer", "cam", "measure")
+    ]
     first, second = table(four).sort_by(keys), table(three).sort_by(keys)
-    np.testing.assert_allclose(first["cosine"], second["cosine"], atol=1e-4)
+    np.testing.assert_allclose(first["value"], second["value"], atol=1e-4)
     assert first["switched"] == second["switched"]
 
 
@@ -262,6 +270,8 @@ def test_without_labels_the_models_own_answers_stand_in(settings, tmp_path):
         ({"attack": "pgd:epsilom=3"}, "no setting 'epsilom'. Did you mean 'epsilon'"),
         ({"cams": "gradcam"}, "Did you mean 'grad_cam'"),
         ({"layers": "secnd"}, "Did you mean 'second'"),
+        ({"measures": "cosin"}, "Did you mean 'cosine'"),
+        ({"measures": "ssim"}, "compares raw maps, and the measure 'ssim' does not. Choose from cosine, nissim"),
         ({"strengths": "0"}, "strengths must be finite and above 0"),
         ({"device": "cuda:7"}, "Use --device cpu"),
     ],

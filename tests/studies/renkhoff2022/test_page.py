@@ -66,8 +66,8 @@ def test_probabilities_are_those_of_the_definition(folder, document, target):
     for strength, label in ((0.5, "50 %"), (1.0, "100 %")):
         for place, layer in enumerate(("first", "second")):
             keys = {"strength": strength, "layer": layer, "target": next(k for k, v in said.items() if v == target)}
-            attacked = {row["image"]: row["cosine"] for row in main_rows(folder, kind="attacked", **keys)}
-            noise = {row["image"]: row["cosine"] for row in main_rows(folder, kind="noise", **keys)}
+            attacked = {row["image"]: row["value"] for row in main_rows(folder, kind="attacked", **keys)}
+            noise = {row["image"]: row["value"] for row in main_rows(folder, kind="noise", **keys)}
             assert attacked.keys() == noise.keys()
             threshold = statistics.median(noise.values())
             wanted = sum(value < threshold for value in attacked.values()) / len(attacked)
@@ -82,9 +82,9 @@ def test_compromised_layers_are_counted_per_example(folder, document):
         counts: dict[str, int] = {}
         for layer in ("first", "second"):
             keys = {"strength": strength, "layer": layer, "target": "predicted"}
-            threshold = statistics.median(row["cosine"] for row in main_rows(folder, kind="noise", **keys))
+            threshold = statistics.median(row["value"] for row in main_rows(folder, kind="noise", **keys))
             for row in main_rows(folder, kind="attacked", **keys):
-                counts[row["image"]] = counts.get(row["image"], 0) + (row["cosine"] < threshold)
+                counts[row["image"]] = counts.get(row["image"], 0) + (row["value"] < threshold)
         wanted = [list(counts.values()).count(k) / len(counts) for k in range(3)]
         assert bars[label] == pytest.approx(wanted)
         assert sum(bars[label]) == pytest.approx(1)
@@ -95,11 +95,11 @@ def test_means_boxes_and_the_ranking_are_those_of_the_rows(folder, document):
     gaps = {}
     for place, layer in enumerate(("first", "second")):
         keys = {"layer": layer, "target": "predicted"}
-        values = [row["cosine"] for row in main_rows(folder, kind="attacked", strength=1.0, **keys)]
+        values = [row["value"] for row in main_rows(folder, kind="attacked", strength=1.0, **keys)]
         assert means["100 %"][place] == pytest.approx(np.mean(values))
-        noise = [row["cosine"] for row in main_rows(folder, kind="noise", **keys)]
+        noise = [row["value"] for row in main_rows(folder, kind="noise", **keys)]
         assert boxes["median"][place] == pytest.approx(statistics.median(noise))
-        gaps[layer] = np.mean([row["cosine"] for row in main_rows(folder, kind="attacked", **keys)]) - np.mean(noise)
+        gaps[layer] = np.mean([row["value"] for row in main_rows(folder, kind="attacked", **keys)]) - np.mean(noise)
     ranked = [row[0] for row in chart(document, "ranking").rows]
     labels = {"first": "1-1", "second": "2-1"}  # a plain network's convolutions have VGG's names too
     assert ranked == [labels[layer] for layer in sorted(gaps, key=gaps.__getitem__)]

@@ -78,7 +78,7 @@ def test_rows_are_those_of_the_papers_text(settings, tmp_path):
             seen = gs.look(model, shown, target=clean.predicted if row["target"] == "reference" else None)
             one, two = (enlarged(look.maps(row["layer"])[0]) for look in (clean, seen))
             wanted = cosine(one, two)
-            assert row["cosine"] == pytest.approx(wanted, abs=2e-5)
+            assert row["value"] == pytest.approx(wanted, abs=2e-5)
             assert row["switched"] == bool(seen.logits.argmax() != clean.logits.argmax())
             compared += 1
     assert compared > 30
@@ -178,7 +178,7 @@ def test_released_arithmetic_is_the_last_step_scaled_cumulatively(settings, tmp_
                 wanted = (shown - batch.images[at]).square().mean().sqrt().item()
                 assert row["rms"] == pytest.approx(wanted, abs=1e-6)
     assert later > 0  # else the image before the last step is the seed
-    alike = {s: [row["cosine"] for row in rows if row["strength"] == s and row["kind"] == "attacked"] for s in (0.5, 1)}
+    alike = {s: [row["value"] for row in rows if row["strength"] == s and row["kind"] == "attacked"] for s in (0.5, 1)}
     assert alike[0.5] == alike[1]  # one and the same image
     assert json.loads((out / "manifest.json").read_text())["notes"] == []
 
@@ -194,7 +194,7 @@ def test_a_set_or_another_attack_tells_no_last_step_and_the_study_says_so(settin
 
 def test_jet_pictures_are_more_alike_than_maps(settings, tmp_path):
     raw, jet = (
-        [row["cosine"] for row in rows_of(Renkhoff2022(**settings | {"space": space}).run(tmp_path / space))]
+        [row["value"] for row in rows_of(Renkhoff2022(**settings | {"space": space}).run(tmp_path / space))]
         for space in ("raw", "jet")
     )
     assert len(raw) == len(jet)
@@ -222,15 +222,15 @@ def test_a_set_gives_the_same_rows_as_attacking_now(settings, tmp_path):
     first, second = rows_of(now), rows_of(out)
     assert len(first) == len(second) > 0
     for one, other in zip(first, second, strict=True):
-        assert one["cosine"] == pytest.approx(other["cosine"], abs=1e-4)
-        assert {**one, "cosine": 0, "nissim": 0} == {**other, "cosine": 0, "nissim": 0}
+        assert one["value"] == pytest.approx(other["value"], abs=1e-4)
+        assert {**one, "value": 0} == {**other, "value": 0}
     assert rows_of(now, "curves") == rows_of(out, "curves")
 
 
 def test_the_batch_size_changes_no_number(settings, tmp_path):
     four, three = (Renkhoff2022(**settings | {"batch_size": size}).run(tmp_path / str(size)) for size in (4, 3))
     keys = ("image", "strength", "kind", "target", "layer")
-    first, second = ({tuple(row[key] for key in keys): row["cosine"] for row in rows_of(out)} for out in (four, three))
+    first, second = ({tuple(row[key] for key in keys): row["value"] for row in rows_of(out)} for out in (four, three))
     assert first.keys() == second.keys()
     np.testing.assert_allclose(list(first.values()), [second[key] for key in first], atol=1e-4)
     assert rows_of(four, "curves") == rows_of(three, "curves")

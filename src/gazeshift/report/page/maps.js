@@ -1,6 +1,7 @@
 // Maps over their pictures: and laid over them here, from small arrays of 8 bits.
 const KINDS = ["clean", "attacked", "noise"];
 const NONE = "–";
+const menuText = (menu) => document.querySelector(`[data-choose=${menu}]`).selectedOptions[0].text;
 
 function unpackMaps(bytes) {
   const size = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
@@ -66,8 +67,8 @@ class MapViewer {
     return "";
   }
 
-  // Similarities of this image's maps to the clean ones, as text by layer.
-  get similar() { return this.similarities[this.image][[chosen.attack, chosen.target, chosen.cam].join(".")]; }
+  // How alike this image's maps are to the clean ones, as text by layer.
+  get similar() { return this.similarities[this.image][[chosen.measure, chosen.attack, chosen.target, chosen.cam].join(".")]; }
 
   caption(kind) { return this.shown.captions[this.spot(kind)] || ""; }
 
@@ -104,7 +105,7 @@ class MapViewer {
     const problem = this.paint(canvas, kind, this.layer, 224);
     canvas.dataset.kind = kind;
     canvas.setAttribute("role", "img");
-    const text = problem || (kind === "clean" ? "what the others are compared with" : `similarity ${this.similar?.[kind][this.layer] ?? NONE}`);
+    const text = problem || (kind === "clean" ? "what the others are compared with" : `${menuText("measure")} ${this.similar?.[kind][this.layer] ?? NONE}`);
     canvas.setAttribute("aria-label", `map of ${this.layers[this.layer]} over the ${heading} image: ${text}`);
     const note = Object.assign(document.createElement("p"), { textContent: text });
     holder.append(canvas, note);
@@ -116,18 +117,18 @@ class MapViewer {
     const box = document.createElement("div");
     box.className = "reading";
     const [attacked, noise, gap] = ["attacked", "noise", "gap"].map((kind) => this.similar?.[kind][this.layer] ?? NONE);
-    const name = document.querySelector("[data-choose=cam]").selectedOptions[0].text;
+    const [name, measure] = [menuText("cam"), menuText("measure")];
     const layer = this.layers[this.layer];
     box.textContent = attacked === NONE && noise === NONE
-      ? `${name} has no similarity at ${layer}: a map is undefined or was not compared.`
-      : `${name} at ${layer}: similarity to the clean map ${attacked} attacked and ${noise} under noise${gap === NONE ? "" : `, a difference of ${gap}`}.`;
+      ? `${measure} of ${name} has no value at ${layer}: a map is undefined or was not compared.`
+      : `${name} at ${layer}: ${measure} to the clean map ${attacked} attacked and ${noise} under noise${gap === NONE ? "" : `, a difference of ${gap}`}.`;
     return box;
   }
 
   drawFilm() {
     const framed = new Set(this.similar?.framed);
     document.getElementById("film-note").textContent = framed.size
-      ? "Numbers are the similarities of this image’s maps to the clean ones, attacked and under noise. Choose a layer to see it large."
+      ? `Numbers are ${menuText("measure")} between this image’s maps and the clean ones, attacked and under noise. Choose a layer to see it large.`
       : "No layer of this image moved beyond noise. Choose a layer to see it large.";
     const keep = this.film.parentElement.scrollLeft;
     this.film.replaceChildren(...this.layers.map((name, layer) => this.frame(name, layer, framed.has(layer))));
@@ -142,7 +143,7 @@ class MapViewer {
     button.tabIndex = layer === this.layer ? 0 : -1;
     button.setAttribute("aria-pressed", String(layer === this.layer));
     const values = `${this.similar?.attacked[layer] ?? NONE} · ${this.similar?.noise[layer] ?? NONE}`;
-    button.setAttribute("aria-label", `layer ${name}, similarity attacked and under noise ${values}${framed ? ", moved most" : ""}`);
+    button.setAttribute("aria-label", `layer ${name}, ${menuText("measure")} attacked and under noise ${values}${framed ? ", moved most" : ""}`);
     button.append(Object.assign(document.createElement("span"), { className: "name", textContent: name, title: name }));
     for (const kind of KINDS) {
       const canvas = document.createElement("canvas");

@@ -15,8 +15,9 @@ from gazeshift.errors import DataError, GazeshiftError
 from gazeshift.models import Classifier, Preprocessing
 from gazeshift.pipeline import attack, look
 from gazeshift.records import Evidence
-from gazeshift.registry import build, find
+from gazeshift.registry import find
 from gazeshift.runs.open import open_attack, open_classifier, open_images
+from gazeshift.runs.parts import open_cams
 from gazeshift.seeds import generator_for
 from gazeshift.serve.explorer.serialize import side_json
 from gazeshift.transforms.matched_noise import MatchedNoise
@@ -118,7 +119,7 @@ class StudyReplay:
         images, kinds = batch.images.to(classifier.device), ["clean"]
         if spec:
             images, kinds = torch.cat([images, *self._changed(batch, spec, strength)]), ["clean", "attacked", "noise"]
-        cams = {one: build("cams", one) for one in settings.cams}
+        cams = open_cams(settings.cams)
         see = partial(look, classifier, images, layers=list(self.layers), cams=cams, score=settings.score)
         own = see()
         targets: dict[str, Evidence] = {"predicted": own}

@@ -12,17 +12,20 @@ from fastapi.responses import JSONResponse, Response
 
 from gazeshift.errors import DataError, GazeshiftError
 from gazeshift.pictures import encode_webp, photograph
+from gazeshift.report.tables_read import WIDE
+from gazeshift.report.words import measure_name
 from gazeshift.serve.explorer.assets import STUDY, add_page, opening
 from gazeshift.serve.gateway.app import add_errors
 from gazeshift.serve.gateway.errors import GatewayError, refusal
 from gazeshift.serve.gateway.origin import check_host
 from gazeshift.serve.study_explorer._gallery import clean_picture
 from gazeshift.serve.study_explorer._replay import StudyReplay
-from gazeshift.serve.study_explorer.deviation import IMAGES, DeviationTables
+from gazeshift.serve.study_explorer.deviation import IMAGES, LONG, DeviationTables
 from gazeshift.serve.study_explorer.deviation import ROWS as MOVED
 from gazeshift.serve.study_explorer.scorecard import ROWS as JUDGED
 from gazeshift.serve.study_explorer.scorecard import ScorecardTables
 from gazeshift.serve.study_explorer.tables import Page, StudyTables, columns_of, manifest_of
+from gazeshift.summaries import finite
 
 SIDE = 128
 OWN = ("search", "sort", "reverse", "start", "size")
@@ -70,8 +73,9 @@ def open_tables(folder: Path, manifest: Any) -> StudyTables:
         DataError: they are neither of a study that compares maps nor of a scorecard.
     """
     rows = columns_of(folder, "rows")
-    if not MOVED - rows and not IMAGES - columns_of(folder, "images"):
-        return DeviationTables(folder)
+    compared = rows >= LONG or set(WIDE) <= rows
+    if compared and not MOVED - rows and not IMAGES - columns_of(folder, "images"):
+        return DeviationTables(folder, manifest.get("measures") or ())
     if not JUDGED - rows:
         return ScorecardTables(folder, order=tuple(manifest.get("detectors") or ()))
     raise DataError(
@@ -146,6 +150,10 @@ def _about(manifest: Any, tables: StudyTables, hindrance: str) -> dict[str, Any]
         choices=[choice.as_dict() for choice in tables.choices],
         sorts=[{"value": value, "label": label} for value, label in tables.sorts.items()],
         columns=[{"name": name, "label": label, "kind": kind} for name, label, kind in tables.columns],
+        measures={
+            measure.name: {"label": measure_name(measure.name), "same": measure.same, "reach": finite(measure.reach)}
+            for measure in tables.measures
+        },
         facts=[
             ["Study", manifest.get("study")],
             ["Model", model.get("name")],

@@ -1,17 +1,20 @@
 """The tables of studies that compare maps: how far each image's gaze moved, layer by layer."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from gazeshift.report.words import cam_name
+from gazeshift.report.measure_scale import COSINE, MeasureScale, scales_of
+from gazeshift.report.tables_read import WIDE
+from gazeshift.report.words import cam_name, measure_name
 from gazeshift.serve.study_explorer._gallery import Kept, kept, pictured
 from gazeshift.serve.study_explorer.tables import ALL, Filter, Page, TableStore, columns_of, contains, rounded
 
-ROWS = {"image", "attack", "strength", "kind", "target", "layer", "layer_index", "cam", "cosine", "blank"}
+ROWS = {"image", "attack", "strength", "kind", "target", "layer", "layer_index", "cam", "blank"}
+LONG = {"measure", "value"}
 IMAGES = {"image", "attack", "strength", "kind", "clean_name", "changed_name", "clean_correct", "success", "switched"}
 OUTCOMES = {
     ALL: ("all", "TRUE"),
@@ -20,52 +23,68 @@ OUTCOMES = {
     "wrong": ("wrong before the attack", "NOT clean_correct"),
     "switched": ("the answer switched", "switched"),
 }
+MOVED = "moved"
 SORTS = {
-    "similarity": ("gaze moved most", "similarity"),
+    MOVED: ("gaze moved most", "value"),
     "margin": ("margin", "margin"),
     "psnr": ("PSNR", "psnr"),
     "changed_confidence": ("confidence", "changed_confidence"),
     "image": ("name", "image"),
 }
 KINDS = ("attacked", "noise")
-DEFINED = "NOT isnan(cosine) AND blank = 0"
+DEFINED = "NOT isnan(value) AND blank = 0"
 CONDITION = "attack = $attack AND strength = $strength::FLOAT AND kind = $kind"
-MEASURED_BY = ("attack", "strength", "kind", "target", "cam")
-MAX_CONDITIONS = 12  # conditions whose similarities stay in memory
+MEASURED_BY = ("attack", "strength", "kind", "target", "cam", "measure")
+MAX_CONDITIONS = 12  # conditions whose numbers stay in memory
 
 FILLED = f"""
-    INSERT INTO {{table}} SELECT image, layer, CASE WHEN {DEFINED} THEN cosine END
-    FROM study_rows WHERE {CONDITION} AND target = $target AND cam = $cam
+    INSERT INTO {{table}} SELECT image, layer, CASE WHEN {DEFINED} THEN value END
+    FROM study_rows WHERE {CONDITION} AND target = $target AND cam = $cam AND measure = $measure
 """  # noqa: S608
 LISTED = """
     WITH measured AS (
-        SELECT image, avg(cosine) AS similarity, count(*) FILTER (cosine IS NULL) AS undefined
+        SELECT image, avg(value) AS value, count(*) FILTER (value IS NULL) AS undefined
         FROM {table} WHERE {layer} GROUP BY image
     )
-    SELECT study_images.* EXCLUDE (attack, strength, kind), similarity, undefined
+    SELECT study_images.* EXCLUDE (attack, strength, kind), value, undefined
     FROM study_images LEFT JOIN measured USING (image) WHERE {where} ORDER BY {order} LIMIT {size} OFFSET {start}
 """
 CONDITIONS = "SELECT * FROM study_images WHERE image = $image ORDER BY attack, strength, kind"
 MEASURED = f"""
-    SELECT attack, strength, kind, target, cam, layer_index, CASE WHEN {DEFINED} THEN cosine END AS cosine
+    SELECT attack, strength, kind, target, cam, measure, layer_index, CASE WHEN {DEFINED} THEN value END AS value
     FROM study_rows WHERE image = $image ORDER BY layer_index
 """  # noqa: S608
+# Version 0.1 had a column for each of its measures, empty where not computed; see `gazeshift.report.tables_read`.
+LENGTHENED = (
+    "ALTER VIEW study_rows RENAME TO wide_rows",
+    "CREATE TABLE structured AS SELECT DISTINCT cam FROM wide_rows WHERE isfinite(nissim)",
+    """
+    CREATE VIEW study_rows AS
+    SELECT * EXCLUDE (cosine, nissim), 'cosine' AS measure, cosine AS value FROM wide_rows UNION ALL
+    SELECT * EXCLUDE (cosine, nissim), 'nissim', nissim FROM wide_rows WHERE cam IN (SELECT cam FROM structured)
+    """,
+)
 
 
 class DeviationTables:
-    """Of the studies ``deviation`` and ``renkhoff2022``.
+    """Of the studies ``deviation``, ``renkhoff2022`` and others whose tables say how alike maps are.
 
     Args:
         folder: of the study.
+        cards: what its manifest says of its measures.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, cards: Sequence[Mapping[str, Any]] = ()) -> None:
         self.has_gallery = bool(columns_of(folder, "gallery"))
         tables = ("rows", "images", *(("gallery",) if self.has_gallery else ()))
         self.store = TableStore(folder, tables, listing="images")
         self._read, self._numbers, self._lock = dict[tuple[str, ...], str](), count(), threading.Lock()
         conditions = self.store.distinct("images", "attack, strength, kind")
+        if set(WIDE) <= columns_of(folder, "rows"):
+            for statement in LENGTHENED:
+                self.store.ask(statement)
         drawn = self.store.sampled("rows", ("layer_index", "layer", "cam", "target"))
+        self.measures = scales_of(cards, [row["measure"] for row in self._measures(folder)])
         layers = {row["layer"]: row["layer"] for row in drawn}
         self.layers = tuple(layers)
         strengths = sorted({float(row["strength"]) for row in conditions})
@@ -78,6 +97,12 @@ class DeviationTables:
             Filter(name="outcome", label="Outcome", options={key: words for key, (words, _) in OUTCOMES.items()}),
             Filter(name="layer", label="Layer", options={ALL: "mean of all layers", **layers}),
             Filter(name="cam", label="Map", options=_named(drawn, "cam", cam_name), first="grad_cam"),
+            Filter(
+                name="measure",
+                label="Measure",
+                options={measure.name: measure_name(measure.name) for measure in self.measures},
+                first=COSINE,
+            ),
             Filter(name="target", label="Explained class", options=_named(drawn, "target", _target), first="predicted"),
         )
         self.sorts = {key: words for key, (words, _) in SORTS.items()}
@@ -85,19 +110,22 @@ class DeviationTables:
             ("clean_name", "Clean answer", "text"),
             ("changed_name", "Changed answer", "text"),
             ("outcome", "Outcome", "chip"),
-            ("similarity", "Similarity", "similarity"),
+            ("value", "Measured", "measure"),
             ("margin", "Margin", "number"),
             ("psnr", "PSNR, dB", "number"),
         )
 
     def listed(self, page: Page) -> dict[str, Any]:
-        """Images of one condition with the similarity of one layer's maps, or the mean of all that are defined."""
+        """Images of one condition with what a measure says of one layer's maps, or the mean of all that are defined."""
         chosen = {choice.name: choice.taken(page.chosen) for choice in self.choices}
         where = f"{CONDITION} AND {OUTCOMES[chosen['outcome']][1]} AND {contains(page.search)}"
         bound = {key: chosen[key] for key in ("attack", "strength", "kind")}
         bound |= {"search": page.search} if page.search else {}
         layer, of_layer = ("TRUE", {}) if chosen["layer"] == ALL else ("layer = $layer", {"layer": chosen["layer"]})
-        order = f"{SORTS.get(page.sort, SORTS['similarity'])[1]} {'DESC' if page.reverse else 'ASC'} NULLS LAST, image"
+        ranked = SORTS[page.sort][1] if page.sort in SORTS else SORTS[MOVED][1]
+        if ranked == SORTS[MOVED][1]:
+            ranked = _alike(next(measure for measure in self.measures if measure.name == chosen["measure"]))
+        order = f"{ranked} {'DESC' if page.reverse else 'ASC'} NULLS LAST, image"
         with self._lock:
             table = self._measured(tuple(chosen[key] for key in MEASURED_BY))
             query = LISTED.format(table=table, layer=layer, where=where, order=order, size=page.size, start=page.start)
@@ -105,12 +133,12 @@ class DeviationTables:
         return {"total": self.store.count("images", where, **bound), "rows": [self._row(row) for row in rows]}
 
     def _measured(self, condition: tuple[str, ...]) -> str:
-        """Name of a table in memory with one condition's similarities, read when they are first asked for."""
+        """Name of a table in memory with one condition's numbers, read when they are first asked for."""
         if condition not in self._read:
             if len(self._read) >= MAX_CONDITIONS:
                 self.store.ask(f"DROP TABLE {self._read.pop(next(iter(self._read)))}")
             table = f"measured_{next(self._numbers)}"
-            self.store.ask(f"CREATE TABLE {table} (image VARCHAR, layer VARCHAR, cosine FLOAT)")
+            self.store.ask(f"CREATE TABLE {table} (image VARCHAR, layer VARCHAR, value FLOAT)")
             self.store.ask(FILLED.format(table=table), **dict(zip(MEASURED_BY, condition, strict=True)))
             self._read[condition] = table
         return self._read[condition]
@@ -119,14 +147,15 @@ class DeviationTables:
         return rounded(row) | {"number": self.store.places.get(row["image"]), "outcome": outcome(row)}
 
     def image(self, name: str) -> dict[str, Any]:
-        """Every condition of one image, and its similarities by condition, class, CAM and layer."""
+        """Every condition of one image, and how alike its maps are by condition, class, CAM, measure and layer."""
         rows, measured = (self.store.ask(query, image=name) for query in (CONDITIONS, MEASURED))
         moved: dict[str, list[float | None]] = {}
         first = min((row["layer_index"] for row in measured), default=0)
         for row in measured:
-            key = "|".join((row["attack"], f"{row['strength']:g}", row["kind"], row["target"], row["cam"]))
+            rest = (row[name] for name in ("kind", "target", "cam", "measure"))
+            key = "|".join((row["attack"], f"{row['strength']:g}", *rest))
             values = moved.setdefault(key, [None] * len(self.layers))
-            values[row["layer_index"] - first] = rounded(row)["cosine"]
+            values[row["layer_index"] - first] = rounded(row)["value"]
         return {
             "layers": list(self.layers),
             "moved": moved,
@@ -134,6 +163,11 @@ class DeviationTables:
                 {**rounded(row), "strength": f"{row['strength']:g}", "outcome": outcome(row)} for row in rows
             ],
         }
+
+    def _measures(self, folder: Path) -> list[dict[str, Any]]:
+        """The measures of the rows; every cell of a study has them all."""
+        is_long = columns_of(folder, "rows") >= LONG
+        return self.store.sampled("rows", ("measure",)) if is_long else self.store.distinct("rows", "measure")
 
     def pictured(self) -> frozenset[str]:
         """Images whose picture the study kept."""
@@ -156,6 +190,13 @@ def outcome(row: Mapping[str, Any]) -> str:
     if not row["clean_correct"]:
         return "wrong before"
     return "fooled" if row["success"] else "held"
+
+
+def _alike(measure: MeasureScale) -> str:
+    """What grows as maps become more alike, in SQL; see `MeasureScale.alike`."""
+    if measure.same >= measure.highest:
+        return "value"
+    return "-value" if measure.same <= measure.lowest else f"-abs(value - {measure.same!r})"
 
 
 def _named(rows: list[dict[str, Any]], column: str, words: Any) -> dict[str, str]:

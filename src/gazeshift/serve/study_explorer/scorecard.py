@@ -52,6 +52,7 @@ class ScorecardTables:
             ),
             Filter(name="outcome", label="Verdict", options={key: words for key, (words, _) in OUTCOMES.items()}),
         )
+        self.measures = ()
         self.sorts = {key: words for key, (words, _) in SORTS.items()}
         self.columns = (
             ("condition", "Version", "text"),

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gazeshift.errors import BoundsError, DataError, UnknownNameError, did_you_mean
+from gazeshift.report.measure_scale import MeasureScale
 from gazeshift.report.study import REPAIR, open_study
 from gazeshift.summaries import finite
 
@@ -101,6 +102,10 @@ class StudyTables(Protocol):
     @property
     def choices(self) -> Sequence[Filter]:
         """What the list can be narrowed by."""
+
+    @property
+    def measures(self) -> Sequence[MeasureScale]:
+        """How maps were compared; none if they were not."""
 
     @property
     def sorts(self) -> Mapping[str, str]:

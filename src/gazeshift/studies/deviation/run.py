@@ -6,9 +6,9 @@ from typing import Any
 
 from gazeshift.manifest import UndefinedMaps
 from gazeshift.models import select
-from gazeshift.registry import build
 from gazeshift.runs.deviation_rows import DeviationCell, DeviationInputs, layer_entry
 from gazeshift.runs.open import open_attack
+from gazeshift.runs.parts import measure_card, open_cams, open_measures
 from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.run import Run, accuracy
 from gazeshift.runs.store import Cell, CellResult
@@ -18,7 +18,7 @@ from gazeshift.transforms.strength import Strengths
 
 def run(settings: Deviation, out: Path, **how: Any) -> Path:
     """Do what is missing of the study, join its tables and write its manifest; `how` as of `Run`."""
-    work = Run("deviation", 1, settings, out, **how)
+    work = Run("deviation", 2, settings, out, **how)
     study = DeviationCells(work)
     work.open()
     cells = work.cells()
@@ -30,6 +30,7 @@ def run(settings: Deviation, out: Path, **how: Any) -> Path:
         preflight=accuracy(work.source, notes),
         layers=[layer_entry(layer) for layer in study.opened.layers],
         cams=list(study.cams),
+        measures=[measure_card(name, measure) for name, measure in study.measures.items()],
         attacks=[{"name": name, "settings": vars(made)} for name, made in study.attacks.items()],
         undefined=UndefinedMaps.merged(entry for note in notes for entry in note.undefined),
         poles=sum(note.poles for note in notes),
@@ -46,7 +47,8 @@ class DeviationCells(Reopened):
     def __init__(self, work: Run[Deviation]) -> None:
         self.recipe, self.work, settings = (DeviationCells, (work,)), work, work.settings
         self.attacks = {spec: open_attack(spec, settings.epsilon) for spec in settings.attack}
-        self.cams = {spec: build("cams", spec) for spec in settings.cams}
+        self.cams = open_cams(settings.cams)
+        self.measures = open_measures(settings.measures)
         self.strengths = Strengths(values=settings.strengths)
 
     @cached_property
@@ -54,7 +56,9 @@ class DeviationCells(Reopened):
         """With the layers, for images of this size."""
         settings, classifier = self.work.settings, self.work.classifier
         layers = select(classifier.layers(self.work.size), settings.layers, classifier.name)
-        return DeviationInputs(settings, classifier, self.attacks, self.cams, self.strengths, layers)
+        return DeviationInputs(
+            settings, classifier, self.attacks, self.cams, self.strengths, layers, measures=self.measures
+        )
 
     def compute(self, cell: Cell) -> CellResult:
         """One cell."""

@@ -31,7 +31,7 @@ TABLES = ("rows", "images", "seeds", "measured", "pictures")
 
 def run(settings: Noisecam2023, out: Path, **how: Any) -> Path:
     """Do what is missing of the study, join its tables and write its manifest; `how` as of `Run`."""
-    work = Run("noisecam2023", 1, settings, out, **how)
+    work = Run("noisecam2023", 2, settings, out, **how)
     study = NoisecamCells(work)
     work.open()
     plan = study.plan
@@ -95,7 +95,6 @@ class NoisecamCells(Reopened):
             {CAM: build("cams", CAM)},
             Strengths(values=settings.strengths),
             select(self.known, settings.layers, work.classifier.name),
-            structure=False,
         )
         return NoisecamPlan(
             settings=settings,

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from gazeshift.manifest import UndefinedMaps
-from gazeshift.measures.cosine import Cosine
 from gazeshift.models import select
 from gazeshift.registry import build
 from gazeshift.runs.deviation_rows import DeviationInputs, layer_entry
 from gazeshift.runs.notes import CellNotes
 from gazeshift.runs.open import open_attack
+from gazeshift.runs.parts import measure_card, open_measures
 from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.run import Run, accuracy
 from gazeshift.runs.store import Cell, CellResult
@@ -28,7 +28,7 @@ STEP_UNKNOWN = (
 
 def run(settings: Renkhoff2022, out: Path, **how: Any) -> Path:
     """Do what is missing of the study, join its tables and write its manifest; `how` as of `Run`."""
-    work = Run("renkhoff2022", 1, settings, out, **how)
+    work = Run("renkhoff2022", 2, settings, out, **how)
     study = RenkhoffCells(work)
     work.open()
     cells = work.cells("seeds")
@@ -42,6 +42,7 @@ def run(settings: Renkhoff2022, out: Path, **how: Any) -> Path:
         preflight=accuracy(work.source, notes),
         layers=[layer_entry(layer) for layer in study.opened.layers],
         cams=[CAM],
+        measures=[measure_card(name, measure) for name, measure in study.measures.items()],
         attacks=[{"name": settings.attack, "settings": vars(study.made)}],
         arithmetic={"coefficients": study.strengths.coefficients, "bases": study.strengths.bases},
         examples=sum(note.examples for note in notes),
@@ -61,6 +62,7 @@ class RenkhoffCells(Reopened):
     def __init__(self, work: Run[Renkhoff2022]) -> None:
         self.recipe, self.work, settings = (RenkhoffCells, (work,)), work, work.settings
         self.made = open_attack(settings.attack, None)
+        self.measures = open_measures(["cosine" if settings.space == "raw" else f"cosine:space={settings.space}"])
         self.strengths = Strengths(
             values=settings.strengths, arithmetic=settings.arithmetic, eight_bit=settings.eight_bit
         )
@@ -79,8 +81,7 @@ class RenkhoffCells(Reopened):
             {CAM: build("cams", CAM)},
             self.strengths,
             select(classifier.layers(self.work.size), settings.layers, classifier.name),
-            alike=Cosine(space=settings.space),
-            structure=False,
+            measures=self.measures,
         )
 
     def seeds(self, cell: Cell) -> CellResult:

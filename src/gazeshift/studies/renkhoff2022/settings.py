@@ -36,7 +36,7 @@ class Renkhoff2022(PaperSettings):
     layers: Names = Field(written("trunk"), description="convs (13 of VGG-16), blocks, trunk, names, aliases or globs.")
     score: Literal["logit", "prob"] = Field("logit", description="What is differentiated; prob: after softmax.")
     coverage_seeds: int = Field(20, ge=0, description="Images of the coverage curves; 0 leaves them out.")
-    gallery: int = Field(2, ge=0, description="SeedExamples shown at every layer.")
+    gallery: int = Field(2, ge=0, description="Examples shown at every layer.")
 
     @field_validator("attack")
     @classmethod

@@ -12,18 +12,21 @@ function number(value) {
   return make("td", { class: "number" }, two(value));
 }
 
+// How far a map moved, as a share of how far it can; none where a measure has no end.
+export const movedShare = (value, { same, reach }) => (reach ? Math.min(1, Math.abs(value - same) / reach) : 0);
+
 // How alike a map is to the clean one: what is left of a full bar has moved.
-function similarity(value, kind) {
-  const parts = value === null || value === undefined ? [] : [make("span", { class: `moved ${kind}`, style: { "--share": `${100 * (1 - Math.max(0, Math.min(1, value)))}%` } })];
+function similarity(value, kind, measure) {
+  const parts = value === null || value === undefined ? [] : [make("span", { class: `moved ${kind}`, style: { "--share": `${100 * movedShare(value, measure)}%` } })];
   return make("td", { class: "track-cell", "aria-hidden": "true" }, make("span", { class: `track ${parts.length ? "" : "undefined"}` }, parts));
 }
 
-// series: [{ name, kind, values }], one value per layer.
-export function movedChart(title, about, layers, series, choose) {
+// series: [{ name, kind, values }], one value per layer; measure: what the same map has, and how far from it values reach.
+export function movedChart(title, about, layers, series, choose, measure = { same: 1, reach: 1 }) {
   return panel("tall", title, about, series.map(({ name, kind }) => [name, `moved ${kind}`]),
     make("table", { class: "bars" }, make("caption", { class: "unseen" }, title),
       make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Layer"), series.flatMap(({ name }) => [make("td", {}), make("th", { scope: "col" }, series.length > 1 ? name : "similarity")]))),
-      make("tbody", {}, layers.map((layer, at) => row(layer, series.flatMap(({ kind, values }) => [similarity(values[at], kind), number(values[at])]), choose)))));
+      make("tbody", {}, layers.map((layer, at) => row(layer, series.flatMap(({ kind, values }) => [similarity(values[at], kind, measure), number(values[at])]), choose)))));
 }
 
 function signed(value, most, kind) {

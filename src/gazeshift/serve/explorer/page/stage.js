@@ -16,8 +16,9 @@ export class Stage {
     byId("film").addEventListener("focusin", (event) => event.target.dataset.at && this.choose(Number(event.target.dataset.at)));
   }
 
-  /* scene: { layers, cams, targets, note, sides: [{ kind, title, picture, answer, maps }], extra, moved }
-     maps: target, CAM and layer to a map; moved(kind, target, cam) gives one similarity per layer, or nothing. */
+  /* scene: { layers, cams, targets, note, sides: [{ kind, title, picture, answer, maps }], extra, moved, measure }
+     maps: target, CAM and layer to a map; moved(kind, target, cam) gives one number per layer, or nothing;
+     measure is its name, if it is not a similarity. */
   show(scene) {
     const before = this.scene?.layers[this.layer];
     this.scene = scene;
@@ -91,7 +92,7 @@ export class Stage {
     const problem = paint(canvas, side.picture, map, this.opacity, LARGE);
     const alike = side.kind === "clean" ? undefined : this.similarity(side.kind);
     const what = map ? problem || `bright: where evidence for “${side.explained(this.target)}” lies` : side.missing || "no map is kept for this picture";
-    const close = side.kind === "clean" || alike === undefined ? "" : alike === null ? "Not comparable with the clean map." : `Similarity to the clean map: ${two(alike)}.`;
+    const close = side.kind === "clean" || alike === undefined ? "" : alike === null ? "Not comparable with the clean map." : `${this.scene.measure ?? "Similarity"} to the clean map: ${two(alike)}.`;
     canvas.setAttribute("aria-label", `${side.title}: map of ${layer}; ${what}. ${close}`.trim());
     return make("figure", {}, make("figcaption", {}, make("b", {}, side.title), make("span", { title: side.answer }, side.answer)), canvas,
       make("p", { class: "hint" }, `${what[0].toUpperCase()}${what.slice(1)}. ${close}`));
@@ -123,7 +124,7 @@ export class Stage {
       return canvas;
     });
     const values = this.scene.sides.filter(({ kind }) => kind !== "clean").map(({ kind }) => this.similarity(kind, layer)).filter((value) => value !== undefined);
-    return make("button", { type: "button", data: { at: layer }, onclick: () => this.choose(layer), "aria-label": `layer ${name}${values.length ? `, similarity ${values.map(two).join(" and ")}` : ""}` },
+    return make("button", { type: "button", data: { at: layer }, onclick: () => this.choose(layer), "aria-label": `layer ${name}${values.length ? `, ${this.scene.measure ?? "similarity"} ${values.map(two).join(" and ")}` : ""}` },
       make("span", { class: "name", title: name }, name), shown, make("span", { class: "values" }, values.map(two).join(" · ")));
   }
 

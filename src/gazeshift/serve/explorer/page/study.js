@@ -1,6 +1,6 @@
 // A finished study: a list of its images to filter and sort, and each image layer by layer.
 import { askJson } from "./api.js";
-import { follow, mark, movedChart } from "./charts.js";
+import { follow, mark, movedChart, movedShare } from "./charts.js";
 import { byId, complain, make, say } from "./dom.js";
 import { loaded } from "./maps.js";
 import { Stage } from "./stage.js";
@@ -33,6 +33,7 @@ function go(changes) {
 
 const choice = (name) => state.start.choices.find((one) => one.name === name);
 const value = (name) => chosen()[name] ?? choice(name)?.first ?? "";
+const measure = () => state.start.measures[value("measure")];
 
 async function show() {
   const number = chosen().image;
@@ -103,7 +104,7 @@ function pager(start, total) {
 function table(columns, rows) {
   const someHave = rows.some(({ pictured }) => pictured);
   return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Images of the study" }, make("table", { class: "list" },
-    make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Image"), columns.map(({ label, kind }) => make("th", { scope: "col", class: kind === "text" || kind === "chip" ? "" : "right" }, label)))),
+    make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Image"), columns.map(({ label, kind }) => make("th", { scope: "col", class: kind === "text" || kind === "chip" ? "" : "right" }, kind === "measure" ? measure().label : label)))),
     make("tbody", {}, rows.map((row) => make("tr", {}, make("th", { scope: "row" }, make("a", { href: address({ image: row.number, of: row.condition ?? "" }) }, someHave && thumb(row), make("bdi", {}, row.image))),
       columns.map((column) => cell(column, row)))))));
 }
@@ -116,7 +117,7 @@ const thumb = ({ number, pictured }) => (pictured
 function cell({ name, kind }, row) {
   const given = row[name];
   if (kind === "chip") return make("td", {}, chip(given));
-  if (kind === "similarity") return make("td", { class: "right" }, make("span", { class: "inline-bar", "aria-hidden": "true" }, given === null ? "" : make("span", { class: "moved attacked", style: { "--share": `${100 * (1 - Math.max(0, given))}%` } })), two(given), row.undefined ? make("span", { class: "quiet", title: "layers whose maps are undefined and left out" }, ` (${row.undefined} undefined)`) : "");
+  if (kind === "measure") return make("td", { class: "right" }, make("span", { class: "inline-bar", "aria-hidden": "true" }, given === null ? "" : make("span", { class: "moved attacked", style: { "--share": `${100 * movedShare(given, measure())}%` } })), two(given), row.undefined ? make("span", { class: "quiet", title: "layers whose maps are undefined and left out" }, ` (${row.undefined} undefined)`) : "");
   if (kind === "share") return make("td", { class: "right" }, percent(given));
   if (kind === "number") return make("td", { class: "right" }, two(given));
   return make("td", { title: given }, short(given ?? "–"));
@@ -146,7 +147,7 @@ async function showImage(number, turn) {
 }
 
 function drawImageSide(image) {
-  const wanted = state.start.choices.filter(({ name }) => ["attack", "strength"].includes(name));
+  const wanted = state.start.choices.filter(({ name }) => ["attack", "strength", "measure"].includes(name));
   const side = byId("study-side");
   const focused = side.contains(document.activeElement) ? document.activeElement.id : "";
   side.replaceChildren(...[make("p", { class: "back" }, make("a", { href: address({ image: "", of: "", learned: "" }), id: "back" }, "Back to the list")),
@@ -237,12 +238,13 @@ function scene(sides, kinds, pictures) {
   return {
     layers: state.image.layers.length ? state.image.layers : Array.from({ length: count }, (_, at) => `layer ${at + 1}`), cams, targets,
     sides: kinds.map((kind, at) => ({ kind, title: KINDS[kind], picture: pictures[at], maps: sides[kind].maps, answer: said(kind, sides[kind]), explained: (target) => explained(kind, target) })),
-    moved: similarities,
+    moved: measured,
+    measure: measure()?.label,
     extra: sides.perturbation && kinds.length < 3 ? { title: "Perturbation", source: sides.perturbation.picture, alt: "the perturbation at full contrast", text: "Grey is no change." } : null,
   };
 }
 
-const similarities = (kind, target, cam) => state.image.moved[[value("attack"), value("strength"), kind, target, cam].join("|")];
+const measured = (kind, target, cam) => state.image.moved[[value("attack"), value("strength"), kind, target, cam, value("measure")].join("|")];
 
 function condition(kind) {
   return (state.image.conditions ?? []).find((one) => one.attack === value("attack") && one.strength === value("strength") && one.kind === (kind === "clean" ? "attacked" : kind)) ?? state.image.conditions?.[0];
@@ -268,8 +270,8 @@ function drawMoved(hasStage) {
   const choose = hasStage ? stage.chooser() : null;
   const redraw = () => {
     const [cam, target] = hasStage ? [stage.cam, stage.target] : [value("cam"), value("target")];
-    const series = ["attacked", "noise"].map((kind) => ({ name: kind, kind, values: similarities(kind, target, cam) })).filter(({ values }) => values);
-    place.replaceChildren(...(series.length ? [movedChart("Which layers moved", `Cosine similarity of ${camName(cam)} to the clean image’s, ${target === "reference" ? "for the clean image’s class" : "each picture’s own class"}. What is missing to a full bar has moved.`, layers, series, choose)] : []));
+    const series = ["attacked", "noise"].map((kind) => ({ name: kind, kind, values: measured(kind, target, cam) })).filter(({ values }) => values);
+    place.replaceChildren(...(series.length ? [movedChart("Which layers moved", `${measure().label} of ${camName(cam)} and the clean image’s, ${target === "reference" ? "for the clean image’s class" : "each picture’s own class"}; ${measure().same} is the same map. What is missing to a full bar has moved.`, layers, series, choose, measure())] : []));
     if (hasStage) mark(place, layers[stage.layer]);
   };
   follow(stage, place, redraw);

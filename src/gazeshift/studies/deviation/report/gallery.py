@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +16,11 @@ from PIL import Image
 from gazeshift.errors import DataError
 from gazeshift.pictures import encode_webp, rectified
 from gazeshift.report.cube import Cube, attack_codes, attack_place
+from gazeshift.report.document import LayerTexts, ViewedImage
 from gazeshift.report.embed import packed
+from gazeshift.report.measure_scale import MeasureScale
 from gazeshift.report.tables_read import ReportData
-from gazeshift.studies.deviation.report.series import half_up, key, thousandths
+from gazeshift.studies.deviation.report.series import Thousandths, half_up, key, thousandths
 from gazeshift.studies.deviation.report.tables import two
 
 SHADES = 64
@@ -39,11 +40,62 @@ class PackedGallery:
         left_out: images for which there was no room.
     """
 
-    images: tuple[Mapping[str, Any], ...]
+    images: tuple[ViewedImage, ...]
     packed: str
     side: int
     reduced: bool
     left_out: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptMap:
+    """A row of the gallery's table: a picture, or a map of it.
+
+    Args:
+        image, attack, kind, target, layer, cam: as the table has them; a picture has no layer.
+        height, width: of the map; None for a picture.
+        map: its values.
+        picture: the file, or None for a map.
+    """
+
+    image: str
+    attack: str
+    kind: str
+    target: str
+    layer: str
+    cam: str
+    height: int | None
+    width: int | None
+    map: Float[np.ndarray, " hw"]
+    picture: bytes | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureCaption:
+    """What is said of a picture.
+
+    Args:
+        name: of the class; empty for a perturbation.
+        confidence: of the class, or None.
+        correct: whether a clean image is classified as labelled; None for others.
+        switched: whether the class differs from that of the clean image; None for clean ones and perturbations.
+        size: largest change, of a perturbation alone.
+    """
+
+    name: str = ""
+    confidence: float | None = None
+    correct: bool | None = None
+    switched: bool | None = None
+    size: float | None = None
+
+    def __str__(self) -> str:
+        """Class and confidence of a picture, or size of a perturbation."""
+        if self.size is not None:
+            amplified = f"amplified {half_up(0.5 / self.size)} ×, L∞ " if self.size else "no change"
+            return amplified + (f"{float(f'{self.size * 255:.2g}'):g}/255" if self.size else "")
+        sure = "" if self.confidence is None else f", {half_up(100 * self.confidence)} %"
+        switched = ", switched" if self.switched else ""
+        return f"{self.name}{sure}{switched}{', not its label' if self.correct is False else ''}"
 
 
 @dataclass
@@ -70,13 +122,13 @@ def gallery(data: ReportData, cube: Cube, room: int) -> PackedGallery:
     """All pictures and maps in at most `room` bytes: first the maps become coarser, and at last the images fewer."""
     rows = _rows(data.gallery)
     names = _names(rows, data.manifest.get("settings"), cube)
-    maps = [row for row in rows if row["layer"]]
-    largest = max((max(row["height"], row["width"]) for row in maps), default=0)
+    maps = [row for row in rows if row.layer]
+    largest = max((max(row.height or 0, row.width or 0) for row in maps), default=0)
     captions = _captions(data, names, cube)
     images = {name: _image(name, rows, captions, cube) for name in names}
     for side, kept in _sizes(names, largest):
         block = _block(maps, kept, cube, side)
-        if len(block) + sum(len(picture) for name in kept for picture in images[name]["pictures"].values()) <= room:
+        if len(block) + sum(len(picture) for name in kept for picture in images[name].pictures.values()) <= room:
             break
     return PackedGallery(
         images=tuple(images[name] for name in kept),
@@ -87,20 +139,18 @@ def gallery(data: ReportData, cube: Cube, room: int) -> PackedGallery:
     )
 
 
-def _rows(table: Any) -> list[dict[str, Any]]:
+def _rows(table: pa.Table) -> list[KeptMap]:
     """The rows with their maps as arrays; lists of Python numbers would take a hundred times the room."""
-    rows: list[dict[str, Any]] = table.drop_columns(["map"]).to_pylist()
     maps = table["map"].combine_chunks()
     starts = maps.offsets.to_numpy()
     values = maps.values.to_numpy(zero_copy_only=False)
-    for place, row in enumerate(rows):
-        row["map"] = values[starts[place] : starts[place + 1]]
-    return rows
+    rows = table.drop_columns(["map", "layer_index"]).to_pylist()
+    return [KeptMap(**row, map=values[starts[at] : starts[at + 1]]) for at, row in enumerate(rows)]
 
 
-def _names(rows: list[dict[str, Any]], settings: Any, cube: Cube) -> tuple[str, ...]:
+def _names(rows: Sequence[KeptMap], settings: object, cube: Cube) -> tuple[str, ...]:
     """Images to show: fooled ones first, as many as the study's settings ask for."""
-    names = dict.fromkeys(row["image"] for row in rows)
+    names = dict.fromkeys(row.image for row in rows)
     fooled = {cube.images[place] for place in np.flatnonzero(cube.fooled.any(axis=0))}
     asked = settings.get("gallery") if isinstance(settings, Mapping) else None
     return tuple(sorted(names, key=lambda name: name not in fooled))[: asked if isinstance(asked, int) else _SHOWN]
@@ -136,62 +186,52 @@ def _coarser(values: Float[np.ndarray, "h w"], side: int) -> Float[np.ndarray, "
     return np.asarray(sums / np.outer(*counts))
 
 
-def _block(maps: Iterable[Mapping[str, Any]], kept: tuple[str, ...], cube: Cube, side: int) -> str:
+def _block(maps: Iterable[KeptMap], kept: tuple[str, ...], cube: Cube, side: int) -> str:
     store, images = _Store(), {name: place for place, name in enumerate(kept)}
     for row in maps:
-        if row["image"] in images:
-            store.add(key(images[row["image"]], *_place(row, cube)), quantised(_values(row), side))
+        if row.image in images:
+            store.add(key(images[row.image], *_place(row, cube)), quantised(_values(row), side))
     index = json.dumps(store.index, separators=(",", ":")).encode()
     block = len(index).to_bytes(4, "little") + index + bytes(store.block)
     return packed(block)
 
 
-def _values(row: Mapping[str, Any]) -> Float[np.ndarray, "h w"]:
-    values: Float[np.ndarray, " hw"] = row["map"].astype(np.float64)
-    if values.size != row["height"] * row["width"]:
+def _values(row: KeptMap) -> Float[np.ndarray, "h w"]:
+    height, width = row.height or 0, row.width or 0
+    if row.map.size != height * width:
         raise DataError(
-            f"gallery.parquet has a map of {row['height']} x {row['width']} with {values.size} values "
-            f"({row['image']}, {row['layer']}). Run the study again into a new folder."
+            f"gallery.parquet has a map of {height} x {width} with {row.map.size} values "
+            f"({row.image}, {row.layer}). Run the study again into a new folder."
         )
-    return values.reshape(row["height"], row["width"])
+    return row.map.astype(np.float64).reshape(height, width)
 
 
-def _place(row: Mapping[str, Any], cube: Cube) -> tuple[Any, ...]:
+def _place(row: KeptMap, cube: Cube) -> tuple[str | int, ...]:
     """Kind, attack, target, CAM and layer of a map, as places on the axes; -1 where it has none."""
-    axes = {"target": cube.targets, "cam": cube.cams, "layer": cube.layers}
-    rest = (names.index(row[axis]) if row[axis] in names else -1 for axis, names in axes.items())
-    return row["kind"], attack_place(cube.attacks, row["attack"]), *rest
+    axes = ((row.target, cube.targets), (row.cam, cube.cams), (row.layer, cube.layers))
+    rest = (names.index(name) if name in names else -1 for name, names in axes)
+    return row.kind, attack_place(cube.attacks, row.attack), *rest
 
 
-def _image(name: str, rows: list[dict[str, Any]], captions: Mapping[str, Any], cube: Cube) -> dict[str, Any]:
+def _image(name: str, rows: Iterable[KeptMap], captions: Mapping[str, PictureCaption], cube: Cube) -> ViewedImage:
     """What the page shows of one image beside its maps."""
     chosen = {
-        key(row["kind"], attack_place(cube.attacks, row["attack"])): row["picture"]
+        key(row.kind, attack_place(cube.attacks, row.attack)): row.picture
         for row in rows
-        if row["image"] == name and row["picture"]
+        if row.image == name and row.picture
     }
     try:
         pictures = {spot: _source(picture) for spot, picture in chosen.items()}
     except (OSError, ValueError) as cause:
         raise DataError(f"a picture of {name} in gallery.parquet cannot be opened. Run the study again.") from cause
-    places = {spot: key(name, spot) for spot in pictures}
-    return {
-        "id": name,
-        "pictures": pictures,
-        "captions": {spot: _caption(captions[place]) for spot, place in places.items() if place in captions},
-        "stayed": [spot for spot, place in places.items() if captions.get(place, {}).get("switched") is False],
-        "similar": _similar(name, cube),
-    }
-
-
-def _caption(words: Mapping[str, Any]) -> str:
-    """Class and confidence of a picture, or size of a perturbation."""
-    if "linf" in words:
-        size = words["linf"]
-        return f"amplified {half_up(0.5 / size)} ×, L∞ {float(f'{size * 255:.2g}'):g}/255" if size else "no change"
-    sure = "" if words["confidence"] is None else f", {half_up(100 * words['confidence'])} %"
-    switched = ", switched" if words.get("switched") else ""
-    return f"{words['name']}{sure}{switched}{', not its label' if words.get('correct') is False else ''}"
+    said = {spot: captions[place] for spot in pictures if (place := key(name, spot)) in captions}
+    return ViewedImage(
+        id=name,
+        pictures=pictures,
+        captions={spot: str(caption) for spot, caption in said.items()},
+        stayed=[spot for spot, caption in said.items() if caption.switched is False],
+        similar=_similar(name, cube),
+    )
 
 
 def _source(picture: bytes) -> str:
@@ -204,38 +244,50 @@ def _source(picture: bytes) -> str:
     return f"data:image/{kind};base64," + base64.b64encode(picture).decode()
 
 
-def _captions(data: ReportData, names: tuple[str, ...], cube: Cube) -> dict[str, Any]:
-    """Class, confidence and size at strength 1, by image, kind and attack."""
-    made: dict[str, Any] = {}
+def _captions(data: ReportData, names: tuple[str, ...], cube: Cube) -> dict[str, PictureCaption]:
+    """What is said of pictures at strength 1, by image, kind and attack."""
+    made: dict[str, PictureCaption] = {}
     shown = data.images.filter(pc.is_in(data.images["image"], pa.array(names, pa.string())))
     for row, attack in zip(shown.to_pylist(), attack_codes(shown, cube.attacks), strict=True):
-        clean = {"name": row["clean_name"], "confidence": row["clean_confidence"], "correct": row["clean_correct"]}
+        clean = PictureCaption(name=row["clean_name"], confidence=row["clean_confidence"], correct=row["clean_correct"])
         made.setdefault(key(row["image"], "clean", -1), clean)
         if row["strength"] == 1:
-            changed = {"name": row["changed_name"], "confidence": row["changed_confidence"]}
-            made[key(row["image"], row["kind"], attack)] = changed | {"switched": row["switched"]}
+            made[key(row["image"], row["kind"], attack)] = PictureCaption(
+                name=row["changed_name"], confidence=row["changed_confidence"], switched=row["switched"]
+            )
         if row["strength"] == 1 and row["kind"] == "attacked":
-            made[key(row["image"], "perturbation", attack)] = {"linf": row["linf"]}
+            made[key(row["image"], "perturbation", attack)] = PictureCaption(size=row["linf"])
     return made
 
 
-def _similar(name: str, cube: Cube) -> dict[str, Any]:
-    """Similarity to the clean maps at strength 1, by attack, target and CAM."""
+def _similar(name: str, cube: Cube) -> dict[str, LayerTexts]:
+    """What each measure says of the maps at strength 1, by measure, attack, target and CAM."""
     if name not in cube.images or 1 not in cube.strengths:
         return {}
-    values = cube.cosine[:, cube.strengths.index(1), :, :, :, :, cube.images.index(name)]
-    places = product(*(range(values.shape[axis]) for axis in (0, 2, 3)))
-    return {key(a, t, c): _layers(*map(thousandths, values[a, :, t, c])) for a, t, c in places}
+    strength, image = cube.strengths.index(1), cube.images.index(name)
+    values, present = (axes[:, :, strength, :, :, :, :, image] for axes in (cube.values, cube.present))
+    places = product(*(range(values.shape[axis]) for axis in (0, 1, 3, 4)))
+    return {
+        key(m, a, t, c): _layers(cube.measures[m], *map(thousandths, values[m, a, :, t, c]))
+        for m, a, t, c in places
+        if present[m, a, :, t, c].any()
+    }
 
 
-def _layers(attacked: Sequence[int | None], noise: Sequence[int | None]) -> dict[str, Any]:
+def _layers(measure: MeasureScale, attacked: Thousandths, noise: Thousandths) -> LayerTexts:
     """The texts of every layer, and the layers to frame: those that moved most beyond noise, or without it at all."""
     pairs = list(zip(attacked, noise, strict=True))
     gaps = [None if ours is None or theirs is None else ours - theirs for ours, theirs in pairs]
-    beyond = [None if ours is None else ours - (1000 if theirs is None else theirs) for ours, theirs in pairs]
-    moved = sorted((gap, place) for place, gap in enumerate(beyond) if gap is not None and gap < 0)
-    texts = {"attacked": attacked, "noise": noise, "gap": gaps}
-    return {
-        **{name: [two(value) for value in values] for name, values in texts.items()},
-        "framed": [p for _, p in moved[:_FRAMED]],
-    }
+    unmoved = half_up(1000 * measure.same)
+    beyond = [
+        (measure.alike(ours, 1000) - measure.alike(unmoved if theirs is None else theirs, 1000), place)
+        for place, (ours, theirs) in enumerate(pairs)
+        if ours is not None
+    ]
+    moved = sorted(pair for pair in beyond if pair[0] < 0)
+    return LayerTexts(
+        attacked=[two(value) for value in attacked],
+        noise=[two(value) for value in noise],
+        gap=[two(value) for value in gaps],
+        framed=[place for _, place in moved[:_FRAMED]],
+    )

@@ -12,18 +12,17 @@ from gazeshift.report.html import numbers_room
 from gazeshift.report.study import Study
 from gazeshift.report.tables_read import read
 from gazeshift.report.templates import duration
-from gazeshift.report.words import cam_name, levels, small
+from gazeshift.report.words import cam_name, levels, measure_name, small
 from gazeshift.studies.deviation.report import charts
 from gazeshift.studies.deviation.report.findings import sentences
 from gazeshift.studies.deviation.report.gallery import SHADES, PackedGallery, gallery
 from gazeshift.studies.deviation.report.outcomes import Outcome, health, outcomes
 from gazeshift.studies.deviation.report.published import beside
-from gazeshift.studies.deviation.report.series import Series, compared, series
+from gazeshift.studies.deviation.report.series import COMPARED, SPLIT, STRUCTURE, Series, series
 from gazeshift.studies.deviation.report.tables import RANKED, percent, ranking
 from gazeshift.studies.deviation.report.tiles import tiles
 
 _PAGE, _LEAST = 2_550_000, 500_000
-ALL = ("attack", "strength", "target", "cam", "images")
 NO_LABELS = (
     "No labels were given. The model's own prediction on the clean image stands in for the label everywhere: “correct” "
     "means “as before the attack”, and the model's true accuracy is unknown."
@@ -41,34 +40,34 @@ def page(study: Study) -> Document:
     values, worked = series(found), outcomes(data, found.attacks)
     images, few = _of(manifest, "images"), small(len(found.images))
     labels = str(images.get("labels", "given"))
-    compare = compared(values, values["chosen"])
     warnings = [NO_LABELS] if labels != "given" else []
     warnings += [f"Few images. {few} Read differences smaller than twice that as noise."] if few else []
     document = Document(
         title=f"How attacks move the gaze of {_of(manifest, 'model').get('name', 'the model')}",
         paper="",
         facts=[
-            ("Images", f"{images.get('used', values['images'])} of {images.get('source', 'unknown source')}"),
-            ("Attacks", ", ".join(values["attacks"])),
-            ("Maps", f"{_layers(values)}, {', '.join(map(cam_name, values['cams']))}"),
+            ("Images", f"{images.get('used', values.images)} of {images.get('source', 'unknown source')}"),
+            ("Attacks", ", ".join(values.attacks)),
+            ("Maps", f"{_layers(values)}, {', '.join(map(cam_name, values.cams))}"),
+            ("Measures", ", ".join(measure_name(measure.name) for measure in values.measures)),
         ],
         findings=sentences(values, worked, labels),
         claims=(),
         sections=[_attacks(worked, labels), _moved(values), *_rest(values, manifest)],
         manifest=manifest,
         warnings=warnings,
-        tiles=tiles(values, compare, worked),
+        tiles=tiles(values, worked),
         menus=charts.menus(values),
         checks=[asdict(check) for check in health(worked)],
         repeat=list(_repeat(manifest)),
     )
     shown = gallery(data, found, room=max(_LEAST, _PAGE - numbers_room(document)))
     first, second, *others = document.sections
-    return replace(document, sections=[first, second, *_gallery(values, compare, shown), *others])
+    return replace(document, sections=[first, second, *_gallery(values, shown), *others])
 
 
 def _layers(values: Series) -> str:
-    return f"{len(values['layers'])} layer{'s' * (len(values['layers']) != 1)}"
+    return f"{len(values.layers)} layer{'s' * (len(values.layers) != 1)}"
 
 
 def _attacks(worked: Sequence[Outcome], labels: str) -> Section:
@@ -91,42 +90,44 @@ def _attacks(worked: Sequence[Outcome], labels: str) -> Section:
 
 
 def _moved(values: Series) -> Section:
-    several = f"; the first {RANKED}" if len(values["layers"]) > RANKED else ""
-    figure = partial(charts.variants, values, ALL)
+    several = f"; the first {RANKED}" if len(values.layers) > RANKED else ""
+    figure = partial(charts.variants, values, COMPARED)
     layers = figure(
         charts.layers,
-        "Similarity to the clean gaze",
+        "How alike the maps are to the clean ones",
         "Lines are medians, bands reach from the 25 % to the 75 % point of the images.",
     )
     compromise = figure(
         charts.compromise,
         "Compromise probability",
-        "Share of attacked images whose similarity is below the median under matched noise; paired: below the "
-        "same image’s own similarity under noise. 0.5 is chance. In the grey band, 19 of 20 layers would lie if attack "
-        "and noise did not differ.",
+        "Share of attacked images whose map is less alike than the median under matched noise; paired: less alike than "
+        "the same image’s own under noise. 0.5 is chance. In the grey band, 19 of 20 layers would lie if attack and "
+        "noise did not differ.",
     )
     rank = figure(
         charts.rank,
         "Most vulnerable layers",
-        f"Ranked by mean similarity attacked minus mean similarity under noise{several}. “Lowest in”: images in "
-        "which the layer has the lowest similarity of all.",
+        f"Ranked by how much less alike maps are under attack than under noise, in the mean{several}. “Least alike "
+        "in”: images in which the layer’s map is the least alike of all.",
     )
     histogram = figure(
         charts.histogram,
         "Compromised layers per image",
-        "How many of an image’s layers fall below the median under noise. Undefined maps are not counted as "
+        "How many of an image’s layers are less alike than the median under noise. Undefined maps are not counted as "
         "compromised.",
     )
     about = (
-        "Similarity is the cosine between the map of the changed image and the map of the clean image, both rectified "
-        "and brought to the size of the image: 1 is the same gaze, 0 a gaze with nothing in common. The papers look at "
-        "the images that the attack fooled at strength 1; all images can be chosen above."
+        "The map of the changed image is compared with the map of the clean image, both rectified and brought to the "
+        "size of the image, by a measure that can be chosen above. The papers look at the images that the attack "
+        "fooled at strength 1; all images can be chosen above."
     )
+    meanings = {measure_name(measure.name): f"{measure.about} {measure.meaning}." for measure in values.measures}
     title = "How far did the gaze move, layer by layer?"
-    return Section(title=title, items=[layers, compromise, (rank, histogram)], about=[about], name="layer-by-layer")
+    items = (Terms(entries=meanings), layers, compromise, (rank, histogram))
+    return Section(title=title, items=items, about=[about], name="layer-by-layer")
 
 
-def _gallery(values: Series, compare: Mapping[str, Any], shown: PackedGallery) -> Iterator[Section]:
+def _gallery(values: Series, shown: PackedGallery) -> Iterator[Section]:
     if not shown.images:
         return
     about = (
@@ -137,10 +138,11 @@ def _gallery(values: Series, compare: Mapping[str, Any], shown: PackedGallery) -
         about += f"Maps are averaged down to at most {shown.side} × {shown.side} for this page. "
     if shown.left_out:
         about += f"{shown.left_out} further images were left out to keep the page small. "
+    order = ranking(values.compared(values.chosen), values.measure(values.chosen))
     viewer = MapViewer(
         title="All layers of this image",
-        layers=values["layers"],
-        first=next(iter(ranking(compare)), len(values["layers"]) - 1),
+        layers=values.layers,
+        first=next(iter(order), len(values.layers) - 1),
         images=shown.images,
         maps=shown.packed,
         shades=SHADES,
@@ -152,9 +154,9 @@ def _gallery(values: Series, compare: Mapping[str, Any], shown: PackedGallery) -
 
 def _rest(values: Series, manifest: Mapping[str, Any]) -> Iterator[Section]:
     yield _split(values)
-    if len(values["strengths"]) > 1:
+    if len(values.strengths) > 1:
         yield _strengths(values)
-    if values["structure"]:
+    if values.structure:
         yield _structure(values)
     yield _papers(values)
     yield _undefined(manifest.get("undefined") or [])
@@ -175,9 +177,9 @@ def _split(values: Series) -> Section:
     }
     groups = charts.variants(
         values,
-        ("attack", "strength", "cam"),
+        SPLIT,
         charts.split,
-        "Mean similarity by group",
+        "Means by group",
         "All images take part here, fooled or not.",
     )
     title = "A switched class, or a moved gaze?"
@@ -185,12 +187,12 @@ def _split(values: Series) -> Section:
 
 
 def _strengths(values: Series) -> Section:
-    axes = ("attack", "target", "cam", "images")
+    axes = [axis for axis in COMPARED if axis != "strength"]
     drawn = [
         charts.variants(values, axes, make, title, about)
         for make, title, about in (
-            (charts.strengths_attacked, "Mean similarity, attacked", "One line per strength."),
-            (charts.strengths_noise, "Mean similarity, matched noise", "The same scale, noise scaled alike."),
+            (charts.strengths_attacked, "Mean, attacked", "One line per strength."),
+            (charts.strengths_noise, "Mean, matched noise", "The same scale, noise scaled alike."),
             (charts.strengths, "Compromise probability", "Per layer and strength; 0.5 is chance."),
         )
     ]
@@ -200,7 +202,7 @@ def _strengths(values: Series) -> Section:
 
 
 def _structure(values: Series) -> Section:
-    figure = partial(charts.variants, values, ("attack", "target", "cam"))
+    figure = partial(charts.variants, values, STRUCTURE)
     about = (
         "NISSIM is (1 − SSIM) / 2 between two maps: 0 is the same map, and 0.25 to 0.30 already means unrelated maps "
         "at a coarse last layer. The finer the maps, the higher that point lies: for EfficientNet-Lite0, maps of two "
@@ -210,10 +212,10 @@ def _structure(values: Series) -> Section:
     )
     mod = figure(
         charts.mod,
-        f"MOD at the last layer, {values['layers'][-1]}",
+        f"MOD at the last layer, {values.layers[-1]}",
         "Over the strengths, with quartiles of NISSIM. Unrelated maps have about 0.25 and more.",
     )
-    several = len(values["strengths"]) > 1
+    several = len(values.strengths) > 1
     varied = "Median over images of the deviation over strengths, with quartiles."
     vid = figure(charts.vid, "VID per layer", varied if several else "One strength has no variation.")
     structure = charts.variants(
@@ -247,8 +249,8 @@ def _undefined(rows: Sequence[Mapping[str, Any]]) -> Section:
         return Section(title=title, items=[], about=["Every map is defined, and none is blank."], name=name)
     about = (
         "A map with values that are not finite leaves every statistic. A blank map, one without a positive value, has "
-        "no gaze either: by convention two blank maps count as the same gaze (1), and one blank map as nothing in "
-        "common (0). Both are counted here, over all attacks and strengths."
+        "no gaze either: by convention, cosine takes two blank maps for the same gaze (1), and one blank map for "
+        "nothing in common (0). Both are counted here, over all attacks and strengths."
     )
     cells = [[str(row.get(part, "")) for part in ("layer", "kind", "count", "of", "reason")] for row in rows]
     table = Table(
@@ -266,8 +268,8 @@ _GLOSSARY = {
     "norm and activation, at its own resolution, brought to the image’s size to be compared.",
     "Matched noise": "Gaussian noise with the mean and the standard deviation of the same image’s perturbation, scaled "
     "by the same strength. What it does to a map, any change of that size does.",
-    "Compromised": "A layer of an attacked image whose similarity is strictly below the median similarity of the same "
-    "images under noise. Noise itself is compromised half of the time, hence the line at 0.5.",
+    "Compromised": "A layer of an attacked image whose map is less alike than the median of the same images under "
+    "noise, strictly. Noise itself is compromised half of the time, hence the line at 0.5.",
     "Quartiles": "A quarter of the images lies below the lower one, a quarter above the upper one. They show how "
     "images differ, not how certain a mean is.",
     "n": "Images behind a number, after undefined maps have left.",

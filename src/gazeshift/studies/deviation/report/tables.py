@@ -1,10 +1,17 @@
 """Rows of the tables, as text. Numbers come in whole thousandths and are rounded in whole numbers, halves up."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from gazeshift.report.document import NONE
-from gazeshift.studies.deviation.report.series import Series
+from gazeshift.report.measure_scale import MeasureScale
+from gazeshift.studies.deviation.report.series import (
+    AgainstNoise,
+    RoundedSpread,
+    Series,
+    SplitByClass,
+    Structure,
+    Thousandths,
+)
 
 RANKED = 10
 Rows = list[list[str]]
@@ -32,48 +39,52 @@ def percent(part: int, whole: int) -> str:
     return f"{(200 * part + whole) // (2 * whole)} %" if whole else NONE
 
 
-def layer_rows(layers: Sequence[str], compare: Mapping[str, Any]) -> Rows:
-    """One row per layer: similarity attacked and under noise, difference, compromise, lowest."""
+def layer_rows(layers: Sequence[str], compare: AgainstNoise) -> Rows:
+    """One row per layer: the measure attacked and under noise, difference, compromise, least alike."""
     return [
         [
             layer,
-            *_cells(compare["attacked"], place),
-            *_cells(compare["noise"], place),
+            *_cells(compare.attacked, place),
+            *_cells(compare.noise, place),
             two(difference(compare, place)),
-            two(compare["probability"][place]),
-            two(compare["paired"][place]),
-            str(compare["lowest"][place]),
+            two(compare.probability[place]),
+            two(compare.paired[place]),
+            str(compare.lowest[place]),
         ]
         for place, layer in enumerate(layers)
     ]
 
 
-def difference(compare: Mapping[str, Any], place: int) -> int | None:
-    """Mean similarity attacked minus mean similarity under noise, in thousandths."""
-    attacked, noise = compare["attacked"]["mean"][place], compare["noise"]["mean"][place]
+def difference(compare: AgainstNoise, place: int) -> int | None:
+    """Mean attacked minus mean under noise, in thousandths."""
+    attacked, noise = compare.attacked.mean[place], compare.noise.mean[place]
     return None if attacked is None or noise is None else attacked - noise
 
 
-def ranking(compare: Mapping[str, Any]) -> list[int]:
-    """Places of the layers, the one that moves furthest beyond noise first; without noise, the least similar first."""
-    keys = [difference(compare, place) for place in range(len(compare["lowest"]))]
-    if all(value is None for value in keys):
-        keys = compare["attacked"]["mean"]
-    return sorted((p for p, value in enumerate(keys) if value is not None), key=lambda place: (keys[place], place))
+def ranking(compare: AgainstNoise, measure: MeasureScale) -> list[int]:
+    """Places of the layers, the one that moves furthest beyond noise first; without noise, the least alike first."""
+    alike = {
+        kind: [None if mean is None else measure.alike(mean, 1000) for mean in compare.side(kind).mean]
+        for kind in ("attacked", "noise")
+    }
+    pairs = zip(alike["attacked"], alike["noise"], strict=True)
+    beyond = [None if ours is None or noise is None else ours - noise for ours, noise in pairs]
+    keys = beyond if any(value is not None for value in beyond) else alike["attacked"]
+    return [place for _, place in sorted((value, place) for place, value in enumerate(keys) if value is not None)]
 
 
-def rank_rows(layers: Sequence[str], compare: Mapping[str, Any]) -> Rows:
-    """The layers that move furthest, with the count of images in which each is the lowest."""
+def rank_rows(layers: Sequence[str], compare: AgainstNoise, measure: MeasureScale) -> Rows:
+    """The layers that move furthest, with the count of images in which each is the least alike."""
     return [
         [
             str(rank),
             layers[place],
             two(difference(compare, place)),
-            two(compare["attacked"]["mean"][place]),
-            two(compare["noise"]["mean"][place]),
-            f"{compare['lowest'][place]} of {sum(compare['lowest'])}",
+            two(compare.attacked.mean[place]),
+            two(compare.noise.mean[place]),
+            f"{compare.lowest[place]} of {sum(compare.lowest)}",
         ]
-        for rank, place in enumerate(ranking(compare)[:RANKED], 1)
+        for rank, place in enumerate(ranking(compare, measure)[:RANKED], 1)
     ]
 
 
@@ -82,76 +93,69 @@ def histogram_rows(histogram: Sequence[int]) -> Rows:
     return [[str(layers), str(count), percent(count, sum(histogram))] for layers, count in enumerate(histogram)]
 
 
-def split_rows(series: Series, split: Mapping[str, Any]) -> Rows:
-    """All layers first, then each: mean similarity by group and target; a class that stayed has one target."""
-    columns = [split["switched"][target] for target in series["targets"]]
-    columns += [split["switched"]["noise"], split["stayed"][series["targets"][0]], split["stayed"]["noise"]]
-    first = ["all layers", *(two(column["total"]) for column in columns)]
-    rest = [
-        [layer, *(two(column["mean"][place]) for column in columns)] for place, layer in enumerate(series["layers"])
-    ]
+def split_rows(series: Series, split: SplitByClass) -> Rows:
+    """All layers first, then each: means by group and target; a class that stayed has one target."""
+    columns = [split.switched.attacked[target] for target in series.targets]
+    columns += [split.switched.noise, split.stayed.attacked[series.targets[0]], split.stayed.noise]
+    first = ["all layers", *(two(column.total) for column in columns)]
+    rest = [[layer, *(two(column.mean[place]) for column in columns)] for place, layer in enumerate(series.layers)]
     return [first, *rest]
 
 
-def strength_rows(layers: Sequence[str], levels: Sequence[Mapping[str, Any]]) -> Rows:
-    """Per layer: mean similarity attacked, the same under noise, and compromise probability, at every strength."""
+def strength_rows(layers: Sequence[str], levels: Sequence[AgainstNoise]) -> Rows:
+    """Per layer: mean attacked, mean under noise, and compromise probability, at every strength."""
     return [
         [
             layer,
-            *(two(level["attacked"]["mean"][place]) for level in levels),
-            *(two(level["noise"]["mean"][place]) for level in levels),
-            *(two(level["probability"][place]) for level in levels),
+            *(two(level.attacked.mean[place]) for level in levels),
+            *(two(level.noise.mean[place]) for level in levels),
+            *(two(level.probability[place]) for level in levels),
         ]
         for place, layer in enumerate(layers)
     ]
 
 
-def mod_rows(series: Series, structure: Mapping[str, Any]) -> Rows:
+def mod_rows(series: Series, structure: Structure) -> Rows:
     """Per strength, at the last layer: MOD and quartiles of NISSIM, attacked and under noise."""
-    last = len(series["layers"]) - 1
+    last = len(series.layers) - 1
     return [
         [
             f"{strength:g}",
             *(
                 cell
-                for kind in (structure["attacked"], structure["noise"])
-                for cell in _nissim_cells(kind["mod"][level], kind["spread"][level], last)
+                for kind in (structure.attacked, structure.noise)
+                for cell in _nissim_cells(kind.mod[level], kind.spread[level], last)
             ),
         ]
-        for level, strength in enumerate(series["strengths"])
+        for level, strength in enumerate(series.strengths)
     ]
 
 
-def structure_rows(layers: Sequence[str], structure: Mapping[str, Any], level: int) -> Rows:
+def structure_rows(layers: Sequence[str], structure: Structure, level: int) -> Rows:
     """Per layer: MOD at one strength and VID over all, attacked and under noise."""
-    nothing = {part: [None] * len(layers) for part in ("median", "low", "high")} | {"count": [0] * len(layers)}
-    vids = [structure[kind]["vid"] or nothing for kind in ("attacked", "noise")]
+    vids = [structure.attacked.vid, structure.noise.vid]
     return [
         [
             layer,
-            three(structure["attacked"]["mod"][level][place]),
-            three(structure["noise"]["mod"][level][place]),
-            *(
-                cell
-                for vid in vids
-                for cell in (_nissim_cells(vid["median"], vid, place) if vid else [NONE, NONE, "0"])
-            ),
+            three(structure.attacked.mod[level][place]),
+            three(structure.noise.mod[level][place]),
+            *(cell for vid in vids for cell in (_nissim_cells(vid.median, vid, place) if vid else [NONE, NONE, "0"])),
         ]
         for place, layer in enumerate(layers)
     ]
 
 
-def quartiles(spread: Mapping[str, Any], place: int, digits: Callable[[int | None], str]) -> str:
+def quartiles(spread: RoundedSpread, place: int, digits: Callable[[int | None], str]) -> str:
     """The lower and the upper one; a dash if there are none."""
-    return f"{digits(spread['low'][place])} to {digits(spread['high'][place])}" if spread["count"][place] else NONE
+    return f"{digits(spread.low[place])} to {digits(spread.high[place])}" if spread.count[place] else NONE
 
 
-def _cells(spread: Mapping[str, Any], place: int) -> list[str]:
+def _cells(spread: RoundedSpread, place: int) -> list[str]:
     """Median, quartiles, mean and count."""
-    middle = [two(spread["median"][place]), quartiles(spread, place, two), two(spread["mean"][place])]
-    return [*middle, str(spread["count"][place])]
+    middle = [two(spread.median[place]), quartiles(spread, place, two), two(spread.mean[place])]
+    return [*middle, str(spread.count[place])]
 
 
-def _nissim_cells(values: Sequence[int | None], spread: Mapping[str, Any], place: int) -> list[str]:
+def _nissim_cells(values: Thousandths, spread: RoundedSpread, place: int) -> list[str]:
     """Value, quartiles and count."""
-    return [three(values[place]), quartiles(spread, place, three), str(spread["count"][place])]
+    return [three(values[place]), quartiles(spread, place, three), str(spread.count[place])]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from gazeshift.pictures import encode_webp, overlay
 from gazeshift.report.document import Gallery, Picture, number
-from gazeshift.report.similarity import ATTACKED, NOISE, PREDICTED, SimilarityNumbers
+from gazeshift.report.similarity import ATTACKED, COSINE, NOISE, PREDICTED, SimilarityNumbers
 from gazeshift.report.study import Study
 
 SIDE, NARROW, FRAMED = 112, 60, 3  # pixels on the screen: 13 layers and the image fit side by side
@@ -76,7 +76,7 @@ def _maps(
 
 
 def _alike(found: SimilarityNumbers, kind: str, at: int) -> Float[np.ndarray, " l"]:
-    values: Float[np.ndarray, " l"] = found.cube.cosine[0, found.own, _place(kind), PREDICTED, 0, :, at]
+    values: Float[np.ndarray, " l"] = found.cube.values[COSINE, 0, found.own, _place(kind), PREDICTED, 0, :, at]
     return values
 
 

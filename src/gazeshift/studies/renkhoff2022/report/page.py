@@ -64,7 +64,7 @@ def _seeds(found: SimilarityNumbers, has_examples: bool) -> Section:
     tables = [draw.outcomes(found)]
     if has_examples:
         tables += [draw.fooled(found), draw.arithmetic(found)]
-    return Section(title="SeedExamples", items=tables)
+    return Section(title="Seeds", items=tables)
 
 
 def _coverage(found: SimilarityNumbers) -> Section:

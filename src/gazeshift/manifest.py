@@ -76,6 +76,16 @@ class CheckEntry(ManifestEntry):
     model: str | None = None
 
 
+class MeasureEntry(ManifestEntry):
+    """A measure: its range, what two equal maps have, what it is in one line; None where the range does not end."""
+
+    name: str
+    lowest: float | None
+    highest: float | None
+    same: float | None
+    about: str = ""
+
+
 class PassesEntry(ManifestEntry):
     """Images sent forward and backward through the model."""
 
@@ -151,6 +161,7 @@ class StudyManifest(ManifestEntry):
         notes: sentences for the reader.
         layers: in the order of the forward pass.
         cams: the maps drawn.
+        measures: by which maps were compared.
         attacks: the attacks.
         undefined: maps with nothing to compare.
         poles: places where a map's formula divides by zero.
@@ -179,6 +190,7 @@ class StudyManifest(ManifestEntry):
     notes: tuple[str, ...] = ()
     layers: tuple[LayerEntry, ...] = ()
     cams: tuple[str, ...] = ()
+    measures: tuple[MeasureEntry, ...] = ()
     attacks: tuple[AttackEntry, ...] = ()
     undefined: tuple[UndefinedMaps, ...] = ()
     poles: int = 0

@@ -1,16 +1,16 @@
 """The long tables as arrays with one axis per condition, so that statistics need no loops over rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int
 
 from gazeshift.errors import DataError
+from gazeshift.manifest import AttackEntry, StudyManifest
 from gazeshift.report.measure_scale import MeasureScale, scales_of
-from gazeshift.report.tables_read import ReportData
 from gazeshift.report.words import levels
 
 KINDS = ("attacked", "noise")
@@ -71,19 +71,18 @@ class Cube:
         return self.values[names.index(measure)] if measure in names else None
 
 
-def cube(data: ReportData) -> Cube:
-    """All rows of a study, by condition.
+def cube(rows: pa.Table, manifest: StudyManifest) -> Cube:
+    """All rows of a study (`gazeshift.report.tables_read.read_rows`), by condition.
 
     Raises:
         DataError: two rows for the same image, condition and measure; or a measure that the manifest does not know.
     """
-    rows, manifest = data.rows, data.manifest
-    attacks = attacks_of(rows, manifest.get("attacks", []))
+    attacks = attacks_of(rows, manifest.attacks)
     strengths = tuple(sorted(set(rows["strength"].to_pylist())))
     targets = _ordered(rows["target"], ("predicted", "reference"))
-    cams = _ordered(rows["cam"], manifest.get("cams", ()))
+    cams = _ordered(rows["cam"], manifest.cams)
     layers, images = _layers(rows), _ordered(rows["image"], ())
-    measures = scales_of(manifest.get("measures", ()), pc.unique(rows["measure"]).to_pylist())
+    measures = scales_of(manifest.measures, pc.unique(rows["measure"]).to_pylist())
     axes = [
         _codes(rows["measure"], [measure.name for measure in measures]),
         attack_codes(rows, attacks),
@@ -114,9 +113,9 @@ def cube(data: ReportData) -> Cube:
     )
 
 
-def attacks_of(rows: Any, cards: Sequence[Mapping[str, Any]]) -> tuple[Attack, ...]:
-    """Every attack and budget of a table, those of the manifest's cards first and in their order."""
-    norms = {str(card.get("name")): card.get("settings", {}).get("norm", "linf") for card in cards}
+def attacks_of(rows: pa.Table, entries: Sequence[AttackEntry]) -> tuple[Attack, ...]:
+    """Every attack and budget of a table, those of the manifest first and in their order."""
+    norms = {entry.name: str(entry.settings.get("norm", "linf")) for entry in entries}
     rank = {name: place for place, name in enumerate(norms)}
     pairs = rows.group_by(["attack", "epsilon"]).aggregate([]).to_pylist()
     found = [(row["attack"], row["epsilon"]) for row in pairs]
@@ -131,7 +130,7 @@ def _attack(name: str, epsilon: float | None, norm: str) -> Attack:
     return Attack(name=name, epsilon=epsilon, norm=norm, label=name if said else f"{name} {size}")
 
 
-def attack_codes(rows: Any, attacks: Sequence[Attack]) -> Int[np.ndarray, " rows"]:
+def attack_codes(rows: pa.Table, attacks: Sequence[Attack]) -> Int[np.ndarray, " rows"]:
     """Which attack each row belongs to."""
     budgets = tuple(dict.fromkeys(attack.epsilon for attack in attacks))
     names = tuple(dict.fromkeys(attack.name for attack in attacks))
@@ -149,18 +148,18 @@ def attack_place(attacks: Sequence[Attack], text: str) -> int:
     return known.index(text) % len(attacks) if text in known else -1
 
 
-def _layers(rows: Any) -> tuple[str, ...]:
+def _layers(rows: pa.Table) -> tuple[str, ...]:
     places = rows.group_by("layer").aggregate([("layer_index", "min")]).to_pylist()
     return tuple(row["layer"] for row in sorted(places, key=lambda row: (row["layer_index_min"], row["layer"])))
 
 
-def _ordered(column: Any, first: Sequence[str]) -> tuple[str, ...]:
+def _ordered(column: pa.ChunkedArray, first: Sequence[str]) -> tuple[str, ...]:
     """The values of a column: those of `first` in its order, then the others as they appear."""
     found = pc.unique(column).to_pylist()
     return (*(name for name in first if name in found), *(name for name in found if name not in first))
 
 
-def _codes(column: Any, names: Sequence[Any]) -> Int[np.ndarray, " rows"]:
+def _codes(column: pa.ChunkedArray, names: Sequence[object]) -> Int[np.ndarray, " rows"]:
     """Place of every row's value among the names."""
     encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
     places = {name: place for place, name in enumerate(names)}
@@ -172,11 +171,13 @@ def _codes(column: Any, names: Sequence[Any]) -> Int[np.ndarray, " rows"]:
     return codes
 
 
-def _claims(column: Any) -> Bool[np.ndarray, " rows"]:
+def _claims(column: pa.ChunkedArray) -> Bool[np.ndarray, " rows"]:
     return np.asarray(pc.fill_null(column, False).to_numpy(), dtype=bool)
 
 
-def _scattered(flat: Int[np.ndarray, " rows"], column: Any, shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:
+def _scattered(
+    flat: Int[np.ndarray, " rows"], column: pa.ChunkedArray, shape: tuple[int, ...]
+) -> Float[np.ndarray, "..."]:
     values = np.full(int(np.prod(shape)), np.nan)
     values[flat] = pc.fill_null(column, float("nan")).to_numpy()
     return values.reshape(shape)

@@ -1,14 +1,15 @@
 """What a page must know of a measure: its name, its range, and which end of it is the same gaze."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
 from gazeshift.errors import DataError
+from gazeshift.manifest import MeasureEntry
 
 COSINE, NISSIM = "cosine", "nissim"
 Numbers = TypeVar("Numbers", float, int, Float[np.ndarray, "..."])
@@ -66,31 +67,28 @@ KNOWN = {
 }
 
 
-def scales_of(cards: Iterable[Mapping[str, Any]], names: Sequence[str]) -> tuple[MeasureScale, ...]:
+def scales_of(entries: Sequence[MeasureEntry], names: Sequence[str]) -> tuple[MeasureScale, ...]:
     """The measures that a study's tables have, in the order of its manifest.
 
     Args:
-        cards: what the manifest says of each measure; None where its range does not end.
+        entries: of the manifest.
         names: what the tables hold.
 
     Raises:
         DataError: the manifest does not say what a measure's numbers mean.
     """
-    told = [_of_card(card) for card in cards] or list(KNOWN.values())
-    known = {scale.name: scale for scale in told}
+    known = {entry.name: _scale(entry) for entry in entries} or KNOWN
     unknown = [name for name in names if name not in known]
     if unknown:
         raise DataError(f"manifest.json does not say what the measure {unknown[0]} means. Run the study again.")
     return tuple(scale for scale in known.values() if scale.name in names)
 
 
-def _of_card(card: Mapping[str, Any]) -> MeasureScale:
-    try:
-        ends = {"lowest": card["lowest"], "highest": card["highest"], "same": card["same"]}
-        default = {"lowest": -inf, "highest": inf, "same": inf}
-        numbers = {end: default[end] if value is None else float(value) for end, value in ends.items()}
-        return MeasureScale(name=str(card["name"]), about=str(card.get("about", "")), **numbers)
-    except (KeyError, TypeError, ValueError, AttributeError) as cause:
-        raise DataError(
-            f"manifest.json has a measure that cannot be understood: {card!r}. Run the study again."
-        ) from cause
+def _scale(entry: MeasureEntry) -> MeasureScale:
+    return MeasureScale(
+        name=entry.name,
+        lowest=-inf if entry.lowest is None else entry.lowest,
+        highest=inf if entry.highest is None else entry.highest,
+        same=inf if entry.same is None else entry.same,
+        about=entry.about,
+    )

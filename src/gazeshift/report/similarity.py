@@ -2,23 +2,58 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from gazeshift.manifest import ManifestEntry, StudyManifest
 from gazeshift.report.cube import Cube, cube
 from gazeshift.report.statistics import Compromise, compromise
 from gazeshift.report.study import Study
-from gazeshift.report.tables_read import ReportData, read_rows
+from gazeshift.report.tables_read import read_rows
 
 COSINE = 0  # place of the one measure: of maps, or of jet pictures of them
 PREDICTED, REFERENCE = 0, 1
 ATTACKED, NOISE = 0, 1
-SEED_COLUMNS = ("image", "clean_correct", "switched", "l2", "linf", "rms", "psnr")
-IMAGE_COLUMNS = ("strength", "kind", "switched", "clean_correct")
+
+
+class ArithmeticEntry(ManifestEntry):
+    """How much of the perturbation each attacked image holds, and each noisy one, by strength."""
+
+    coefficients: tuple[float, ...] = ()
+    bases: tuple[float, ...] = ()
+
+
+class SimilarityManifest(StudyManifest):
+    """What the manifest of a study of examples says: also how it scaled them."""
+
+    arithmetic: ArithmeticEntry = ArithmeticEntry()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedOutcome:
+    """What became of a seed; sizes are of its example's change, and PSNR is in dB."""
+
+    image: str
+    clean_correct: bool
+    switched: bool
+    l2: float
+    linf: float
+    rms: float
+    psnr: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleOutcome:
+    """Whether an example, or noise in its place, changes the class at one strength."""
+
+    strength: float
+    kind: str
+    switched: bool
+    clean_correct: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,15 +62,15 @@ class SimilarityNumbers:
 
     Args:
         manifest: of the study.
-        seeds: one mapping per seed.
-        images: one mapping per example, strength and kind.
+        seeds: in the order of the study.
+        images: one per example, strength and kind.
         found: similarities by condition; None if there is no example at all.
         curves: coverage after each seed, by arm and strength.
     """
 
-    manifest: Mapping[str, Any]
-    seeds: Sequence[Mapping[str, Any]]
-    images: Sequence[Mapping[str, Any]]
+    manifest: SimilarityManifest
+    seeds: Sequence[SeedOutcome]
+    images: Sequence[ExampleOutcome]
     found: Cube | None
     curves: Mapping[tuple[str, float], Sequence[float]]
 
@@ -48,7 +83,7 @@ class SimilarityNumbers:
     @cached_property
     def strengths(self) -> tuple[float, ...]:
         """Ascending, as of the study's settings."""
-        return tuple(sorted(self.manifest["settings"]["strengths"]))
+        return tuple(sorted(self.manifest.settings["strengths"]))
 
     @property
     def own(self) -> int:
@@ -58,7 +93,7 @@ class SimilarityNumbers:
     @cached_property
     def layers(self) -> tuple[str, ...]:
         """Layers as the paper's axes name them (4-1), or by their own names."""
-        aliases = {layer["name"]: (layer["name"], *layer["aliases"]) for layer in self.manifest["layers"]}
+        aliases = {layer.name: (layer.name, *layer.aliases) for layer in self.manifest.layers}
         return tuple(short(aliases[name]) for name in self.cube.layers)
 
     @property
@@ -85,17 +120,19 @@ class SimilarityNumbers:
 
 def numbers(study: Study) -> SimilarityNumbers:
     """Everything that the report counts."""
-    rows, seeds = read_rows(study.folder), study.table("seeds", SEED_COLUMNS).to_pylist()
-    images = study.table("images", IMAGE_COLUMNS)
-    data = ReportData(manifest=study.manifest, rows=rows, images=images, gallery=rows)
+    manifest, rows = study.entries(SimilarityManifest), read_rows(study.folder)
+    seeds, images = (
+        study.table(name, [field.name for field in fields(kind)]).to_pylist()
+        for name, kind in (("seeds", SeedOutcome), ("images", ExampleOutcome))
+    )
     curves: dict[tuple[str, float], list[float]] = {}
     for row in study.table("curves").to_pylist() if study.has("curves") else ():
         curves.setdefault((row["arm"], row["strength"]), []).append(row["coverage"])
     return SimilarityNumbers(
-        manifest=study.manifest,
-        seeds=seeds,
-        images=images.to_pylist(),
-        found=cube(data) if rows.num_rows else None,
+        manifest=manifest,
+        seeds=[SeedOutcome(**row) for row in seeds],
+        images=[ExampleOutcome(**row) for row in images],
+        found=cube(rows, manifest) if rows.num_rows else None,
         curves=curves,
     )
 

@@ -7,7 +7,16 @@ import numpy as np
 
 from gazeshift.report.charts import bars, boxes, lines
 from gazeshift.report.document import Chart, Table, number, share
-from gazeshift.report.similarity import ATTACKED, NOISE, PREDICTED, REFERENCE, SimilarityNumbers, mean, percent
+from gazeshift.report.similarity import (
+    ATTACKED,
+    NOISE,
+    PREDICTED,
+    REFERENCE,
+    ExampleOutcome,
+    SimilarityNumbers,
+    mean,
+    percent,
+)
 from gazeshift.report.statistics import Compromise, wilson
 
 OWN, CLEAN = "each image's own class", "the clean image's class"
@@ -48,7 +57,7 @@ def _curves(found: SimilarityNumbers, series: Mapping[str, Sequence[float]], tit
     places: list[int | str] = list(range(1, 1 + max(map(len, series.values()), default=0)))
     if len(places) <= 8:  # an axis of numbers would have ticks at halves
         places = [str(place) for place in places]
-    off = found.manifest["settings"]["coverage_seeds"] == 0
+    off = found.manifest.settings["coverage_seeds"] == 0
     empty = "No seeds were set aside for coverage curves (--coverage-seeds 0)." if off else ""
     return lines(title, places, series, x_title="seeds", y_title="neuron coverage", digits=4, empty=empty, **words)
 
@@ -204,13 +213,13 @@ def outcomes(found: SimilarityNumbers) -> Table:
     """How many seeds gave an example: those classified right, and apart from them those that were wrong."""
     rows = []
     for name, right in (("classified right", True), ("wrong from the start", False)):
-        seeds = [seed for seed in found.seeds if seed["clean_correct"] is right]
-        hit = [seed for seed in seeds if seed["switched"]]
+        seeds = [seed for seed in found.seeds if seed.clean_correct is right]
+        hit = [seed for seed in seeds if seed.switched]
         low, high = wilson(len(hit), len(seeds))
         interval = f"{share(low)} to {share(high)}" if seeds else "–"
         rate = share(len(hit) / len(seeds)) if seeds else "–"
-        sizes = [number(255 * mean([seed[key] for seed in hit]), 2) for key in ("rms", "linf")]
-        cells = [rate, interval, *sizes, number(mean([seed["psnr"] for seed in hit]), 1)]
+        sizes = [number(255 * mean(values), 2) for values in ([s.rms for s in hit], [s.linf for s in hit])]
+        cells = [rate, interval, *sizes, number(mean([seed.psnr for seed in hit]), 1)]
         rows.append([name, str(len(seeds)), str(len(hit)), *cells])
     return Table(
         title="Seeds and examples",
@@ -229,7 +238,7 @@ def fooled(found: SimilarityNumbers) -> Table:
     for at, strength in enumerate(found.strengths):
         cells = [percent(strength)]
         for kind in ("attacked", "noise"):
-            here = [row["switched"] for row in found.images if _is(row, strength, kind)]
+            here = [row.switched for row in found.images if _is(row, strength, kind)]
             cells.append(f"{sum(here)} of {len(here)}")
         cells += [number(mean(found.values(PREDICTED, kind, found.main)[at])) for kind in (ATTACKED, NOISE)]
         rows.append(cells)
@@ -243,8 +252,8 @@ def fooled(found: SimilarityNumbers) -> Table:
     )
 
 
-def _is(row: Mapping[str, Any], strength: float, kind: str) -> bool:
-    return bool(row["clean_correct"] and row["kind"] == kind and abs(row["strength"] - strength) < 1e-6)
+def _is(row: ExampleOutcome, strength: float, kind: str) -> bool:
+    return row.clean_correct and row.kind == kind and abs(row.strength - strength) < 1e-6
 
 
 def wrong_seeds(found: SimilarityNumbers) -> Table:
@@ -266,7 +275,7 @@ def wrong_seeds(found: SimilarityNumbers) -> Table:
 
 def arithmetic(found: SimilarityNumbers) -> Table:
     """What each strength multiplies, here and in the released code."""
-    settings, used = found.manifest["settings"], found.manifest["arithmetic"]
+    settings, used = found.manifest.settings, found.manifest.arithmetic
     values = settings["strengths"]
     under, released = 0.0, []
     for value in values:
@@ -274,7 +283,7 @@ def arithmetic(found: SimilarityNumbers) -> Table:
         under += value - 1
     rows = [
         [percent(value), number(c), number(b), f"{number(rc)}", f"{number(rb)}"]
-        for value, c, b, (rc, rb) in zip(values, used["coefficients"], used["bases"], released, strict=True)
+        for value, c, b, (rc, rb) in zip(values, used.coefficients, used.bases, released, strict=True)
     ]
     return Table(
         title="What each strength multiplies",

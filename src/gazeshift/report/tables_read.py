@@ -1,15 +1,14 @@
 """A finished study's folder, checked once and read whole."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gazeshift.errors import DataError
+from gazeshift.manifest import StudyManifest
 from gazeshift.report.measure_scale import COSINE, NISSIM
 from gazeshift.report.study import REPAIR, open_study
 
@@ -57,7 +56,7 @@ class ReportData:
         gallery: pictures and raw maps of a few images.
     """
 
-    manifest: Mapping[str, Any]
+    manifest: StudyManifest
     rows: pa.Table
     images: pa.Table
     gallery: pa.Table
@@ -69,17 +68,16 @@ def read(folder: Path) -> ReportData:
     Raises:
         DataError: not the folder of a finished deviation study, a damaged file, or one of a later gazeshift.
     """
-    manifest = open_study(Path(folder)).manifest
-    if manifest.get("study") != "deviation":
+    study = open_study(Path(folder))
+    if study.name != "deviation":
         raise DataError(
-            f"this page is of 'deviation' studies, and {folder} holds one of {manifest.get('study')!r}. "
-            "Name another folder."
+            f"this page is of 'deviation' studies, and {folder} holds one of {study.name!r}. Name another folder."
         )
     rows, images = read_rows(Path(folder)), _table(Path(folder) / "images.parquet", _IMAGES)
     gallery = _table(Path(folder) / "gallery.parquet", _GALLERY)
     if not rows.num_rows or not images.num_rows:
         raise DataError(f"a report needs results, and the tables in {folder} have no rows. {REPAIR}")
-    return ReportData(manifest=manifest, rows=rows, images=images, gallery=gallery)
+    return ReportData(manifest=study.entries(StudyManifest), rows=rows, images=images, gallery=gallery)
 
 
 def read_rows(folder: Path) -> pa.Table:

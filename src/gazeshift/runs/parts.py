@@ -6,6 +6,7 @@ from typing import cast
 
 from gazeshift.cams import DrawsMap
 from gazeshift.errors import GazeshiftError, SettingsError
+from gazeshift.manifest import MeasureEntry
 from gazeshift.measures import MapMeasure
 from gazeshift.registry import build, find, names, parse, summary
 
@@ -54,11 +55,13 @@ def compares_maps(measure: object) -> bool:
     return says and getattr(measure, "compares", "") == "maps" and getattr(measure, "per", "") == "image"
 
 
-def measure_card(name: str, measure: MapMeasure) -> dict[str, str | float | None]:
-    """What a manifest says of a measure, so that pages need not load it; None where its range does not end."""
-    ends = {"lowest": measure.lowest, "highest": measure.highest, "same": measure.same}
-    numbers = {end: value if math.isfinite(value) else None for end, value in ends.items()}
-    return {"name": name, **numbers, "about": summary("measures", parse(name)[0])}
+def measure_entry(name: str, measure: MapMeasure) -> MeasureEntry:
+    """What a manifest says of a measure, so that pages need not load it."""
+    lowest, highest, same = (
+        value if math.isfinite(value) else None for value in (measure.lowest, measure.highest, measure.same)
+    )
+    about = summary("measures", parse(name)[0])
+    return MeasureEntry(name=name, lowest=lowest, highest=highest, same=same, about=about)
 
 
 def _usable(family: str, first: Iterable[str], fits: Callable[[object], bool]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from gazeshift.manifest import UndefinedMaps
 from gazeshift.models import select
 from gazeshift.runs.deviation_rows import DeviationCell, DeviationInputs, layer_entry
 from gazeshift.runs.open import open_attack
-from gazeshift.runs.parts import measure_card, open_cams, open_measures
+from gazeshift.runs.parts import measure_entry, open_cams, open_measures
 from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.run import Run, accuracy
 from gazeshift.runs.store import Cell, CellResult
@@ -30,7 +30,7 @@ def run(settings: Deviation, out: Path, **how: Any) -> Path:
         preflight=accuracy(work.source, notes),
         layers=[layer_entry(layer) for layer in study.opened.layers],
         cams=list(study.cams),
-        measures=[measure_card(name, measure) for name, measure in study.measures.items()],
+        measures=[measure_entry(name, measure) for name, measure in study.measures.items()],
         attacks=[{"name": name, "settings": vars(made)} for name, made in study.attacks.items()],
         undefined=UndefinedMaps.merged(entry for note in notes for entry in note.undefined),
         poles=sum(note.poles for note in notes),

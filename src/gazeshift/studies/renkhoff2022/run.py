@@ -10,7 +10,7 @@ from gazeshift.registry import build
 from gazeshift.runs.deviation_rows import DeviationInputs, layer_entry
 from gazeshift.runs.notes import CellNotes
 from gazeshift.runs.open import open_attack
-from gazeshift.runs.parts import measure_card, open_measures
+from gazeshift.runs.parts import measure_entry, open_measures
 from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.run import Run, accuracy
 from gazeshift.runs.store import Cell, CellResult
@@ -42,7 +42,7 @@ def run(settings: Renkhoff2022, out: Path, **how: Any) -> Path:
         preflight=accuracy(work.source, notes),
         layers=[layer_entry(layer) for layer in study.opened.layers],
         cams=[CAM],
-        measures=[measure_card(name, measure) for name, measure in study.measures.items()],
+        measures=[measure_entry(name, measure) for name, measure in study.measures.items()],
         attacks=[{"name": settings.attack, "settings": vars(study.made)}],
         arithmetic={"coefficients": study.strengths.coefficients, "bases": study.strengths.bases},
         examples=sum(note.examples for note in notes),

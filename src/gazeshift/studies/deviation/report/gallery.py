@@ -121,7 +121,7 @@ class _Store:
 def gallery(data: ReportData, cube: Cube, room: int) -> PackedGallery:
     """All pictures and maps in at most `room` bytes: first the maps become coarser, and at last the images fewer."""
     rows = _rows(data.gallery)
-    names = _names(rows, data.manifest.get("settings"), cube)
+    names = _names(rows, data.manifest.settings.get("gallery"), cube)
     maps = [row for row in rows if row.layer]
     largest = max((max(row.height or 0, row.width or 0) for row in maps), default=0)
     captions = _captions(data, names, cube)
@@ -148,11 +148,10 @@ def _rows(table: pa.Table) -> list[KeptMap]:
     return [KeptMap(**row, map=values[starts[at] : starts[at + 1]]) for at, row in enumerate(rows)]
 
 
-def _names(rows: Sequence[KeptMap], settings: object, cube: Cube) -> tuple[str, ...]:
+def _names(rows: Sequence[KeptMap], asked: object, cube: Cube) -> tuple[str, ...]:
     """Images to show: fooled ones first, as many as the study's settings ask for."""
     names = dict.fromkeys(row.image for row in rows)
     fooled = {cube.images[place] for place in np.flatnonzero(cube.fooled.any(axis=0))}
-    asked = settings.get("gallery") if isinstance(settings, Mapping) else None
     return tuple(sorted(names, key=lambda name: name not in fooled))[: asked if isinstance(asked, int) else _SHOWN]
 
 

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any
 
+from gazeshift.manifest import StudyManifest, UndefinedMaps
 from gazeshift.report.cube import cube
 from gazeshift.report.document import Document, MapViewer, Section, Table, Terms
 from gazeshift.report.html import numbers_room
@@ -36,17 +36,16 @@ def page(study: Study) -> Document:
         DataError: a table is absent, damaged, or without rows.
     """
     data = read(study.folder)
-    found, manifest = cube(data), data.manifest
+    found, manifest = cube(data.rows, data.manifest), data.manifest
     values, worked = series(found), outcomes(data, found.attacks)
-    images, few = _of(manifest, "images"), small(len(found.images))
-    labels = str(images.get("labels", "given"))
+    images, labels, few = manifest.images, manifest.images.labels, small(len(found.images))
     warnings = [NO_LABELS] if labels != "given" else []
     warnings += [f"Few images. {few} Read differences smaller than twice that as noise."] if few else []
     document = Document(
-        title=f"How attacks move the gaze of {_of(manifest, 'model').get('name', 'the model')}",
+        title=f"How attacks move the gaze of {manifest.model.name}",
         paper="",
         facts=[
-            ("Images", f"{images.get('used', values.images)} of {images.get('source', 'unknown source')}"),
+            ("Images", f"{images.used or values.images} of {images.source or 'unknown source'}"),
             ("Attacks", ", ".join(values.attacks)),
             ("Maps", f"{_layers(values)}, {', '.join(map(cam_name, values.cams))}"),
             ("Measures", ", ".join(measure_name(measure.name) for measure in values.measures)),
@@ -54,7 +53,7 @@ def page(study: Study) -> Document:
         findings=sentences(values, worked, labels),
         claims=(),
         sections=[_attacks(worked, labels), _moved(values), *_rest(values, manifest)],
-        manifest=manifest,
+        manifest=study.manifest,
         warnings=warnings,
         tiles=tiles(values, worked),
         menus=charts.menus(values),
@@ -152,14 +151,14 @@ def _gallery(values: Series, shown: PackedGallery) -> Iterator[Section]:
     )
 
 
-def _rest(values: Series, manifest: Mapping[str, Any]) -> Iterator[Section]:
+def _rest(values: Series, manifest: StudyManifest) -> Iterator[Section]:
     yield _split(values)
     if len(values.strengths) > 1:
         yield _strengths(values)
     if values.structure:
         yield _structure(values)
     yield _papers(values)
-    yield _undefined(manifest.get("undefined") or [])
+    yield _undefined(manifest.undefined)
     yield Section(title="How to read this", items=[Terms(entries=_GLOSSARY)], name="reading")
 
 
@@ -243,7 +242,7 @@ def _papers(values: Series) -> Section:
     return Section(title="Beside the papers", items=[table], about=[about], name="papers")
 
 
-def _undefined(rows: Sequence[Mapping[str, Any]]) -> Section:
+def _undefined(rows: Sequence[UndefinedMaps]) -> Section:
     title, name = "Undefined and blank maps", "undefined"
     if not rows:
         return Section(title=title, items=[], about=["Every map is defined, and none is blank."], name=name)
@@ -252,11 +251,10 @@ def _undefined(rows: Sequence[Mapping[str, Any]]) -> Section:
         "no gaze either: by convention, cosine takes two blank maps for the same gaze (1), and one blank map for "
         "nothing in common (0). Both are counted here, over all attacks and strengths."
     )
-    cells = [[str(row.get(part, "")) for part in ("layer", "kind", "count", "of", "reason")] for row in rows]
     table = Table(
         title="Where, and how many",
         head=["Map", "Layer", "Images", "Undefined", "Of", "Reason"],
-        rows=[[cam_name(str(row.get("cam", ""))), *own] for row, own in zip(rows, cells, strict=True)],
+        rows=[[cam_name(row.cam), row.layer, row.kind, str(row.count), str(row.of), row.reason] for row in rows],
         closed=len(rows) > 12,
         name="undefined-maps",
     )
@@ -278,22 +276,21 @@ _GLOSSARY = {
 }
 
 
-def _repeat(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    model = _of(manifest, "model")
-    parts = [str(model.get(part, f"unknown {word}")) for part, word in (("name", "model"), ("source", "source"))]
-    yield "Model", ", ".join([*parts, str(model.get("dtype", "unknown type"))])
-    yield "Weights, SHA-256", str(model.get("weights_sha256", "unknown"))
-    yield "Preprocessing", _settings(_of(model, "preprocessing"))
-    for attack in manifest.get("attacks", []):
-        yield f"Attack {attack.get('name', '')}", _settings(_of(attack, "settings"))
-    yield "Seed", str(manifest.get("seed", "unknown"))
-    versions = {"gazeshift": manifest.get("gazeshift", "unknown"), **_of(manifest, "versions")}
+def _repeat(manifest: StudyManifest) -> Iterator[tuple[str, str]]:
+    model, passes = manifest.model, manifest.passes
+    yield "Model", ", ".join([model.name, model.source or "unknown source", model.dtype])
+    yield "Weights, SHA-256", model.weights_sha256 or "unknown"
+    yield "Preprocessing", _settings(model.preprocessing)
+    for attack in manifest.attacks:
+        yield f"Attack {attack.name}", _settings(attack.settings)
+    yield "Seed", "unknown" if manifest.seed is None else str(manifest.seed)
+    versions = {"gazeshift": manifest.gazeshift, **manifest.versions}
     yield "Versions", ", ".join(f"{name} {version}" for name, version in versions.items())
-    passes = [f"{count} {name}" for name, count in _of(manifest, "passes").items()]
-    yield "Cost", ", ".join([duration(manifest.get("seconds")), *passes])
+    cost = [duration(manifest.seconds), f"{passes.forwards} forwards", f"{passes.backwards} backwards"]
+    yield "Cost", ", ".join(cost)
 
 
-def _settings(settings: Mapping[str, Any]) -> str:
+def _settings(settings: Mapping[str, object]) -> str:
     """Names and values; budgets and steps in L-inf in units of 1/255, as people write them."""
     in_levels = {"epsilon", "step"} if settings.get("norm") != "l2" else set()
     texts = {
@@ -330,8 +327,3 @@ def _decibels(quartiles: tuple[float, float, float]) -> str:
 
 def _size(value: float) -> str:
     return levels(value) if math.isfinite(value) else "–"
-
-
-def _of(manifest: Mapping[str, Any], part: str) -> Mapping[str, Any]:
-    found = manifest.get(part)
-    return found if isinstance(found, Mapping) else {}

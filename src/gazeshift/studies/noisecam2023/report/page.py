@@ -113,7 +113,7 @@ def _fooled(found: NoisecamTables) -> Table:
     rows = []
     for strength in found.strengths:
         some = {
-            kind: [row["switched"] for row in found.gaze.images if row["kind"] == kind and row["strength"] == strength]
+            kind: [row.switched for row in found.gaze.images if row.kind == kind and row.strength == strength]
             for kind in ("attacked", "noise")
         }
         rows.append([percent(strength), *(f"{sum(values)} of {len(values)}" for values in some.values())])

@@ -16,8 +16,8 @@ HELD, NOT, PARTLY, UNTESTED = "held", "did not hold", "partly", "not tested"
 
 def findings(found: SimilarityNumbers) -> list[str]:
     """The few sentences that matter."""
-    right = [seed for seed in found.seeds if seed["clean_correct"]]
-    hit, attack = sum(seed["switched"] for seed in right), found.manifest["settings"]["attack"]
+    right = [seed for seed in found.seeds if seed.clean_correct]
+    hit, attack = sum(seed.switched for seed in right), found.manifest.settings["attack"]
     said = [f"{attack} found an example for {hit} of {len(right)} seeds that were classified right."]
     if found.found is None or not found.main.any():
         return [*said, nothing(found), *_coverage(found)]
@@ -43,7 +43,7 @@ def findings(found: SimilarityNumbers) -> list[str]:
 
 def nothing(found: SimilarityNumbers) -> str:
     """Why there is nothing to compare."""
-    wrong = sum(not seed["clean_correct"] for seed in found.seeds)
+    wrong = sum(not seed.clean_correct for seed in found.seeds)
     if len(found.seeds) == wrong:
         return f"All {wrong} seeds were misclassified before the attack, so there is nothing to compare."
     return (
@@ -78,8 +78,8 @@ def claims(found: SimilarityNumbers) -> list[Claim]:
 
 
 def _success(found: SimilarityNumbers) -> Claim:
-    right = [seed for seed in found.seeds if seed["clean_correct"]]
-    hit = sum(seed["switched"] for seed in right)
+    right = [seed for seed in found.seeds if seed.clean_correct]
+    hit = sum(seed.switched for seed in right)
     return Claim(
         paper="DLFuzz finds an adversarial example for 48 % of 5,000 ImageNet images (VGG-16).",
         ours=f"{hit} of {len(right)} seeds classified right ({share(hit / len(right) if right else None)}).",

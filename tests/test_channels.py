@@ -3,7 +3,6 @@
 import base64
 import csv
 import io
-import json
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,9 @@ from gazeshift.data import attacked_levels, export_set, open_set, set_rows, veri
 from gazeshift.data._set_layout import FACTS, SCHEMA, put_together, taken_apart
 from gazeshift.data._shards import Shard, describe_shard
 from gazeshift.errors import DataError, OutputError
+from gazeshift.manifest import StudyManifest
 from gazeshift.records import Batch, Sample
+from gazeshift.report.study import open_study
 from gazeshift.runs.adversarial_set import run as _attack_run
 from gazeshift.runs.adversarial_set.run import AttackRun
 from gazeshift.runs.adversarial_set.settings import SetSettings
@@ -243,7 +244,7 @@ def test_a_study_and_its_explorer_show_every_image_in_its_aspect(made):
     for row in kept:
         with Image.open(io.BytesIO(row["picture"])) as picture:
             assert (picture.mode, picture.size) == ("RGB", (width, height))
-    again = StudyReplay(manifest=json.loads((folder / "manifest.json").read_text()), model=str(asked.model))
+    again = StudyReplay(manifest=open_study(folder).entries(StudyManifest), model=str(asked.model))
     assert torch.equal((again.picture("3.png") * 255).round().byte(), torch.from_numpy(pixels(name)[3]))
     sides = again.drawn("3.png", "fgsm", 1.0)
     assert [tuple(shown.size) for side in sides.values() if (shown := png_of(side["picture"]))] == [(width, height)] * 3

@@ -79,12 +79,12 @@ def test_the_explorer_opens_its_study(folder):
     rows = read_rows(folder / "deviation").to_pylist()
     wanted = {"strength": 1.0, "kind": "attacked", "target": "predicted", "cam": "grad_cam", "layer": "second"}
     for measure in ("cosine", "nissim"):
-        found = tables.listed(Page(chosen={"measure": measure, "layer": "second"}))["rows"]
+        found = tables.listed(Page(chosen={"measure": measure, "layer": "second"})).rows
         mine = [row for row in rows if (wanted | {"measure": measure}).items() <= row.items()]
         values = {row["image"]: None if row["blank"] else row["value"] for row in mine}
         assert {row["image"]: row["value"] for row in found} == pytest.approx(values, abs=1e-5)
-    assert {key.rpartition("|")[2] for key in tables.image(rows[0]["image"])["moved"]} == {"cosine", "nissim"}
-    assert not any("layer_cam|nissim" in key for key in tables.image(rows[0]["image"])["moved"]), "not computed"
+    assert {key.rpartition("|")[2] for key in tables.image(rows[0]["image"]).moved} == {"cosine", "nissim"}
+    assert not any("layer_cam|nissim" in key for key in tables.image(rows[0]["image"]).moved), "not computed"
     tables.store.close()
 
 

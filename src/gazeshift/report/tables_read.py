@@ -1,11 +1,13 @@
 """A finished study's folder, checked once and read whole."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from jaxtyping import Float
 
 from gazeshift.errors import DataError
 from gazeshift.manifest import StudyManifest
@@ -43,6 +45,29 @@ _GALLERY = pa.schema(
     ]
 )
 _KEYS = ("image", "attack", "kind", "strength", "target", "layer", "layer_index", "cam", "measure")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptMap:
+    """A row of the gallery's table: a picture, or a map of it.
+
+    Args:
+        image, attack, kind, target, layer, cam: as the table has them; a picture has no layer.
+        height, width: of the map; None for a picture.
+        map: its values.
+        picture: the file, or None for a map.
+    """
+
+    image: str
+    attack: str
+    kind: str
+    target: str
+    layer: str
+    cam: str
+    height: int | None
+    width: int | None
+    map: Float[np.ndarray, " hw"]
+    picture: bytes | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +114,14 @@ def read_rows(folder: Path) -> pa.Table:
     path = folder / "rows.parquet"
     wide = _is_wide(path)
     return _long(_table(path, _WIDE_ROWS)) if wide else _table(path, _ROWS)
+
+
+def kept_maps(gallery: pa.Table) -> list[KeptMap]:
+    """Rows of a gallery with their maps as arrays; lists of Python numbers would take a hundred times the room."""
+    maps = gallery["map"].combine_chunks()
+    starts, values = maps.offsets.to_numpy(), maps.values.to_numpy(zero_copy_only=False)
+    rows = gallery.select([field.name for field in fields(KeptMap) if field.name != "map"]).to_pylist()
+    return [KeptMap(**row, map=values[starts[at] : starts[at + 1]]) for at, row in enumerate(rows)]
 
 
 def _is_wide(path: Path) -> bool:

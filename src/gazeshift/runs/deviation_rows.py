@@ -1,6 +1,6 @@
 """The rows of one cell of the deviation study: a batch, its attacks, their strengths, and where the gaze went."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gazeshift import pictures
+from gazeshift.cams import DrawsMap
 from gazeshift.manifest import LayerEntry, UndefinedMaps
 from gazeshift.measures import MapMeasure, SparesResizing
 from gazeshift.measures.cosine import Cosine
@@ -54,8 +55,8 @@ class DeviationInputs:
 
     settings: Settings
     classifier: Classifier
-    attacks: Mapping[str, Any]
-    cams: Mapping[str, Any]
+    attacks: Mapping[str, Callable[..., Tensor]]
+    cams: Mapping[str, DrawsMap]
     strengths: Strengths
     layers: tuple[Layer, ...]
     measures: Mapping[str, MapMeasure] = field(default_factory=lambda: {"cosine": Cosine()})
@@ -69,6 +70,16 @@ class DeviationInputs:
     def order(self) -> dict[str, int]:
         """Layer name to its place in the forward pass."""
         return {layer.name: at for at, layer in enumerate(self.layers)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowCondition:
+    """What the rows of one changed batch have in common; as columns of the tables."""
+
+    attack: str
+    epsilon: float | None
+    strength: float
+    kind: str
 
 
 class DeviationCell:
@@ -114,43 +125,45 @@ class DeviationCell:
             own = found or attack(self.run.classifier, self.clean.images, self.labels, by=made, generator=draws)
             self._follow(name, made, own, own.clean if origin is None else origin)
 
-    def _follow(self, name: str, made: Any, found: Attacked, origin: Tensor) -> None:
+    def _follow(self, name: str, made: Callable[..., Tensor], found: Attacked, origin: Tensor) -> None:
         """Rows of one attack and its matched noise at every strength; `origin` as of `fill`."""
         change = found.images - origin
         noise = MatchedNoise()(change, generator=self._generators("noise", name))
         conditions, pictures = [], []
         for strength, *changed in self.run.strengths(origin, change, noise):
             for kind, picture in zip(KINDS, changed, strict=True):
-                keys = {"attack": name, "epsilon": getattr(made, "epsilon", None), "strength": strength, "kind": kind}
-                conditions.append(keys)
+                epsilon = getattr(made, "epsilon", None)
+                conditions.append(RowCondition(attack=name, epsilon=epsilon, strength=strength, kind=kind))
                 pictures.append(picture)
         seen = self._look(torch.cat(pictures))
         step = len(origin)
         evidences = [rows_of(seen, slice(at, at + step)) for at in range(0, len(seen.images), step)]
         predicted = [self._compare(self.clean, evidence) for evidence in evidences]
         reference = self._references(evidences, predicted)
-        for keys, evidence, *comparisons in zip(conditions, evidences, predicted, reference, strict=True):
-            self._condition(found, evidence, comparisons, keys)
+        for condition, evidence, *comparisons in zip(conditions, evidences, predicted, reference, strict=True):
+            self._condition(found, evidence, comparisons, condition)
 
     def _condition(
-        self, found: Attacked, evidence: Evidence, comparisons: Sequence[Comparison], condition: Mapping[str, Any]
+        self, found: Attacked, evidence: Evidence, comparisons: Sequence[Comparison], condition: RowCondition
     ) -> None:
         """Rows of one attack at one strength, or of its noise; and what the gallery shows of it."""
         changed = evidence.images
         judged = Attacked(**(vars(found) | {"images": changed, "logits": evidence.logits}))
         psnr = Psnr()(found.clean, changed)
-        add_images(self.images, self.batch.ids, judged, self.run.classifier.class_name, psnr, **condition)
-        shared = {"label": self.labels, "fooled": found.success, "clean_correct": found.clean_correct}
+        add_images(self.images, self.batch.ids, judged, self.run.classifier.class_name, psnr, **vars(condition))
+        shared = vars(condition) | {
+            "label": self.labels,
+            "fooled": found.success,
+            "clean_correct": found.clean_correct,
+        }
         for target, comparison in zip(TARGETS, comparisons, strict=True):
-            self._note_undefined(comparison, condition["kind"], target)
-            keys = {**condition, **shared, "target": target}
-            add_comparison(
-                self.rows, comparison, self.run.order, self.batch.ids, condition=keys, leave_out=self.nowhere
-            )
-        for at in self.shown if condition["strength"] == self.run.shown_strength else ():
-            keys = {"attack": condition["attack"], "target": "predicted", "fooled": bool(found.success[at])}
-            self._show(evidence, at, kind=condition["kind"], **keys)
-            if condition["kind"] == "attacked":
+            self._note_undefined(comparison, condition.kind, target)
+            order, ids = self.run.order, self.batch.ids
+            add_comparison(self.rows, comparison, order, ids, leave_out=self.nowhere, target=target, **shared)
+        for at in self.shown if condition.strength == self.run.shown_strength else ():
+            keys = {"attack": condition.attack, "target": "predicted", "fooled": bool(found.success[at])}
+            self._show(evidence, at, kind=condition.kind, **keys)
+            if condition.kind == "attacked":
                 picture = pictures.perturbation_picture(judged.perturbation[at])
                 name = self.batch.ids[at]
                 add_picture(self.gallery, pictures.encode_webp(picture), image=name, kind="perturbation", **keys)

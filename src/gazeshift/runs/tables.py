@@ -96,8 +96,8 @@ def add_comparison(
     layers: Mapping[str, int],
     ids: tuple[str, ...],
     *,
-    condition: Mapping[str, Any],
     leave_out: Collection[tuple[str, str]] = (),
+    **condition: Any,
 ) -> None:
     """One row per layer, CAM, measure and image of a comparison, but for the (layer, CAM) pairs in `leave_out`."""
     for (layer, cam), measured in comparison.values.items():

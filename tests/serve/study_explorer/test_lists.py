@@ -15,7 +15,7 @@ import pytest
 from gazeshift.errors import BoundsError
 from gazeshift.serve.study_explorer.deviation import DeviationTables
 from gazeshift.serve.study_explorer.scorecard import ScorecardTables
-from gazeshift.serve.study_explorer.tables import Page
+from gazeshift.serve.study_explorer.tables import Listed, Page
 from helpers.gateways import Running
 from helpers.scorecard_study import write as write_scorecard
 from helpers.synthetic_study import HOSTILE, write_study
@@ -70,20 +70,20 @@ def test_a_deviation_study_is_sorted_by_what_was_chosen(folder: Path, tables: De
             for row in sorted(wanted, key=lambda row: (-row[column] if reverse else row[column], row["image"]))
         ]
         found = tables.listed(Page(chosen=CONDITION, sort=column, reverse=reverse))
-        assert [row["image"] for row in found["rows"]] == names
+        assert [row["image"] for row in found.rows] == names
 
 
 def test_what_is_undefined_comes_last_either_way(tables: DeviationTables) -> None:
     chosen = {**CONDITION, "cam": "layer_cam", "layer": "head"}
     for reverse in (False, True):
-        rows = tables.listed(Page(chosen=chosen, sort="moved", reverse=reverse))["rows"]
+        rows = tables.listed(Page(chosen=chosen, sort="moved", reverse=reverse)).rows
         assert rows[-1]["image"] == HOSTILE
         assert [row["value"] is None for row in rows] == [False] * 11 + [True]
 
 
 def test_every_row_says_what_became_of_it(tables: DeviationTables) -> None:
     for outcome, word in (("fooled", "fooled"), ("held", "held"), ("wrong", "wrong before")):
-        rows = tables.listed(Page(chosen={**CONDITION, "outcome": outcome}))["rows"]
+        rows = tables.listed(Page(chosen={**CONDITION, "outcome": outcome})).rows
         assert rows
         assert {row["outcome"] for row in rows} == {word}
         assert all(row["image"] == tables.store.name(row["number"]) for row in rows)
@@ -104,7 +104,7 @@ def test_a_scorecard_is_sorted_with_what_matters_first(
 ) -> None:
     mine = [row for row in verdicts if (row["detector"], row["learned"]) == ("stability", "as fitted")]
     for reverse in (False, True):
-        found = scorecard.listed(Page(chosen={"judge": "stability"}, sort=sort, reverse=reverse, size=200))["rows"]
+        found = scorecard.listed(Page(chosen={"judge": "stability"}, sort=sort, reverse=reverse, size=200)).rows
         wanted = sorted((row[sort] for row in mine), reverse=falls != reverse)[:200]
         assert [row[sort] for row in found] == (wanted if sort == "image" else pytest.approx(wanted, rel=1e-5))
 
@@ -130,14 +130,14 @@ def test_a_scorecard_lists_the_version_and_the_verdict_that_were_chosen(
     wanted = {(row["condition"], row["image"]) for row in verdicts if meets(row)}
     chosen = {"judge": "stability", "condition": condition, "outcome": outcome}
     pages = [scorecard.listed(Page(chosen=chosen, start=start, size=200)) for start in (0, 200, 400)]
-    assert {page["total"] for page in pages} == {len(wanted)}
-    assert {(row["condition"], row["image"]) for page in pages for row in page["rows"]} == wanted
+    assert {page.total for page in pages} == {len(wanted)}
+    assert {(row["condition"], row["image"]) for page in pages for row in page.rows} == wanted
 
 
 def test_every_row_of_a_scorecard_says_what_the_model_and_the_detector_said(
     verdicts: list[dict], scorecard: ScorecardTables
 ) -> None:
-    for told in scorecard.image("003.jpg")["verdicts"] + scorecard.image("007.jpg")["verdicts"]:
+    for told in scorecard.image("003.jpg").verdicts + scorecard.image("007.jpg").verdicts:
         key = ("detector", "condition", "image")
         (row,) = (
             row
@@ -178,9 +178,9 @@ def test_the_list_has_the_mean_similarity_of_every_image_sorted(folder: Path, ta
         if row["blank"] == 0 and not np.isnan(row["value"]):
             wanted.setdefault(row["image"], []).append(row["value"])
     means = {name: float(np.mean(values)) for name, values in wanted.items()}
-    assert found["total"] == len(found["rows"]) == 12
-    assert [row["image"] for row in found["rows"]] == sorted(means, key=means.get)
-    for row in found["rows"]:
+    assert found.total == len(found.rows) == 12
+    assert [row["image"] for row in found.rows] == sorted(means, key=means.get)
+    for row in found.rows:
         assert row["value"] == pytest.approx(means[row["image"]], abs=1e-5)
         assert row["undefined"] == (row["image"] == HOSTILE), "a map that is undefined is left out and counted"
 
@@ -192,7 +192,7 @@ def test_one_layer_and_the_other_way_round(folder: Path, tables: DeviationTables
         folder, attack="fgsm", strength=0.25, kind="noise", layer="blocks.1", cam="grad_cam", target="predicted"
     )
     wanted = sorted(rows, key=lambda row: -row["value"])
-    assert [row["image"] for row in found["rows"]] == [row["image"] for row in wanted]
+    assert [row["image"] for row in found.rows] == [row["image"] for row in wanted]
 
 
 @pytest.mark.parametrize("outcome", ["fooled", "held", "wrong", "switched"])
@@ -209,19 +209,19 @@ def test_outcomes_are_those_of_the_table(folder: Path, tables: DeviationTables, 
     images = pq.read_table(folder / "images.parquet").to_pylist()
     condition = {"attack": "pgd", "strength": 1.0, "kind": "attacked"}
     wanted = {row["image"] for row in images if condition.items() <= row.items() and meets(row)}
-    assert {row["image"] for row in found["rows"]} == wanted
-    assert found["total"] == len(wanted)
+    assert {row["image"] for row in found.rows} == wanted
+    assert found.total == len(wanted)
 
 
 def test_pages_follow_each_other_and_names_can_be_searched(tables: DeviationTables) -> None:
-    whole = [row["image"] for row in tables.listed(Page(sort="image"))["rows"]]
+    whole = [row["image"] for row in tables.listed(Page(sort="image")).rows]
     pieces = [tables.listed(Page(sort="image", start=start, size=5)) for start in (0, 5, 10)]
-    assert [row["image"] for piece in pieces for row in piece["rows"]] == whole
-    assert {piece["total"] for piece in pieces} == {12}
+    assert [row["image"] for piece in pieces for row in piece.rows] == whole
+    assert {piece.total for piece in pieces} == {12}
     found = tables.listed(Page(search="ANIMALS/000"))
-    assert found["total"] == 9
+    assert found.total == 9
     for hostile in ("' OR 1=1 --", "%", "{0}", '"; DROP VIEW study_rows; --', "$attack"):
-        assert tables.listed(Page(search=hostile)) == {"total": 0, "rows": []}
+        assert tables.listed(Page(search=hostile)) == Listed(total=0, rows=[])
 
 
 def test_a_condition_that_was_let_go_is_read_again(
@@ -237,20 +237,20 @@ def test_a_condition_that_was_let_go_is_read_again(
 
 def test_an_image_has_all_its_similarities(folder: Path, tables: DeviationTables) -> None:
     found = tables.image("animals/0003.jpg")
-    assert len(found["conditions"]) == 2 * 5 * 2
+    assert len(found.conditions) == 2 * 5 * 2
     rows = rows_of(folder, image="animals/0003.jpg", attack="pgd", strength=1.0, kind="noise", target="predicted")
     wanted = [row["value"] for row in rows if row["cam"] == "grad_cam"]
-    assert found["moved"]["pgd|1|noise|predicted|grad_cam|cosine"] == pytest.approx(wanted, abs=1e-5)
-    assert len(found["moved"]) == 2 * 5 * 2 * 2 * 2 * 2
-    assert None in tables.image(HOSTILE)["moved"]["pgd|1|attacked|predicted|layer_cam|cosine"], "undefined is not 0"
-    json.dumps(found, allow_nan=False)
+    assert found.moved["pgd|1|noise|predicted|grad_cam|cosine"] == pytest.approx(wanted, abs=1e-5)
+    assert len(found.moved) == 2 * 5 * 2 * 2 * 2 * 2
+    assert None in tables.image(HOSTILE).moved["pgd|1|attacked|predicted|layer_cam|cosine"], "undefined is not 0"
+    json.dumps(found.as_dict(), allow_nan=False)
 
 
 def test_kept_pictures_and_maps_come_from_the_study(folder: Path, tables: DeviationTables) -> None:
     assert tables.pictured() == {HOSTILE, "animals/0001.jpg"}
     kept = tables.kept("animals/0001.jpg", "pgd", 1.0)
     assert set(kept) == {"clean", "attacked", "noise", "perturbation"}
-    assert set(kept["attacked"]["maps"]["predicted"]) == {"grad_cam", "layer_cam"}
-    assert len(kept["attacked"]["maps"]["predicted"]["grad_cam"]) == 5
+    assert set(kept["attacked"].maps["predicted"]) == {"grad_cam", "layer_cam"}
+    assert len(kept["attacked"].maps["predicted"]["grad_cam"]) == 5
     assert set(tables.kept("animals/0001.jpg", "pgd", 2.0)) == {"clean"}, "kept at one strength only"
     assert tables.kept("animals/0005.jpg", "pgd", 1.0) == {}

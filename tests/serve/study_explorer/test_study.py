@@ -20,6 +20,7 @@ import uvicorn
 
 from gazeshift import cli
 from gazeshift.errors import DataError, UnknownNameError
+from gazeshift.manifest import StudyManifest
 from gazeshift.serve.gateway.server import bound, config_of
 from gazeshift.serve.gateway.settings import ServeSettings
 from gazeshift.serve.study_explorer._replay import StudyReplay
@@ -88,7 +89,7 @@ def test_a_folders_name_is_no_pattern(folder: Path, tmp_path: Path) -> None:
     odd = tmp_path / "a[1]*? study"
     shutil.copytree(folder, odd)
     made = DeviationTables(odd)
-    assert made.listed(Page())["total"] == 12
+    assert made.listed(Page()).total == 12
     made.store.close()
 
 
@@ -145,11 +146,11 @@ def test_pictures_come_from_the_studys_images(opened: Running) -> None:
 def test_code_runs_only_if_it_is_named(finished: tuple[Path, str]) -> None:
     study, model = finished
     manifest = json.loads((study / "manifest.json").read_text())
-    closed = StudyReplay(manifest=manifest)
+    closed = StudyReplay(manifest=StudyManifest.model_validate(manifest))
     assert "open the study with --model module:" in closed.hindrance()
     with pytest.raises(DataError, match="runs only if you say so"):
         _ = closed.classifier
-    assert StudyReplay(manifest=manifest, model=model).hindrance() == ""
+    assert StudyReplay(manifest=StudyManifest.model_validate(manifest), model=model).hindrance() == ""
 
 
 def test_another_models_maps_are_not_shown_as_the_studys(finished: tuple[Path, str], tmp_path: Path) -> None:
@@ -159,7 +160,7 @@ def test_another_models_maps_are_not_shown_as_the_studys(finished: tuple[Path, s
     )
     manifest = json.loads((finished[0] / "manifest.json").read_text())
     with pytest.raises(DataError, match="other weights now"):
-        _ = StudyReplay(manifest=manifest, model=other).classifier
+        _ = StudyReplay(manifest=StudyManifest.model_validate(manifest), model=other).classifier
 
 
 def test_images_that_are_gone_leave_the_numbers(finished: tuple[Path, str], tmp_path: Path) -> None:
@@ -226,23 +227,23 @@ def test_a_scorecard_lists_verdicts(scorecard: Path) -> None:
     for judge in ("stability", "confidence"):
         mine = [row for row in rows if row["detector"] == judge]
         found = tables.listed(Page(chosen={"judge": judge}, size=200))
-        assert found["total"] == len(mine)
+        assert found.total == len(mine)
         wanted = sorted((row["suspicion"] for row in mine), reverse=True)[:200]
-        assert [row["suspicion"] for row in found["rows"]] == pytest.approx(wanted, rel=1e-5)
+        assert [row["suspicion"] for row in found.rows] == pytest.approx(wanted, rel=1e-5)
         missed = tables.listed(Page(chosen={"judge": judge, "outcome": "missed"}))
-        assert missed["total"] == sum(row["success"] and not row["is_attack"] for row in mine)
+        assert missed.total == sum(row["success"] and not row["is_attack"] for row in mine)
         false = tables.listed(Page(chosen={"judge": judge, "outcome": "false"}))
-        assert false["total"] == sum(row["kind"] != "attack" and row["is_attack"] for row in mine)
+        assert false.total == sum(row["kind"] != "attack" and row["is_attack"] for row in mine)
     one = tables.image(tables.store.images[0])
-    assert {row["detector"] for row in one["verdicts"]} >= {"stability", "confidence"}
-    kinds = [row["kind"] for row in one["verdicts"]]
+    assert {row["detector"] for row in one.verdicts} >= {"stability", "confidence"}
+    kinds = [row["kind"] for row in one.verdicts]
     assert kinds == sorted(kinds, key=("clean", "benign", "attack").index)
     tables.store.close()
 
 
 def test_a_scorecards_detectors_come_in_the_order_they_were_given(scorecard: Path) -> None:
     tables = ScorecardTables(scorecard, order=("stability", "confidence"))
-    ways = [(row["learned"], row["detector"]) for row in tables.judges.values()]
+    ways = [(judge.learned, judge.detector) for judge in tables.judges.values()]
     assert ways[:3] == [("as fitted", name) for name in ("stability", "confidence", "feature_squeezing")]
     assert all(learned != "as fitted" for learned, _ in ways[3:])
     tables.store.close()

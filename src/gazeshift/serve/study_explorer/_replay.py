@@ -1,7 +1,6 @@
 """Pictures and maps of a finished study: those that it kept, else drawn anew where images and model are still there."""
 
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -12,9 +11,10 @@ from torch import Tensor
 
 from gazeshift.data import ImageSource, demo_images, open_source
 from gazeshift.errors import DataError, GazeshiftError
+from gazeshift.manifest import StudyManifest
 from gazeshift.models import Classifier, Preprocessing
 from gazeshift.pipeline import attack, look
-from gazeshift.records import Evidence
+from gazeshift.records import Batch, Evidence
 from gazeshift.registry import find
 from gazeshift.runs.open import open_attack, open_classifier, open_images
 from gazeshift.runs.parts import open_cams
@@ -39,7 +39,7 @@ class StudyReplay:
         weights: likewise.
     """
 
-    manifest: Mapping[str, Any]
+    manifest: StudyManifest
     model: str | None = None
     weights: str | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -52,13 +52,11 @@ class StudyReplay:
             DataError: the manifest does not say them.
         """
         deviation = find("studies", "deviation")
-        said = {
-            key: value for key, value in (self.manifest.get("settings") or {}).items() if key in deviation.model_fields
-        }
+        said = {key: value for key, value in self.manifest.settings.items() if key in deviation.model_fields}
         named = {key: value for key, value in (("model", self.model), ("weights", self.weights)) if value is not None}
         if "model" not in said:
             raise DataError("the manifest does not say the study's settings, so that its images cannot be seen again.")
-        known = said if self.manifest.get("study") == "deviation" else {key: said[key] for key in SHARED if key in said}
+        known = said if self.manifest.study == "deviation" else {key: said[key] for key in SHARED if key in said}
         return deviation.model_validate({**known, **named})
 
     @cached_property
@@ -68,7 +66,7 @@ class StudyReplay:
         Raises:
             DataError: they are not there any more, or belong to a set.
         """
-        if (self.manifest.get("settings") or {}).get("set") is not None:
+        if self.manifest.settings.get("set") is not None:
             raise DataError("the study's images came from an adversarial set, and are not read again.")
         return demo_images() if self.settings.images is None else open_source(self.settings.images)
 
@@ -78,9 +76,9 @@ class StudyReplay:
         Raises:
             GazeshiftError: it cannot be read any more.
         """
-        card = (self.manifest.get("model") or {}).get("preprocessing") or {}
-        shape: dict[str, Any] = {"resize": None, "crop": None}
-        shape |= {key: tuple(card[key]) if isinstance(card[key], list) else card[key] for key in SHAPE if key in card}
+        card = self.manifest.model.preprocessing
+        shape: dict[str, Any] = {"resize": None, "crop": None}  # as `Preprocessing` checks it
+        shape |= {key: tuple(side) if isinstance(side := card[key], list) else side for key in SHAPE if key in card}
         channels = len(shape["mean"]) if isinstance(shape.get("mean"), tuple) else None
         batch = self.source.read(ids=[name], preprocessing=Preprocessing(**shape, channels=channels))
         if not batch.ids:
@@ -98,11 +96,11 @@ class StudyReplay:
         if self.model is None and spec.startswith(CODE):
             raise DataError(f"the study's model is code ({spec}), which runs only if you say so: --model {spec}")
         found = open_classifier(self.settings)
-        if found.weights_sha256 != (self.manifest.get("model") or {}).get("weights_sha256"):
+        if found.weights_sha256 != self.manifest.model.weights_sha256:
             raise DataError(f"{spec} has other weights now than when the study ran. Name the right ones: --weights.")
         return found
 
-    def drawn(self, name: str, attack_spec: str, strength: float) -> dict[str, Any]:
+    def drawn(self, name: str, attack_spec: str, strength: float) -> dict[str, dict[str, object]]:
         """Clean, attacked and noisy image with all maps, computed anew as the study did.
 
         Raises:
@@ -111,7 +109,7 @@ class StudyReplay:
         with self._lock:
             return self._drawn(name, attack_spec, strength)
 
-    def _drawn(self, name: str, spec: str, strength: float) -> dict[str, Any]:
+    def _drawn(self, name: str, spec: str, strength: float) -> dict[str, dict[str, object]]:
         settings, classifier = self.settings, self.classifier
         batch = open_images(settings, classifier).read(ids=[name], preprocessing=classifier.preprocessing)
         if not batch.ids:
@@ -127,7 +125,7 @@ class StudyReplay:
             targets["reference"] = see(target=own.predicted[:1].repeat(len(images)))
         return {kind: side_json(targets, None, at) for at, kind in enumerate(kinds)}
 
-    def _changed(self, batch: Any, spec: str, strength: float) -> tuple[Tensor, Tensor]:
+    def _changed(self, batch: Batch, spec: str, strength: float) -> tuple[Tensor, Tensor]:
         """The attacked image and the noisy one, with the study's own random numbers."""
         seed, name, made = self.settings.seed, batch.ids[0], open_attack(spec, self.settings.epsilon)
         labels = None if batch.labels is None else batch.labels.to(self.classifier.device)
@@ -139,13 +137,13 @@ class StudyReplay:
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of the layers of the study's maps; the trunk's if it drew none."""
-        named = tuple(layer["name"] for layer in self.manifest.get("layers") or ())
+        named = tuple(layer.name for layer in self.manifest.layers)
         return named or ("trunk",)
 
     def hindrance(self) -> str:
         """Why maps cannot be drawn anew, as far as that is known without loading the model; empty if they can."""
-        if self.manifest.get("study") not in DRAWN:
-            return f"maps of a {self.manifest.get('study')} study are not drawn again."
+        if self.manifest.study not in DRAWN:
+            return f"maps of a {self.manifest.study} study are not drawn again."
         try:
             spec = self.settings.model
             if self.model is None and spec.startswith(CODE):

@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from gazeshift.errors import DataError, GazeshiftError
+from gazeshift.manifest import StudyManifest
 from gazeshift.pictures import encode_webp, photograph
+from gazeshift.report.study import Study, open_study
 from gazeshift.report.tables_read import WIDE
 from gazeshift.report.words import measure_name
 from gazeshift.serve.explorer.assets import STUDY, add_page, opening
@@ -23,8 +24,8 @@ from gazeshift.serve.study_explorer._replay import StudyReplay
 from gazeshift.serve.study_explorer.deviation import IMAGES, LONG, DeviationTables
 from gazeshift.serve.study_explorer.deviation import ROWS as MOVED
 from gazeshift.serve.study_explorer.scorecard import ROWS as JUDGED
-from gazeshift.serve.study_explorer.scorecard import ScorecardTables
-from gazeshift.serve.study_explorer.tables import Page, StudyTables, columns_of, manifest_of
+from gazeshift.serve.study_explorer.scorecard import ScorecardOrder, ScorecardTables
+from gazeshift.serve.study_explorer.tables import Page, StudyTables, as_dicts, columns_of
 from gazeshift.summaries import finite
 
 SIDE = 128
@@ -46,8 +47,9 @@ def create_study_app(
         DataError: no finished study, one of a kind that has no explorer, or a model that is not the study's.
         GazeshiftError: a model that is named cannot be loaded.
     """
-    manifest = manifest_of(folder)
-    tables, replay = open_tables(folder, manifest), StudyReplay(manifest=manifest, model=model, weights=weights)
+    study = open_study(folder)
+    manifest = study.entries(StudyManifest)
+    tables, replay = open_tables(study), StudyReplay(manifest=manifest, model=model, weights=weights)
     if model is not None or weights is not None:
         _ = replay.classifier  # so that another model than the study's is refused at once
 
@@ -66,25 +68,25 @@ def create_study_app(
     return app
 
 
-def open_tables(folder: Path, manifest: Any) -> StudyTables:
+def open_tables(study: Study) -> StudyTables:
     """The tables of a study, by what they hold.
 
     Raises:
         DataError: they are neither of a study that compares maps nor of a scorecard.
     """
-    rows = columns_of(folder, "rows")
+    folder, rows = study.folder, columns_of(study.folder, "rows")
     compared = rows >= LONG or set(WIDE) <= rows
     if compared and not MOVED - rows and not IMAGES - columns_of(folder, "images"):
-        return DeviationTables(folder, manifest.get("measures") or ())
+        return DeviationTables(folder, study.entries(StudyManifest).measures)
     if not JUDGED - rows:
-        return ScorecardTables(folder, order=tuple(manifest.get("detectors") or ()))
+        return ScorecardTables(folder, order=tuple(study.entries(ScorecardOrder).detectors))
     raise DataError(
-        f"the explorer opens deviation, renkhoff2022 and scorecard studies, and {folder} holds "
-        f"'{manifest.get('study', 'something else')}'. Its page is report.html."
+        f"the explorer opens deviation, renkhoff2022 and scorecard studies, and {folder} holds '{study.name}'. "
+        "Its page is report.html."
     )
 
 
-def _add_routes(app: FastAPI, manifest: Any, tables: StudyTables, replay: StudyReplay) -> None:
+def _add_routes(app: FastAPI, manifest: StudyManifest, tables: StudyTables, replay: StudyReplay) -> None:
     store, hindrance, seen = tables.store, replay.hindrance(), _pictured(tables, replay)
 
     @lru_cache(maxsize=2048)
@@ -107,13 +109,13 @@ def _add_routes(app: FastAPI, manifest: Any, tables: StudyTables, replay: StudyR
         chosen = {key: value for key, value in request.query_params.items() if key not in OWN}
         page = Page(chosen=chosen, search=search[:200], sort=sort, reverse=reverse, start=start, size=size)
         found = tables.listed(page)
-        rows = [{**row, "pictured": row["image"] in seen} for row in found["rows"]]
-        return JSONResponse({**found, "rows": rows})
+        rows = [{**row, "pictured": row["image"] in seen} for row in found.rows]
+        return JSONResponse({"total": found.total, "rows": rows})
 
     @app.get("/explorer/study/images/{number}")
     def image(number: int) -> JSONResponse:
         name = store.name(number)
-        return JSONResponse({"number": number, "image": name, "pictured": name in seen, **tables.image(name)})
+        return JSONResponse({"number": number, "image": name, "pictured": name in seen, **tables.image(name).as_dict()})
 
     @app.get("/explorer/study/images/{number}/picture")
     def picture(number: int) -> Response:
@@ -127,7 +129,7 @@ def _add_routes(app: FastAPI, manifest: Any, tables: StudyTables, replay: StudyR
         name = store.name(number)
         if attack:
             attack = next(one for one in tables.choices if one.name == "attack").taken({"attack": attack})
-        sides = replay.drawn(name, attack, strength) if anew else tables.kept(name, attack, strength)
+        sides = replay.drawn(name, attack, strength) if anew else as_dicts(tables.kept(name, attack, strength))
         return JSONResponse({"sides": sides, "anew": anew, "hindrance": hindrance})
 
 
@@ -140,13 +142,12 @@ def _pictured(tables: StudyTables, replay: StudyReplay) -> frozenset[str]:
     return there | tables.pictured()
 
 
-def _about(manifest: Any, tables: StudyTables, hindrance: str) -> dict[str, Any]:
-    images, model = manifest.get("images") or {}, manifest.get("model") or {}
-    count = len(tables.store.images)
-    source = f"{count:,} image{'s' * (count != 1)} of {images.get('source', 'unknown source')}"
+def _about(manifest: StudyManifest, tables: StudyTables, hindrance: str) -> dict[str, object]:
+    model, count = manifest.model.name, len(tables.store.images)
+    source = f"{count:,} image{'s' * (count != 1)} of {manifest.images.source or 'unknown source'}"
     return opening(
-        f"{manifest.get('study')} study of {model.get('name', 'a model')}, {source}",
-        study=manifest.get("study"),
+        f"{manifest.study} study of {model}, {source}",
+        study=manifest.study,
         choices=[choice.as_dict() for choice in tables.choices],
         sorts=[{"value": value, "label": label} for value, label in tables.sorts.items()],
         columns=[{"name": name, "label": label, "kind": kind} for name, label, kind in tables.columns],
@@ -155,10 +156,10 @@ def _about(manifest: Any, tables: StudyTables, hindrance: str) -> dict[str, Any]
             for measure in tables.measures
         },
         facts=[
-            ["Study", manifest.get("study")],
-            ["Model", model.get("name")],
+            ["Study", manifest.study],
+            ["Model", model],
             ["Images", source],
-            ["Made", str(manifest.get("created", ""))[:10]],
+            ["Made", manifest.created[:10]],
         ],
         hindrance=hindrance,
     )

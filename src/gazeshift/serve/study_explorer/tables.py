@@ -4,10 +4,10 @@ Queries are ours, values are bound, and names are looked up in what the tables h
 of a query's text or of a path.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 
 from gazeshift.errors import BoundsError, DataError, UnknownNameError, did_you_mean
 from gazeshift.report.measure_scale import MeasureScale
-from gazeshift.report.study import REPAIR, open_study
+from gazeshift.report.study import REPAIR
 from gazeshift.summaries import finite
 
+Kind = TypeVar("Kind")
 MAX_ROWS = 200
 MAX_START = 2**31
 MAX_ROWS_IN_MEMORY = 2_000_000  # rows of a table that is read once and held
@@ -43,7 +44,7 @@ class Filter:
     options: Mapping[str, str]
     first: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For the page."""
         return {
             "name": self.name,
@@ -92,6 +93,62 @@ class Page:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A page of the list.
+
+    Args:
+        total: how many images meet the choices.
+        rows: those of the page, with all columns that the study's table has for them.
+    """
+
+    total: int
+    rows: Sequence[Mapping[str, object]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageDetails:
+    """All about one image.
+
+    Args:
+        layers: names, in order.
+        moved: by condition, class, CAM and measure (``pgd|1|noise|predicted|grad_cam|cosine``), a number per layer.
+        conditions: rows of the study's table of images, if it compares maps.
+        verdicts: rows of what detectors said, if it is a scorecard.
+    """
+
+    layers: Sequence[str] = ()
+    moved: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    conditions: Sequence[Mapping[str, object]] | None = None
+    verdicts: Sequence[Mapping[str, object]] | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """For the page: what there is."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass(kw_only=True)
+class KeptSide:
+    """A picture that a study kept of an image, with its maps.
+
+    Args:
+        picture: as a data URL.
+        maps: by target, CAM and layer; None where no map was kept.
+    """
+
+    picture: str
+    maps: dict[str, dict[str, list[dict[str, object] | None]]] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, object]:
+        """As the page has a side that is drawn anew: `gazeshift.serve.explorer.serialize.side_json`."""
+        return {"picture": self.picture, "answers": [], "verdict": None, "maps": self.maps}
+
+
+def as_dicts(sides: Mapping[str, KeptSide]) -> dict[str, dict[str, object]]:
+    """Sides by kind of picture, for the page."""
+    return {kind: side.as_dict() for kind, side in sides.items()}
+
+
 class StudyTables(Protocol):
     """What every kind of study offers to the page."""
 
@@ -115,16 +172,16 @@ class StudyTables(Protocol):
     def columns(self) -> Sequence[tuple[str, str, str]]:
         """Name, heading and kind of each column of the list."""
 
-    def listed(self, page: Page) -> dict[str, Any]:
+    def listed(self, page: Page) -> Listed:
         """The images of a page, and how many there are in all."""
 
-    def image(self, name: str) -> dict[str, Any]:
+    def image(self, name: str) -> ImageDetails:
         """All about one image."""
 
     def pictured(self) -> frozenset[str]:
         """Images whose picture the study kept."""
 
-    def kept(self, name: str, attack: str, strength: float) -> dict[str, Any]:
+    def kept(self, name: str, attack: str, strength: float) -> Mapping[str, KeptSide]:
         """Pictures and maps of it that the study kept, by kind of picture."""
 
 
@@ -150,7 +207,7 @@ class TableStore:
                 (found.create if small else found.create_view)(f"study_{name}")
             except duckdb.Error as cause:
                 raise DataError(f"{path} is damaged: {str(cause).splitlines()[0]}. {REPAIR}") from cause
-        self.images = tuple(str(row["image"]) for row in self.distinct(listing, "image"))
+        self.images = self.values(listing, "image")
         self.places = {name: place for place, name in enumerate(self.images)}
         if not self.images:
             raise DataError(f"the tables in {folder} have no rows. {REPAIR}")
@@ -159,7 +216,7 @@ class TableStore:
         """Let go of the tables."""
         self.connection.close()
 
-    def ask(self, query: str, **values: Any) -> list[dict[str, Any]]:
+    def ask(self, query: str, **values: object) -> list[dict[str, object]]:
         """Rows of a query with bound values.
 
         Raises:
@@ -173,21 +230,33 @@ class TableStore:
         except duckdb.IOException as cause:
             raise DataError(f"a table of the study cannot be read: {str(cause).splitlines()[0]}. {REPAIR}") from cause
 
-    def count(self, table: str, where: str, **values: Any) -> int:
+    def read(self, kind: Callable[..., Kind], query: str, **values: object) -> list[Kind]:
+        """The same, each row as a dataclass that has its columns."""
+        return [kind(**row) for row in self.ask(query, **values)]
+
+    def count(self, table: str, where: str, **values: object) -> int:
         """Rows of a table that meet a condition; the texts are ours, the values bound."""
-        return int(self.ask(f"SELECT count(*) AS n FROM study_{table} WHERE {where}", **values)[0]["n"])  # noqa: S608
+        (row,) = self.ask(f"SELECT count(*) AS n FROM study_{table} WHERE {where}", **values)  # noqa: S608
+        return int(str(row["n"]))
 
-    def distinct(self, table: str, columns: str) -> list[dict[str, Any]]:
-        """What a table holds in these columns; both names are ours."""
-        return self.ask(f"SELECT DISTINCT {columns} FROM study_{table} ORDER BY {columns}")  # noqa: S608
+    def values(self, table: str, column: str) -> tuple[str, ...]:
+        """Texts that a table holds in a column, sorted; both names are ours."""
+        rows = self.ask(f"SELECT DISTINCT {column} FROM study_{table} ORDER BY {column}")  # noqa: S608
+        return tuple(str(row[column]) for row in rows)
 
-    def sampled(self, table: str, columns: Sequence[str]) -> list[dict[str, Any]]:
-        """What a table holds in these columns, by its first and last row group: every cell of a study has them all."""
+    def distinct(self, table: str, kind: type[Kind]) -> list[Kind]:
+        """What a table holds in the columns of a dataclass, sorted by them."""
+        columns = ", ".join(field.name for field in fields(kind))  # type: ignore[arg-type]  # any dataclass
+        return self.read(kind, f"SELECT DISTINCT {columns} FROM study_{table} ORDER BY {columns}")  # noqa: S608
+
+    def sampled(self, table: str, kind: type[Kind]) -> list[Kind]:
+        """The same by its first and last row group: every cell of a study has them all."""
+        columns = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # any dataclass
         with pq.ParquetFile(self.folder / f"{table}.parquet") as file:
             groups = sorted({0, file.num_row_groups - 1})
-            found = file.read_row_groups(groups, columns=list(columns)).group_by(list(columns)).aggregate([])
-        rows: list[dict[str, Any]] = found.sort_by([(column, "ascending") for column in columns]).to_pylist()
-        return rows
+            found = file.read_row_groups(groups, columns=columns).group_by(columns).aggregate([])
+        found = found.select(columns).sort_by([(column, "ascending") for column in columns])
+        return [kind(**row) for row in found.to_pylist()]
 
     def name(self, place: int) -> str:
         """The image at a place in the order of names.
@@ -225,16 +294,7 @@ def columns_of(folder: Path, table: str) -> set[str]:
         raise DataError(f"{path} is damaged: {str(cause).splitlines()[0]}. {REPAIR}") from cause
 
 
-def manifest_of(folder: Path) -> Mapping[str, Any]:
-    """What a finished study's manifest says.
-
-    Raises:
-        DataError: no finished study is there.
-    """
-    return open_study(folder).manifest
-
-
-def rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+def rounded(row: Mapping[str, object]) -> dict[str, object]:
     """The row with numbers as JSON has them."""
     return {key: finite(value) if isinstance(value, float) else value for key, value in row.items()}
 

@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 from math import isfinite
-from typing import Any
 
 from gazeshift.report.charts import filled
-from gazeshift.report.document import Chart, Head, Menu, Table, Variants
+from gazeshift.report.document import Chart, Head, Menu, Plotly, Table, Variants
 from gazeshift.report.measure_scale import COSINE
 from gazeshift.report.words import cam_name, measure_name
 from gazeshift.studies.deviation.report import tables
@@ -26,7 +25,6 @@ from gazeshift.studies.deviation.report.series import (
 from gazeshift.studies.deviation.report.tables import two
 
 Rows = Sequence[Sequence[str]]
-Drawing = dict[str, Any]  # a trace, a shape or an axis as Plotly takes it, which has hundreds of keys
 OPTIONS = {"measure": "measures", "attack": "attacks", "strength": "strengths", "target": "targets", "cam": "cams"}
 TARGETS = {"predicted": "each image’s own", "reference": "the clean image’s"}
 STEPS = {"tickformat": ".1f", "dtick": 0.2}
@@ -235,22 +233,22 @@ def structure(series: Series, choice: Selection) -> Chart:
 
 def _chart(
     series: Series,
-    traces: Sequence[Drawing],
-    y: Drawing,
+    traces: Sequence[Plotly],
+    y: Plotly,
     about: str,
     head: Head = (),
     *,
     rows: Rows = (),
-    shapes: Sequence[Drawing] = (),
+    shapes: Sequence[Plotly] = (),
     empty: str = "",
-    x: Drawing | None = None,
+    x: Plotly | None = None,
 ) -> Chart:
     layout = {"xaxis": x or {"places": series.layers}, "yaxis": y, "shapes": list(shapes)}
     drawn = () if empty else traces
     return Chart(title="", traces=drawn, layout=layout, head=head, rows=rows, about=about, empty=empty)
 
 
-def _axis(series: Series, choice: Selection, of: str = "") -> Drawing:
+def _axis(series: Series, choice: Selection, of: str = "") -> dict[str, object]:
     """The measure's range, as far as the study's values need it: from 0 on where none is below."""
     measure = series.measure(choice)
     low, high = max(measure.lowest, series.least[choice.measure]), measure.highest
@@ -261,7 +259,7 @@ def _axis(series: Series, choice: Selection, of: str = "") -> Drawing:
     return title | {"range": [low - 0.02 * span, high + 0.04 * span]} | (STEPS if span == 1 else {})
 
 
-def _titled(text: str) -> Drawing:
+def _titled(text: str) -> dict[str, object]:
     return {"title": {"text": text}}
 
 
@@ -277,10 +275,10 @@ def _strengths(  # noqa: PLR0917
     choice: Selection,
     pick: Callable[[AgainstNoise], Thousandths],
     kind: str,
-    y: Drawing,
+    y: Plotly,
     head: Head = (),
     rows: Rows = (),
-    shapes: Sequence[Drawing] = (),
+    shapes: Sequence[Plotly] = (),
 ) -> Chart:
     """One line per strength, the stronger the colour, the stronger the perturbation."""
     levels = _levels(series, choice)
@@ -300,7 +298,9 @@ def _strengths(  # noqa: PLR0917
     return _chart(series, traces, y, about, head, rows=rows, shapes=shapes, empty=empty if images else NO_IMAGE)
 
 
-def _line(values: Thousandths, hover: str | Sequence[str], name: str, colour: str, *, dash: str = "solid") -> Drawing:
+def _line(
+    values: Thousandths, hover: str | Sequence[str], name: str, colour: str, *, dash: str = "solid"
+) -> dict[str, object]:
     """A line through thousandths; dashed ones have hollow marks."""
     inside = "--card" if dash != "solid" else colour
     return {
@@ -316,7 +316,7 @@ def _line(values: Thousandths, hover: str | Sequence[str], name: str, colour: st
     }
 
 
-def _spread(spread: RoundedSpread, values: Thousandths, kind: str, hover: str = "") -> list[Drawing]:
+def _spread(spread: RoundedSpread, values: Thousandths, kind: str, hover: str = "") -> list[Plotly]:
     """A band from the lower to the upper quartile, and a line; without `hover`, with what its table does not have."""
     texts = [
         f", quartiles {tables.quartiles(spread, place, tables.three)}, n {count}"

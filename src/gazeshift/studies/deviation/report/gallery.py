@@ -19,7 +19,7 @@ from gazeshift.report.cube import Cube, attack_codes, attack_place
 from gazeshift.report.document import LayerTexts, ViewedImage
 from gazeshift.report.embed import packed
 from gazeshift.report.measure_scale import MeasureScale
-from gazeshift.report.tables_read import ReportData
+from gazeshift.report.tables_read import KeptMap, ReportData, kept_maps
 from gazeshift.studies.deviation.report.series import Thousandths, half_up, key, thousandths
 from gazeshift.studies.deviation.report.tables import two
 
@@ -45,29 +45,6 @@ class PackedGallery:
     side: int
     reduced: bool
     left_out: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class KeptMap:
-    """A row of the gallery's table: a picture, or a map of it.
-
-    Args:
-        image, attack, kind, target, layer, cam: as the table has them; a picture has no layer.
-        height, width: of the map; None for a picture.
-        map: its values.
-        picture: the file, or None for a map.
-    """
-
-    image: str
-    attack: str
-    kind: str
-    target: str
-    layer: str
-    cam: str
-    height: int | None
-    width: int | None
-    map: Float[np.ndarray, " hw"]
-    picture: bytes | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +97,7 @@ class _Store:
 
 def gallery(data: ReportData, cube: Cube, room: int) -> PackedGallery:
     """All pictures and maps in at most `room` bytes: first the maps become coarser, and at last the images fewer."""
-    rows = _rows(data.gallery)
+    rows = kept_maps(data.gallery)
     names = _names(rows, data.manifest.settings.get("gallery"), cube)
     maps = [row for row in rows if row.layer]
     largest = max((max(row.height or 0, row.width or 0) for row in maps), default=0)
@@ -137,15 +114,6 @@ def gallery(data: ReportData, cube: Cube, room: int) -> PackedGallery:
         reduced=largest > side,
         left_out=len(names) - len(kept),
     )
-
-
-def _rows(table: pa.Table) -> list[KeptMap]:
-    """The rows with their maps as arrays; lists of Python numbers would take a hundred times the room."""
-    maps = table["map"].combine_chunks()
-    starts = maps.offsets.to_numpy()
-    values = maps.values.to_numpy(zero_copy_only=False)
-    rows = table.drop_columns(["map", "layer_index"]).to_pylist()
-    return [KeptMap(**row, map=values[starts[at] : starts[at + 1]]) for at, row in enumerate(rows)]
 
 
 def _names(rows: Sequence[KeptMap], asked: object, cube: Cube) -> tuple[str, ...]:

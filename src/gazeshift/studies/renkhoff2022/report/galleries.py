@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -12,6 +11,7 @@ from gazeshift.pictures import encode_webp, overlay
 from gazeshift.report.document import Gallery, Picture, number
 from gazeshift.report.similarity import ATTACKED, COSINE, NOISE, PREDICTED, SimilarityNumbers
 from gazeshift.report.study import Study
+from gazeshift.report.tables_read import KeptMap, kept_maps
 
 SIDE, NARROW, FRAMED = 112, 60, 3  # pixels on the screen: 13 layers and the image fit side by side
 NAMES = {"clean": "Clean", "attacked": "Adversarial", "noise": "Gaussian noise"}
@@ -20,8 +20,8 @@ FRAMES = {"attacked": "attacked", "noise": "ok"}
 
 def gallery(study: Study, found: SimilarityNumbers) -> Gallery:
     """Each example three times: clean, adversarial and with noise, at the strength nearest to 1."""
-    rows = [row for row in study.table("gallery").to_pylist() if row["kind"] in NAMES]
-    shown = _chosen(rows, found)[: study.manifest["settings"]["gallery"]]
+    rows = [row for row in kept_maps(study.table("gallery")) if row.kind in NAMES]
+    shown = _chosen(rows, found)[: found.manifest.settings["gallery"]]
     return Gallery(
         title="Grad-CAM at every layer",
         rows=[line for image in shown for line in _lines(image, rows, found)],
@@ -34,29 +34,27 @@ def gallery(study: Study, found: SimilarityNumbers) -> Gallery:
     )
 
 
-def _chosen(rows: Sequence[Mapping[str, Any]], found: SimilarityNumbers) -> list[str]:
+def _chosen(rows: Sequence[KeptMap], found: SimilarityNumbers) -> list[str]:
     """Images of the gallery, those of seeds that were classified right first."""
     right = {image for image, main in zip(found.cube.images, found.main, strict=True) if main}
-    images = dict.fromkeys(row["image"] for row in rows)
+    images = dict.fromkeys(row.image for row in rows)
     return sorted(images, key=lambda image: image not in right)
 
 
-def _lines(
-    image: str, rows: Sequence[Mapping[str, Any]], found: SimilarityNumbers
-) -> list[tuple[str, list[Picture | None]]]:
+def _lines(image: str, rows: Sequence[KeptMap], found: SimilarityNumbers) -> list[tuple[str, list[Picture | None]]]:
     at = found.cube.images.index(image)
     lines = []
     for kind, name in NAMES.items():
-        own = [row for row in rows if row["image"] == image and row["kind"] == kind]
-        photo = next(row["picture"] for row in own if row["picture"])
+        own = [row for row in rows if row.image == image and row.kind == kind]
+        photo = next(row.picture for row in own if row.picture)
         seen = _small(Image.open(io.BytesIO(photo)).convert("RGB"))
-        maps = {row["layer"]: row for row in own if row["layer"]}
+        maps = {row.layer: row for row in own if row.layer}
         lines.append((f"{name}: {image}", [_photo(seen), *_maps(seen, maps, found, kind, at)]))
     return lines
 
 
 def _maps(
-    seen: Image.Image, maps: Mapping[str, Mapping[str, Any]], found: SimilarityNumbers, kind: str, at: int
+    seen: Image.Image, maps: Mapping[str, KeptMap], found: SimilarityNumbers, kind: str, at: int
 ) -> list[Picture | None]:
     alike = None if kind == "clean" else _alike(found, kind, at)
     drifting = set() if alike is None else set(np.argsort(np.where(np.isfinite(alike), alike, 2))[:FRAMED].tolist())
@@ -67,7 +65,7 @@ def _maps(
         if row is None:
             pictures.append(None)
             continue
-        drawn = overlay(pixels, np.reshape(row["map"], (row["height"], row["width"])))
+        drawn = overlay(pixels, row.map.reshape(row.height or 0, row.width or 0))
         caption = label if alike is None else f"{label}: {number(alike[place])}"
         pictures.append(
             Picture(webp=encode_webp(drawn), caption=caption, frame=FRAMES[kind] if place in drifting else "")

@@ -2,7 +2,7 @@
 
 from gazeshift.report import similarity_charts as draw
 from gazeshift.report.document import Chart, Document, Gallery, Section, Table, number
-from gazeshift.report.similarity import ATTACKED, NOISE, REFERENCE, SimilarityNumbers, numbers
+from gazeshift.report.similarity import ATTACKED, NOISE, REFERENCE, SimilarityManifest, SimilarityNumbers, numbers
 from gazeshift.report.study import Study
 from gazeshift.studies.renkhoff2022.report.claims import claims, findings, nothing
 from gazeshift.studies.renkhoff2022.report.galleries import gallery
@@ -26,7 +26,7 @@ JET = (
 def page(study: Study) -> Document:
     """Everything that the page says."""
     found = numbers(study)
-    settings = study.manifest["settings"]
+    settings = found.manifest.settings
     has_examples = found.found is not None and bool(found.main.any())
     sections = [_seeds(found, has_examples), _coverage(found)]
     if has_examples:
@@ -36,7 +36,7 @@ def page(study: Study) -> Document:
     return Document(
         title="Where DLFuzz examples move the gaze, layer by layer",
         paper=PAPER,
-        facts=_facts(study),
+        facts=_facts(found.manifest),
         findings=findings(found),
         claims=claims(found),
         sections=sections,
@@ -45,18 +45,17 @@ def page(study: Study) -> Document:
     )
 
 
-def _facts(study: Study) -> list[tuple[str, str]]:
-    manifest, cost = study.manifest, study.manifest["cost"]
-    settings, images = manifest["settings"], manifest["images"]
+def _facts(manifest: SimilarityManifest) -> list[tuple[str, str]]:
+    settings, images = manifest.settings, manifest.images
     scaled = settings["arithmetic"] + ("" if settings["eight_bit"] == "none" else f", 8 bits: {settings['eight_bit']}")
     return [
-        ("Model", str(manifest["model"]["name"]).rsplit("/", 1)[-1]),
-        ("Images", f"{images['used']} of {images['source']}"),
+        ("Model", manifest.model.name.rsplit("/", 1)[-1]),
+        ("Images", f"{images.used} of {images.source}"),
         ("Attack", f"examples of the set {settings['set']}" if settings["set"] else settings["attack"]),
-        ("Layers", f"{len(manifest['layers'])} ({', '.join(settings['layers'])})"),
+        ("Layers", f"{len(manifest.layers)} ({', '.join(settings['layers'])})"),
         ("Strengths", scaled),
         ("Similarity", f"cosine of {'maps' if settings['space'] == 'raw' else 'jet pictures of maps'}"),
-        ("Cost", f"{number(cost['ratio'])} x its bare forward and backward passes"),
+        ("Cost", f"{number(manifest.cost.ratio)} x its bare forward and backward passes"),
     ]
 
 

@@ -24,7 +24,7 @@ ATTENTIONS = ("gradient_input", "grad_cam", "layer_cam")
 
 
 class Smooth(nn.Module):
-    """SmoothSecondDerivative differentiable everywhere, with maps that are neither blank nor positive everywhere."""
+    """Twice differentiable everywhere, with maps that are neither blank nor positive everywhere."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -71,7 +71,7 @@ def test_an_uploaded_image_gets_the_models_answer_and_a_verdict(opened: Visit, g
     first = opened.page.locator("#cards .answers tr").first.inner_text()
     assert classifier.class_names[int(shares.argmax())] in first
     assert f"{100 * float(shares.max()):.1f}" in first
-    assert opened.text("#cards .badge").strip() in {"No sign of an attack", "ScorecardRows like an attack"}
+    assert opened.text("#cards .badge").strip() in {"No sign of an attack", "Looks like an attack"}
     assert "random.png" in opened.text("#cards h3 >> nth=0")
     assert "32 × 32" in opened.text("#cards")
     assert "the file has 40 × 32" in opened.text("#cards")
@@ -397,7 +397,7 @@ def test_a_real_classifier_with_the_detector_that_ships(browser) -> None:
         assert "drum" in made.page.locator("#cards .answers tr").first.inner_text()
         attacked(made)
         assert "The answer switched." in made.text("#cards")
-        assert made.page.locator("#cards .badge").nth(1).inner_text() == "ScorecardRows like an attack"
+        assert made.page.locator("#cards .badge").nth(1).inner_text() == "Looks like an attack"
         assert made.page.locator("#film button").count() == 18
         own = made.drawn("attacked")
         made.page.get_by_label("Clean image’s").check()

@@ -47,7 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     given = _with_negatives(_with_bare_ray(sys.argv[1:] if arguments is None else arguments))
     debug = "--debug" in given
     keep_freed_memory()
-    sys.exit(_run([argument for argument in given if argument != "--debug"], debug=debug))
+    with _plain_warnings(), _errors_as_exit_codes(debug=debug):
+        app(
+            [argument for argument in given if argument != "--debug"],
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_none",
+        )
+    sys.exit(0)
 
 
 def _with_negatives(arguments: Sequence[str]) -> list[str]:
@@ -78,23 +85,21 @@ def _plain_warnings() -> Iterator[None]:
         yield
 
 
-@_plain_warnings()
-def _run(arguments: list[str], *, debug: bool) -> int:
+@contextmanager
+def _errors_as_exit_codes(*, debug: bool) -> Iterator[None]:
+    """What a command raises, said in one sentence before the program exits."""
     try:
-        app(arguments, exit_on_error=False, print_error=False, result_action="return_none")
+        yield
     except (GazeshiftError, CycloptsError, ValidationError) as error:
-        return _complain(_sentence(error), 2, debug=debug)
+        _complain(_sentence(error), 2, debug=debug)
     except KeyboardInterrupt as stopped:
-        return _complain(" ".join(["stopped.", *getattr(stopped, "__notes__", ())]), 130, debug=False)
+        _complain(" ".join(["stopped.", *getattr(stopped, "__notes__", ())]), 130, debug=False)
     except BrokenPipeError:  # `gazeshift list layers | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else 0
     except MemoryError:
-        return _complain("memory is full. Use a smaller --batch-size.", 2, debug=debug)
+        _complain("memory is full. Use a smaller --batch-size.", 2, debug=debug)
     except Exception as error:  # whatever is left is an internal error, and says so
-        return _complain(_fault(error), 1, debug=debug)
-    return 0
+        _complain(_fault(error), 1, debug=debug)
 
 
 def _fault(error: Exception) -> str:
@@ -129,8 +134,8 @@ def _sentence(error: BaseException) -> str:
     return f"{flag}: {wanted}, got {first['input']!r}. `--help` describes it."
 
 
-def _complain(message: str, code: int, *, debug: bool) -> int:
+def _complain(message: str, code: int, *, debug: bool) -> NoReturn:
     if debug:
         traceback.print_exc()
     sys.stderr.write(f"gazeshift: {message}\n")
-    return code
+    sys.exit(code)

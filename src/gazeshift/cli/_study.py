@@ -3,27 +3,34 @@
 import json
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from gazeshift.cli._progress import progress_shown
 from gazeshift.runs.executors import Scale, executor
-from gazeshift.runs.settings import StudySettings
+from gazeshift.runs.settings import Progress
+
+if TYPE_CHECKING:
+    from gazeshift.runs.executors.serial import Executor  # loads torch, which --help need not wait for
 
 
-def run_study(settings: Any, out: Path, scale: Scale | None = None) -> None:
-    """Do the study, write its report, print where it is and the findings that matter."""
-    run_long(type(settings).run, settings, out, scale)
-    show_report(out)
+class RunArguments(TypedDict):
+    """What every long run takes beside its settings and its folder."""
+
+    command: str
+    progress: Progress
+    executor: "Executor"
 
 
-def run_long(start: Callable[..., Path], settings: StudySettings, out: Path, scale: Scale | None) -> Path:
-    """Do a long run with the workers asked for, and show how far it is; gives its folder."""
+@contextmanager
+def long_run(scale: Scale | None, device: str) -> Iterator[RunArguments]:
+    """The workers asked for, and a progress that is shown, while a long run goes on inside."""
     command = "gazeshift " + shlex.join(argument for argument in sys.argv[1:] if argument != "--debug")
-    with progress_shown() as progress, executor(scale, device=settings.device) as workers:
+    with progress_shown() as progress, executor(scale, device=device) as workers:
         try:
-            return start(settings, out, command=command, progress=progress, executor=workers)
+            yield {"command": command, "progress": progress, "executor": workers}
         except KeyboardInterrupt as stopped:
             stopped.add_note("What is finished is kept; the same command goes on from there.")
             raise

@@ -1,11 +1,11 @@
 """``gazeshift attack NAME``."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from gazeshift.cli._study import long_run
 from gazeshift.runs.adversarial_set.settings import SetSettings
 from gazeshift.runs.executors import Scale
 
@@ -29,11 +29,12 @@ def attack(
         out: folder for the set; if it holds an unfinished one of the same settings, it goes on.
     """
     from gazeshift.cli._sets import described  # torch is not needed for --help
-    from gazeshift.cli._study import run_long
     from gazeshift.data import open_set
     from gazeshift.runs.adversarial_set.run import make_set
 
-    folder = run_long(partial(make_set, name), settings or SetSettings(), out, scale)
+    settings = settings or SetSettings()
+    with long_run(scale, settings.device) as how:
+        folder = make_set(name, settings, out, **how)
     for line in described(open_set(folder)):
         print(line)  # noqa: T201
     print(folder)  # noqa: T201

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gazeshift.cli._study import run_study
+from gazeshift.cli._study import long_run, show_report
 from gazeshift.registry import find
 
 
@@ -23,4 +23,6 @@ def demo(*, out: Path = Path("demo-report"), seed: int = 0, device: str = "auto"
     settings = find("studies", "deviation")(
         attack=("fgsm", "pgd"), epsilon=2 / 255, seed=seed, device=device, batch_size=batch_size
     )
-    run_study(settings, out)
+    with long_run(None, device) as how:
+        settings.run(out, **how)
+    show_report(out)

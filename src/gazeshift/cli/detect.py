@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from gazeshift.cli._progress import progress_shown
+from gazeshift.cli._study import long_run, show_report
 from gazeshift.registry import find, names
 from gazeshift.runs.detector.settings import CalibrateSettings, FitSettings
 from gazeshift.runs.executors import Scale
@@ -47,10 +48,11 @@ def fit(
         out: folder for the detector; if it holds an unfinished one of the same settings, it goes on.
     """
     from gazeshift.cli._detecting import describe  # torch is not needed for --help
-    from gazeshift.cli._study import run_long
-    from gazeshift.runs.detector.run import fit as start
+    from gazeshift.runs.detector import run
 
-    folder = run_long(start, settings or FitSettings(), out, scale)
+    settings = settings or FitSettings()
+    with long_run(scale, settings.device) as how:
+        folder = run.fit(settings, out, **how)
     for line in describe(folder):
         print(line)  # noqa: T201
 
@@ -70,10 +72,10 @@ def calibrate(
         out: folder for the detector with its new threshold.
     """
     from gazeshift.cli._detecting import describe  # torch is not needed for --help
-    from gazeshift.cli._study import run_long
-    from gazeshift.runs.detector.run import recalibrate
+    from gazeshift.runs.detector import run
 
-    folder = run_long(recalibrate, settings, out, scale)
+    with long_run(scale, settings.device) as how:
+        folder = run.recalibrate(settings, out, **how)
     for line in describe(folder):
         print(line)  # noqa: T201
 
@@ -200,9 +202,9 @@ def _evaluate(scorecard: Any) -> Any:
         Args:
             out: folder for the tables, the manifest and report.html.
         """
-        from gazeshift.cli._study import run_study
-
-        run_study(settings, out, scale)
+        with long_run(scale, settings.device) as how:
+            settings.run(out, **how)
+        show_report(out)
 
     return evaluate
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from gazeshift.cli._study import run_study
+from gazeshift.cli._study import long_run, show_report
 from gazeshift.registry import find, names
 from gazeshift.runs.executors import Scale
 
@@ -34,7 +34,10 @@ def _command(study: Any) -> Any:
         scale: Annotated[Scale | None, Parameter(name="*")] = None,
         out: Path,
     ) -> None:
-        run_study(study() if settings is None else settings, out, scale)
+        settings = study() if settings is None else settings
+        with long_run(scale, settings.device) as how:
+            settings.run(out, **how)
+        show_report(out)
 
     told = _unwrapped(inspect.getdoc(study) or "")
     run.__doc__ = f"{told}\n\nArgs:\n    out: folder for the tables, the manifest and report.html."

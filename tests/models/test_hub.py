@@ -8,7 +8,7 @@ import huggingface_hub
 import pytest
 import timm
 import torch
-from timm.models import save_for_hf
+from timm.models import PretrainedCfg, save_for_hf
 
 from gazeshift.errors import ModelError, UnknownNameError
 from gazeshift.models import load
@@ -199,7 +199,7 @@ def test_every_tag_with_classes_is_accepted():
     refused = set()
     for name, classes in counts.items():
         try:
-            _check_classes(f"timm:{name}", classes, {"num_classes": classes})
+            _check_classes(f"timm:{name}", classes, PretrainedCfg(num_classes=classes))
         except ModelError:
             refused.add(name)
     by_name = {name for name in counts if any(f"in{many}k" in name for many in (1, 12, 21, 22)) and counts[name]}

@@ -11,7 +11,7 @@ import torch
 import torchvision
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
-from timm.models import get_pretrained_cfg
+from timm.models import PretrainedCfg, get_pretrained_cfg
 
 from gazeshift.data import read_image
 from gazeshift.models.timm import _preprocessing as from_timm
@@ -71,7 +71,7 @@ def difference(preprocessing, transform, size):
 
 
 def of_timm(config):
-    return from_timm(config, SimpleNamespace(in_chans=3))
+    return from_timm(PretrainedCfg(**config), SimpleNamespace(in_chans=3))
 
 
 def test_timm():
@@ -114,7 +114,7 @@ def test_all_tags_are_asked():
 def test_channels_of_another_number_have_the_mean_of_the_means():
     """As timm's own `resolve_input_data_config` decides for a network of one channel with a mean of three."""
     config = {**timms()["resnet18.a1_in1k"], "input_size": (1, 224, 224)}
-    seen = from_timm(config, SimpleNamespace(in_chans=1))
+    seen = from_timm(PretrainedCfg(**config), SimpleNamespace(in_chans=1))
     assert seen.channels == 1
     assert seen.mean == pytest.approx((0.449,), abs=1e-12)  # (0.485 + 0.456 + 0.406) / 3
     assert read_image(picture(97, 133), seen).shape == (1, 224, 224)

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import huggingface_hub
 import timm as library
 import torch
 from timm.data.config import resolve_model_data_config
-from timm.models import get_pretrained_cfg
+from timm.models import PretrainedCfg, get_pretrained_cfg
 
 from gazeshift.errors import ModelError, UnknownNameError, did_you_mean
 from gazeshift.models._classifier import Classifier
@@ -49,23 +50,25 @@ def timm(name: str, weights: str | None = None, *, size: tuple[int, int] | None 
     """
     spec, is_remote = f"timm:{name}", name.startswith((*HUB, FOLDER))
     config = _remote_config(name) if is_remote else _own_config(name)
-    options = {"img_size": size} if size and config.get("fixed_input_size") else {}
+    fixed = size if config.fixed_input_size else None
     file = None if weights in (None, RANDOM) else str(weights)
     if file is None:
-        _check_classes(spec, config["num_classes"], config)
+        _check_classes(spec, config.num_classes, config)
     with repeatable(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # "deprecated model name" for timm:xception, which we mean
         if weights is None:
-            network: Any = _pretrained(name, config, options)
+            network: Any = _pretrained(name, config, fixed)
         else:
-            build = partial(_built, name, **options)
-            network = build() if file is None else network_of(file, partial(build, **_head(config)), spec)[0]
+            build = partial(_built, name, fixed)
+            # A network without a head is given one, so that a file can say what it is.
+            head = {} if config.num_classes else {"num_classes": IMAGENET}
+            network = build() if file is None else network_of(file, partial(build, **head), spec)[0]
     _check_classes(spec, network.num_classes, config)
-    class_names, wnids = _class_names(network.num_classes, network.pretrained_cfg)
+    class_names, wnids = _class_names(network.num_classes, _config_of(network.pretrained_cfg))
     return Classifier(
         network,
         name=spec,
-        preprocessing=_preprocessing(resolve_model_data_config(network), network),  # type: ignore[no-untyped-call]
+        preprocessing=_preprocessing(_config_of(resolve_model_data_config(network)), network),  # type: ignore[no-untyped-call]
         class_names=class_names,
         wnids=wnids,
         source=weights or spec,
@@ -73,26 +76,29 @@ def timm(name: str, weights: str | None = None, *, size: tuple[int, int] | None 
     )
 
 
-def _own_config(name: str) -> dict[str, Any]:
+def _config_of(said: Mapping[str, object]) -> PretrainedCfg:
+    """What timm knows of a network, out of whatever was said of it."""
+    known = {field.name for field in fields(PretrainedCfg)}
+    return PretrainedCfg(**{name: value for name, value in said.items() if name in known})  # type: ignore[arg-type]
+
+
+def _own_config(name: str) -> PretrainedCfg:
     model, _, tag = name.partition(".")
     if not library.is_model(model):
         raise UnknownNameError(f"timm has no model '{name}'. {did_you_mean(model, library.list_models())}")
     tagged = library.list_pretrained(f"{model}.*")
     if tag and name not in tagged:
         raise UnknownNameError(f"timm has no weights '{name}'. {did_you_mean(name, [model, *tagged])}")
-    config: Any = get_pretrained_cfg(name)
-    return {"num_classes": IMAGENET, **(config.to_dict() if config else _deprecated_config(name))}
+    config = get_pretrained_cfg(name)
+    if config is None:  # of ``xception`` and other old names, which timm only follows when it makes the network
+        with repeatable(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            network: Any = library.create_model(name)
+        config = _config_of(network.pretrained_cfg)
+    return config
 
 
-def _deprecated_config(name: str) -> dict[str, Any]:
-    """Of ``xception`` and other old names, which timm only follows when it makes the network."""
-    with repeatable(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        network: Any = library.create_model(name)
-    return dict(network.pretrained_cfg)
-
-
-def _remote_config(name: str) -> dict[str, Any]:
+def _remote_config(name: str) -> PretrainedCfg:
     """What a model on the Hugging Face hub, or in a folder, says of itself in its ``config.json``."""
     place = name.partition(":")[2]
     try:
@@ -111,7 +117,7 @@ def _remote_config(name: str) -> dict[str, Any]:
             f"{did_you_mean(architecture, library.list_models())}"
         )
     where = "file" if name.startswith(FOLDER) else "hf_hub_id"
-    return {"num_classes": IMAGENET, **said.get("pretrained_cfg", {}), **said, where: place}
+    return _config_of({**said.get("pretrained_cfg", {}), **said, where: place})
 
 
 def _config_file(name: str, place: str) -> Path:
@@ -139,9 +145,9 @@ def _page(place: str) -> str:
     return f"{huggingface_hub.constants.ENDPOINT}/{place.partition('@')[0]}"
 
 
-def _check_classes(spec: str, classes: int, config: Mapping[str, Any]) -> None:
+def _check_classes(spec: str, classes: int, config: PretrainedCfg) -> None:
     """Refuse networks that describe an image, in numbers that are no logits: DINO, CLIP, SigLIP..."""
-    is_timms = not spec.startswith(ELSEWHERE) and classes == config["num_classes"]
+    is_timms = not spec.startswith(ELSEWHERE) and classes == config.num_classes
     if classes == 0 or (is_timms and classes != IMAGENET and classes < MANY):
         raise ModelError(
             f"{spec} has no classes: it describes an image in {classes or 'some hundred'} numbers, which are no "
@@ -150,33 +156,27 @@ def _check_classes(spec: str, classes: int, config: Mapping[str, Any]) -> None:
         )
 
 
-def _head(config: Mapping[str, Any]) -> dict[str, int]:
-    """A network without a head is given one, so that a file can say what it is."""
-    return {} if config["num_classes"] else {"num_classes": IMAGENET}
-
-
-def _built(name: str, **options: Any) -> torch.nn.Module:
+def _built(name: str, size: tuple[int, int] | None, **options: Any) -> torch.nn.Module:
     try:
         with _offline_if_unreachable() if name.startswith(HUB) else nullcontext():
-            return library.create_model(name, **options)
+            return library.create_model(name, **options, **_of_size(size))
     except Exception as cause:  # a size that its layers cannot divide, a config.json of another version
-        raise ModelError(f"timm cannot build timm:{name}{_sized(options)} ({reason(cause)}).") from cause
+        raise ModelError(f"timm cannot build timm:{name}{_sized(size)} ({reason(cause)}).") from cause
 
 
-def _pretrained(name: str, config: Mapping[str, Any], options: Mapping[str, Any]) -> torch.nn.Module:
+def _pretrained(name: str, config: PretrainedCfg, size: tuple[int, int] | None) -> torch.nn.Module:
     try:
         with _offline_if_unreachable(), redirect_stdout(sys.stderr):  # torch.hub announces its downloads
-            return library.create_model(name, pretrained=True, **options)
+            return library.create_model(name, pretrained=True, **_of_size(size))
     except Exception as cause:  # what a config.json says, and a file holds, may break anything
-        if not any(config.get(key) for key in ("hf_hub_id", "url", "file")):
+        if not config.has_weights:
             raise ModelError(
                 f"timm has no trained weights for '{name}'. Name a file: --weights FILE. Or look at the untrained "
                 f"network with --weights {RANDOM}."
             ) from cause
-        if options and not isinstance(cause, OSError | pickle.UnpicklingError):
+        if size and not isinstance(cause, OSError | pickle.UnpicklingError):
             raise ModelError(
-                f"the weights of timm:{name} do not fit images{_sized(options)} ({reason(cause)}). Leave out "
-                "--input-size."
+                f"the weights of timm:{name} do not fit images{_sized(size)} ({reason(cause)}). Leave out --input-size."
             ) from cause
         if name.startswith((*HUB, FOLDER)) and not isinstance(cause, OSError):
             raise ModelError(
@@ -189,15 +189,20 @@ def _pretrained(name: str, config: Mapping[str, Any], options: Mapping[str, Any]
         raise missing(f"timm:{name}", cause, _place(config)) from cause
 
 
-def _sized(options: Mapping[str, Any]) -> str:
-    return " of {} x {} pixels".format(*options["img_size"]) if "img_size" in options else ""
+def _of_size(size: tuple[int, int] | None) -> Any:
+    """The argument of timm that makes a network for images of this size."""
+    return {"img_size": size} if size else {}
 
 
-def _place(config: Mapping[str, Any]) -> str:
-    if config.get("hf_hub_id"):
-        page = _page(config["hf_hub_id"])
+def _sized(size: tuple[int, int] | None) -> str:
+    return f" of {size[0]} x {size[1]} pixels" if size else ""
+
+
+def _place(config: PretrainedCfg) -> str:
+    if config.hf_hub_id:
+        page = _page(config.hf_hub_id)
         return f"Download model.safetensors from {page} elsewhere, and name the file: --weights FILE."
-    file = Path(config.get("url") or config["file"]).name
+    file = Path(str(config.url or config.file)).name
     return f"Put {file} into {torch.hub.get_dir()}/checkpoints, or name a file: --weights FILE."
 
 
@@ -216,9 +221,10 @@ def _offline_if_unreachable() -> Iterator[None]:
         huggingface_hub.constants.HF_HUB_OFFLINE = before
 
 
-def _class_names(classes: int, config: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _class_names(classes: int, config: PretrainedCfg) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names and WordNet ids: those that the config lists, or ImageNet's if there are a thousand without names."""
-    labels, about = config.get("label_names"), config.get("label_descriptions") or {}
+    labels: Any = config.label_names  # a config.json may hold anything
+    about = config.label_descriptions or {}
     if isinstance(labels, Mapping):  # by index, with gaps
         labels = [labels.get(str(index), labels.get(index, f"class {index}")) for index in range(classes)]
     imagenet, wnids = imagenet_names()
@@ -229,18 +235,18 @@ def _class_names(classes: int, config: Mapping[str, Any]) -> tuple[tuple[str, ..
     return tuple(str(about.get(label, label)) for label in labels), ()
 
 
-def _preprocessing(config: Mapping[str, Any], network: Any) -> Preprocessing:
+def _preprocessing(config: PretrainedCfg, network: Any) -> Preprocessing:
     """What `timm.data.create_transform` does for evaluation, which it does from the same config."""
-    crop = tuple(config["input_size"][1:])
-    resize = tuple(math.floor(side / config["crop_pct"]) for side in crop)
+    crop = (config.input_size[1], config.input_size[2])
+    resize = (math.floor(crop[0] / config.crop_pct), math.floor(crop[1] / config.crop_pct))
     channels = getattr(network, "in_chans", 3)
-    mean, std = (_for_channels(config[key], channels) for key in ("mean", "std"))
-    fit = FITS.get(config["crop_mode"], "cover" if config["crop_pct"] <= 1 else "frame")
+    mean, std = (_for_channels(values, channels) for values in (config.mean, config.std))
+    fit = FITS.get(config.crop_mode, "cover" if config.crop_pct <= 1 else "frame")
     is_square = fit in ("cover", "frame") and resize[0] == resize[1]
     return Preprocessing(
         resize=resize[0] if is_square else resize,
         crop=crop,
-        interpolation=str(config["interpolation"]),
+        interpolation=str(config.interpolation),
         mean=mean,
         std=std,
         fit=fit,

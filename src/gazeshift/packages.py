@@ -10,6 +10,9 @@ from typing import Any
 from gazeshift.errors import MissingPackageError, SettingsError, UnknownNameError, did_you_mean
 from gazeshift.registry import INSTALLED_AS
 
+# What a class of another package takes: its own names, and values of any kind. The package checks them.
+KeywordArguments = Mapping[str, Any]
+
 
 def opened(module: str, install: str) -> ModuleType:
     """A module of a package that may not be installed. What it says about the names it imports is not for our user.
@@ -55,7 +58,7 @@ def parameters_of(kind: type, *ours: str) -> dict[str, inspect.Parameter]:
     }
 
 
-def check_settings(spec: str, settings: Mapping[str, Any], known: Mapping[str, inspect.Parameter]) -> None:
+def check_settings(spec: str, settings: KeywordArguments, known: Mapping[str, inspect.Parameter]) -> None:
     """Refuse settings that the attack does not take, and missing ones that it cannot do without.
 
     Raises:

@@ -17,6 +17,7 @@ from warnings import warn
 
 from gazeshift.errors import GazeshiftError, MissingPackageError, SettingsError, UnknownNameError, did_you_mean
 
+Setting = bool | int | float | str | None  # as people write one
 BARE, HANDED_ON = "name", "settings"
 FAMILIES = ("attacks", "cams", "measures", "transforms", "model_edits", "detectors", "models", "studies")
 RENAMED = {"interventions": "transforms"}  # until 0.3
@@ -138,14 +139,14 @@ def setting_names(part: object) -> tuple[str, ...]:
     return tuple(_defaults(part))
 
 
-def parse(spec: str) -> tuple[str, dict[str, Any]]:
+def parse(spec: str) -> tuple[str, dict[str, Setting]]:
     """Name and settings of a spec such as ``pgd:norm=l2,steps=20``; the first may be a bare name, ``foolbox:LinfPGD``.
 
     Raises:
         SettingsError: something else after the colon is not NAME=VALUE.
     """
     name, _, rest = spec.partition(":")
-    settings: dict[str, Any] = {}
+    settings: dict[str, Setting] = {}
     for place, piece in enumerate(filter(None, rest.split(","))):
         key, equals, text = piece.partition("=")
         if place == 0 and not equals and key.strip():
@@ -159,13 +160,13 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
     return name.strip(), settings
 
 
-def value(text: str) -> Any:
+def value(text: str) -> Setting:
     """A setting's value as people write it.
 
     >>> value("8/255"), value("20"), value("0.5"), value("true"), value("none"), value("l2")
     (0.03137254901960784, 20, 0.5, True, None, 'l2')
     """
-    words = {"true": True, "false": False, "none": None}
+    words: dict[str, Setting] = {"true": True, "false": False, "none": None}
     if text.lower() in words:
         return words[text.lower()]
     for read in (int, float, _fraction):

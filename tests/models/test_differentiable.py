@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from gazeshift import models
 from gazeshift.errors import BoundsError, LayerError, ModelError
-from gazeshift.models._differentiable import activations_and_gradients, live_pass
+from gazeshift.models._differentiable import live_pass
 from gazeshift.seeds import generator_for
 
 
@@ -55,6 +55,12 @@ def made(kind: type[nn.Module], dtype: torch.dtype = torch.float32) -> models.Cl
 
 def drawn(n: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.rand((n, 3, 12, 12), generator=generator_for(0, "live"), dtype=dtype)
+
+
+def activations_and_gradients(classifier, images, layers, classes, score="logit"):
+    """Logits, and every layer's activations and gradients of one class per image, all still in the graph."""
+    live = live_pass(classifier, images, layers)
+    return live.logits, live.activations, live.gradients(classes, score=score)
 
 
 @pytest.mark.parametrize("kind", [Overwriting, Smooth])

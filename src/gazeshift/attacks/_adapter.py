@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from inspect import Parameter
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from gazeshift.attacks._precision import in_full_precision
 from gazeshift.attacks._projections import project
 from gazeshift.attacks._settings import check_size, check_whole
 from gazeshift.errors import BoundsError, GazeshiftError, SettingsError
-from gazeshift.packages import chosen, missing, parameters_of
+from gazeshift.packages import KeywordArguments, chosen, missing, parameters_of
 from gazeshift.seeds import Generators, uniform
 
 # A package's attack at work: what it sees of the model, images, labels, and gives attacked images.
@@ -53,7 +53,7 @@ class Adapter(ABC):
     name: str
     epsilon: float | None = None
     target: int | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    settings: KeywordArguments = field(default_factory=dict, hash=False)
 
     package: ClassVar[str]
     given: ClassVar[tuple[str, ...]] = ()  # arguments of the attack's class that are ours to give

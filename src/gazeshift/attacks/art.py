@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gazeshift.attacks._adapter import Adapter, fills, needs_target, no_target, too_few_classes
 from gazeshift.errors import SettingsError
-from gazeshift.packages import check_settings, kinds_in, opened, settled
+from gazeshift.packages import KeywordArguments, check_settings, kinds_in, opened, settled
 
 __all__ = ["Art"]
 
@@ -20,7 +20,7 @@ INSTALL = "adversarial-robustness-toolbox"
 OURS = {"verbose": False, "summary_writer": False}  # unless the user says otherwise
 PROBABILITIES = ("SimBA", "VirtualAdversarialMethod")  # they go by probabilities, and refuse logits
 TRIES_EVERY_CLASS = ("AutoAttack",)  # its `targeted` adds attacks towards every other class
-USUAL: Mapping[str, Mapping[str, Any]] = {
+USUAL: Mapping[str, KeywordArguments] = {
     "DeepFool": {"epsilon": 0.02},  # as its paper has it: with ART's 1e-6 images stay on the boundary
     "ThresholdAttack": {"es": 1},  # differential evolution; CMA-ES (0) is seeded by the clock
 }
@@ -146,10 +146,9 @@ class Art(Adapter):
 
     def _run(self, seen: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         known = self._known()
-        usual: dict[str, Any] = OURS | {"batch_size": len(images), "targeted": self.target is not None}
-        if self.epsilon is not None:
-            usual |= {"eps": self.epsilon, "eps_step": self.epsilon / 4}
-        usual.update(USUAL.get(self.name, {}))
+        size = {} if self.epsilon is None else {"eps": self.epsilon, "eps_step": self.epsilon / 4}
+        usual = {**OURS, "batch_size": len(images), "targeted": self.target is not None, **size}
+        usual |= USUAL.get(self.name, {})
         settings = {name: value for name, value in usual.items() if name in known} | dict(self.settings)
         estimator = _estimator(nn.Sequential(seen, nn.Softmax(1)) if self.name in PROBABILITIES else seen, images)
         attack = settled(self.spec, self._kind(), estimator, **settings)

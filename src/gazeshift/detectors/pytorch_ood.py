@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
@@ -14,7 +14,7 @@ from torch import Tensor
 from gazeshift.detectors._places import last
 from gazeshift.errors import MissingPackageError, SettingsError, UnknownNameError, did_you_mean
 from gazeshift.models import select
-from gazeshift.packages import check_settings, parameters_of, settled
+from gazeshift.packages import KeywordArguments, check_settings, parameters_of, settled
 from gazeshift.precision import exact
 from gazeshift.records import DetectorInput, Layer
 from gazeshift.seeds import Generators
@@ -56,7 +56,7 @@ class PytorchOod:
     name: str = "KNN"
     at: str = "last"
     by_class: bool = False
-    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    settings: KeywordArguments = field(default_factory=dict, hash=False)
     known: Tensor | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -154,7 +154,7 @@ class PytorchOod:
         return settled(spec, self._kind, **empty, **self.settings)
 
 
-def _offered() -> dict[str, Any]:
+def _offered() -> dict[str, type]:
     """Every detector of the package that is content with logits or with features, by name."""
     api, module = _package("pytorch_ood.api"), _package("pytorch_ood.detector")
     kinds = {name: kind for name, kind in vars(module).items() if inspect.isclass(kind) and name not in LEFT_OUT}

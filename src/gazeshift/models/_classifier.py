@@ -85,12 +85,12 @@ class Classifier(nn.Module):
     def _start(self) -> None:
         self._local, self._lock = threading.local(), threading.Lock()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """All but what belongs to this process, so that a classifier can be copied and sent to a worker."""
         kept = {name: value for name, value in self.__dict__.items() if name not in ("_local", "_lock")}
         return kept | {"fast": None}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._start()
 

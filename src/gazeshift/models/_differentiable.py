@@ -98,23 +98,6 @@ def live_pass(classifier: Classifier, images: Float[Tensor, "n channels h w"], l
     )
 
 
-def activations_and_gradients(
-    classifier: Classifier,
-    images: Float[Tensor, "n channels h w"],
-    layers: Sequence[Layer],
-    classes: Int[Tensor, " n"],
-    *,
-    score: str = "logit",
-    create_graph: bool = True,
-) -> tuple[Float[Tensor, "n c"], Mapping[str, Tensor], Mapping[str, Tensor]]:
-    """Logits, and every layer's activations and gradients of one class per image, all still in the graph.
-
-    The short form of `live_pass` for one class; its errors are the same.
-    """
-    live = live_pass(classifier, images, layers)
-    return live.logits, live.activations, live.gradients(classes, score=score, create_graph=create_graph)
-
-
 def trace_live(
     classifier: Classifier,
     images: Float[Tensor, "n channels h w"],

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from gazeshift.models._layers import RESCALING, Key, key_of, outputs_hooked, tensors_in
+from gazeshift.models._layers import RESCALING, Key, KeywordArguments, key_of, outputs_hooked, tensors_in
 from gazeshift.records import Layer
 
 
@@ -39,7 +39,7 @@ def tapped(network: nn.Module, layers: Iterable[Layer], tap: Tap) -> Iterator[No
         wanted.setdefault((layer.module, layer.call), []).append(layer)
     follow, took = _Follow(tap), dict[str, list[Tensor]]()
 
-    def begun(module: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def begun(module: str, args: tuple[Any, ...], kwargs: KeywordArguments) -> None:
         took[module] = tensors_in(args, kwargs)
 
     def seen(module: str, call: int, output: Any) -> Any:

@@ -31,6 +31,7 @@ TURNING = frozenset(  # functions that move, mirror or drop whole axes
 )
 PRIMES = (2, 3, 5, 7, 11, 13, 17)  # sizes of axes that cannot be taken for each other
 
+KeywordArguments = dict[str, Any]  # of any module of any network, or of any function of torch
 Key = tuple[int, int]  # id of a tensor and its version: in-place steps make a new version of the same tensor
 
 
@@ -91,7 +92,7 @@ class Tape:
     read_by: dict[Key, list[int]] = field(default_factory=dict)
     made_by: dict[Key, list[int]] = field(default_factory=dict)
     path: dict[str, tuple[Gift, ...]] = field(default_factory=dict)
-    given: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+    given: tuple[tuple[Any, ...], KeywordArguments] = ((), {})
     answers: tuple[Key, ...] = ()
 
     def add(self, step: Step) -> None:
@@ -145,7 +146,7 @@ class Recorder(TorchFunctionMode):
         return made
 
 
-def turn_of(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any] | None) -> tuple[int, ...]:
+def turn_of(function: Callable[..., Any], args: Sequence[Any], kwargs: KeywordArguments | None) -> tuple[int, ...]:
     """From which axis of its first tensor each axis of a function's result comes; ``~axis`` if it is mirrored.
 
     Found by calling the function on a tensor whose axes all differ in size and whose values tell their place. Empty
@@ -172,7 +173,7 @@ def turn_of(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str,
     return tuple(~axis if corner[axis] else axis for axis in axes)
 
 
-def tensors_in(args: Sequence[Any], kwargs: dict[str, Any] | None) -> list[Tensor]:
+def tensors_in(args: Sequence[Any], kwargs: KeywordArguments | None) -> list[Tensor]:
     """Tensors among a call's arguments, one level into lists (``torch.cat([a, b])``)."""
     flat: list[Any] = []
     for value in (*args, *(kwargs or {}).values()):
@@ -231,7 +232,7 @@ def record(network: nn.Module, run: Callable[[], object], tape: Tape | None = No
     given: set[Key] = set()
     took: dict[str, set[Key]] = {}
 
-    def begun(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def begun(name: str, args: tuple[Any, ...], kwargs: KeywordArguments) -> None:
         if not name:
             tape.given = args, kwargs
         took[name] = {key_of(tensor) for tensor in tensors_in(args, kwargs)} if name in leaves else set()

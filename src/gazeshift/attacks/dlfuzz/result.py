@@ -133,7 +133,7 @@ class FuzzedSeed(Summary):
         found = self.picked(pick)
         return found[0].image if found else self.last
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """Everything but the images, as JSON can hold it."""
         found = [_plain(adversarial, but=("image", "before")) for adversarial in self.adversarials]
         own = _plain(self, but=("clean", "last", "adversarials"))
@@ -197,7 +197,7 @@ class FuzzResult(Summary):
         """Over all adversarials; NaN without one."""
         return _mean([found.l2_ratio for found in self.adversarials])
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[dict[str, object]]:
         """One for each seed, as JSON can hold it."""
         return [seed.record() for seed in self.seeds]
 
@@ -225,7 +225,7 @@ def no_tables(neurons: int) -> DLFuzzTables:
     )
 
 
-def _plain(record: Adversarial | FuzzedSeed, *, but: tuple[str, ...]) -> dict[str, Any]:
+def _plain(record: Adversarial | FuzzedSeed, *, but: tuple[str, ...]) -> dict[str, object]:
     return {field.name: getattr(record, field.name) for field in fields(record) if field.name not in but}
 
 

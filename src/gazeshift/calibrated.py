@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -20,7 +20,8 @@ from torch import Tensor
 from gazeshift.data import replace_file, write_error
 from gazeshift.detectors import Detector, calibrate, p_values
 from gazeshift.errors import DataError, GazeshiftError, SettingsError
-from gazeshift.models import DEFAULT, Classifier
+from gazeshift.models import DEFAULT, Classifier, ModelCard
+from gazeshift.models import load as load_model
 from gazeshift.precision import exact, wide
 from gazeshift.registry import build
 from gazeshift.summaries import Summary, fitted, percent, plural, span
@@ -45,18 +46,18 @@ class CalibratedDetector(Summary):
         false_alarms: the promised rate.
         fitted_on: fingerprints of the images that it learned from.
         calibrated_on: likewise, of the calibration.
-        facts: how it came about: command, images, sets, versions.
+        facts: how it came about: command, images, sets; and model, weights and input size, which lead to it again.
     """
 
     name: str
     detector: Detector
-    model: Mapping[str, Any]
+    model: ModelCard
     layers: tuple[str, ...]
     scores: Float[Tensor, " n"]
     false_alarms: float
     fitted_on: tuple[str, ...]
     calibrated_on: tuple[str, ...]
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)  # free: tools and notebooks write down what they like
 
     def _says(self) -> Iterator[str]:
         learned = f"fitted on {plural(len(self.fitted_on), 'image')}, calibrated on {len(self.scores):,}"
@@ -132,7 +133,8 @@ class CalibratedDetector(Summary):
         """
         folder = Path(folder)
         words, numbers = {}, {SCORES: exact(self.scores).cpu().contiguous()}
-        for name, value in _fields(self.detector).items():
+        settings: Any = self.detector  # a dataclass
+        for name, value in ((one.name, getattr(settings, one.name)) for one in fields(settings) if one.init):
             if isinstance(value, Tensor):
                 numbers[OF_DETECTOR + name] = value.cpu().contiguous()
             elif isinstance(value, Mapping) and value and all(isinstance(one, Tensor) for one in value.values()):
@@ -154,17 +156,24 @@ class CalibratedDetector(Summary):
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as cause:
             raise write_error(folder, cause) from cause
-        replace_file(folder / NUMBERS, _written(content))
-        replace_file(folder / WORDS, _written(text.encode()))
+        replace_file(folder / NUMBERS, lambda file: file.write_bytes(content))
+        replace_file(folder / WORDS, lambda file: file.write_bytes(text.encode()))
 
     @classmethod
     def shipped(cls, model: str = DEFAULT) -> Self:
-        """The detector that comes with the package for a model.
+        """The detector that comes with the package for a model. `tools/ship_detector.py` makes it.
 
         Raises:
             SettingsError: none does.
         """
-        return cls.load(shipped_folder(model))
+        home = Path(str(files("gazeshift.detectors"))) / SHIPPED
+        known = sorted(folder.name for folder in home.iterdir() if folder.is_dir()) if home.is_dir() else []
+        if model not in known:
+            raise SettingsError(
+                f"no detector ships for {model}, only for {', '.join(known) or 'no model'}. Name one: --detector "
+                "FOLDER; make one: gazeshift detect fit."
+            )
+        return cls.load(home / model)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
@@ -221,14 +230,36 @@ class CalibratedDetector(Summary):
         )
 
 
+def open_guarded(
+    folder: Path | None, *, model: str | None, weights: str | None, device: str
+) -> tuple[CalibratedDetector, Classifier]:
+    """A detector and the model that it was fitted for.
+
+    Args:
+        folder: of the detector; None takes the one that ships for the model.
+        model: None takes the one that the detector names, with its weights.
+        weights: of the model, if not its usual ones.
+        device: to run it on.
+
+    Raises:
+        SettingsError: no detector ships for this model, or it is another model's.
+        DataError: the folder holds no detector.
+    """
+    deployed = CalibratedDetector.load(folder) if folder else CalibratedDetector.shipped(model or DEFAULT)
+    classifier = load_model(
+        model or deployed.facts["model"],
+        weights=weights or (deployed.facts["weights"] if model is None else None),
+        device=device,
+        input_size=deployed.facts["input_size"],
+    )
+    deployed.check(classifier)
+    return deployed, classifier
+
+
 def fingerprints(images: Float[Tensor, "n channels h w"]) -> tuple[str, ...]:
     """One name per image that follows from its 8-bit pixels: 20 digits of SHA-256."""
     levels = (wide(images).clamp(0, 1) * 255).round().to(torch.uint8).cpu().contiguous()
     return tuple(hashlib.sha256(one.numpy().tobytes()).hexdigest()[:20] for one in levels)
-
-
-def _fields(detector: Any) -> dict[str, Any]:
-    return {one.name: getattr(detector, one.name) for one in fields(detector) if one.init}
 
 
 def _plain(value: Any) -> Any:
@@ -238,23 +269,3 @@ def _plain(value: Any) -> Any:
 
 def _short(value: Any) -> str:
     return value[:12] if isinstance(value, str) else str(value)
-
-
-def _written(content: bytes) -> Callable[[Path], object]:
-    return lambda file: file.write_bytes(content)
-
-
-def shipped_folder(model: str) -> Path:
-    """Folder of the detector that ships for a model. `tools/ship_detector.py` makes it.
-
-    Raises:
-        SettingsError: none does; says what to do.
-    """
-    home = Path(str(files("gazeshift.detectors"))) / SHIPPED
-    known = sorted(folder.name for folder in home.iterdir() if folder.is_dir()) if home.is_dir() else []
-    if model not in known:
-        raise SettingsError(
-            f"no detector ships for {model}, only for {', '.join(known) or 'no model'}. Name one: --detector FOLDER; "
-            "make one: gazeshift detect fit."
-        )
-    return home / model

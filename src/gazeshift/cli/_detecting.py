@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from scipy.stats import binomtest, ks_2samp
 
-from gazeshift.calibrated import CalibratedDetector
+from gazeshift.calibrated import CalibratedDetector, open_guarded
 from gazeshift.cli._reasons import draw_reasons
 from gazeshift.cli._study import left_out
 from gazeshift.data import ImageSource, PictureReader, open_source, printable
 from gazeshift.errors import DataError
-from gazeshift.models import DEFAULT, Classifier, load
+from gazeshift.models import Classifier
 from gazeshift.pipeline import judge, moved_most
 from gazeshift.records import Batch, Skipped, Verdict
 from gazeshift.runs.settings import Progress
@@ -129,14 +129,7 @@ def _advice(more: bool) -> str:
 
 
 def _job(source: ImageSource, folder: Path | None, **rest: Any) -> DetectionJob:
-    deployed = CalibratedDetector.load(folder) if folder else CalibratedDetector.shipped(rest["model"] or DEFAULT)
-    classifier = load(
-        rest["model"] or deployed.facts["model"],
-        weights=rest["weights"] or (deployed.facts["weights"] if rest["model"] is None else None),
-        device=rest["device"],
-        input_size=deployed.facts["input_size"],
-    )
-    deployed.check(classifier)
+    deployed, classifier = open_guarded(folder, model=rest["model"], weights=rest["weights"], device=rest["device"])
     return DetectionJob(
         deployed=deployed,
         classifier=classifier,

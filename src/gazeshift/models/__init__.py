@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from gazeshift.errors import DeviceError, SettingsError, UnknownNameError
-from gazeshift.models._classifier import Classifier, Passes, prepared
+from gazeshift.models._classifier import Classifier, ModelCard, Passes, PublicModelCard, prepared
 from gazeshift.models._differentiable import live_pass, trace_live
 from gazeshift.models._discovery import SELECTORS, select
 from gazeshift.models._edge import NO_GRADIENT, as_classes, backward_explained, check_finite, checked_names
@@ -27,11 +27,13 @@ __all__ = [
     "SCORES",
     "SELECTORS",
     "Classifier",
+    "ModelCard",
     "NeuronActivations",
     "Neurons",
     "Passes",
     "Pixels",
     "Preprocessing",
+    "PublicModelCard",
     "SmoothSecondDerivative",
     "as_classes",
     "backward_explained",

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 import torch
 from jaxtyping import Float
@@ -17,11 +17,30 @@ from torch import Tensor, nn
 from gazeshift.errors import ModelError, SettingsError
 from gazeshift.models._discovery import Layers, discover
 from gazeshift.models._edge import PASSED_ON, as_images, as_logits, cannot_run, check_network, checked_names
-from gazeshift.models._preprocessing import Pixels, Preprocessing
+from gazeshift.models._preprocessing import Pixels, Preprocessing, PreprocessingCard
 from gazeshift.models._uncompiled import uncompile, unwrapped
 
 SIZES = 64  # of images whose layers are remembered: a server may be sent any
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class PublicModelCard(TypedDict):
+    """What may be said of a model to anybody: nothing of this machine.
+
+    `classes` is None where the model does not know their names.
+    """
+
+    name: str
+    weights_sha256: str
+    preprocessing: PreprocessingCard
+    classes: int | None
+    dtype: str
+
+
+class ModelCard(PublicModelCard):
+    """What a manifest says of a model; `source` is where its weights come from, such as a file."""
+
+    source: str
 
 
 @dataclass
@@ -245,7 +264,7 @@ class Classifier(nn.Module):
         """Name of a class, or ``class 7`` if the model does not know its names."""
         return self.class_names[index] if index < len(self.class_names) else f"class {index}"
 
-    def card(self) -> dict[str, Any]:
+    def card(self) -> ModelCard:
         """What a manifest says of the model."""
         return {
             "name": self.name,

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, NotRequired, Self, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,17 @@ RESAMPLING = {kind.name.lower(): kind for kind in Image.Resampling}
 FITS = ("squash", "cover", "pad", "frame")
 MAX_PIXELS = 64_000_000  # of a picture, before and after it is resized
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # what Pillow calls a picture of so many channels
+
+
+class PreprocessingCard(TypedDict):
+    """What a manifest says of a `Preprocessing`; `fit` only where there is something to fit."""
+
+    resize: Pixels | None
+    crop: Pixels | None
+    interpolation: str
+    mean: float | tuple[float, ...]
+    std: float | tuple[float, ...]
+    fit: NotRequired[str]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -81,11 +92,16 @@ class Preprocessing:
         """The settings, as manifests have them."""
         return f"Preprocessing({', '.join(f'{name}={value!r}' for name, value in self.described().items())})"
 
-    def described(self) -> dict[str, Any]:
-        """The settings, for a manifest; `fit` only where there is something to fit."""
-        names = ("resize", "crop", "interpolation", "mean", "std")
-        fit = {"fit": self.fit} if isinstance(self.resize, tuple) or self.pads else {}
-        return {**{name: getattr(self, name) for name in names}, **fit}
+    def described(self) -> PreprocessingCard:
+        """The settings, for a manifest."""
+        card: PreprocessingCard = {
+            "resize": self.resize,
+            "crop": self.crop,
+            "interpolation": self.interpolation,
+            "mean": self.mean,
+            "std": self.std,
+        }
+        return card | {"fit": self.fit} if isinstance(self.resize, tuple) or self.pads else card
 
     @property
     def pads(self) -> bool:

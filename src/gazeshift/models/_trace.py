@@ -6,7 +6,7 @@ kept nor its gradients computed, and no parameter gets a gradient. Each layer's 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -69,15 +69,15 @@ def scores_of(logits: Tensor, classes: Tensor, score: str) -> Tensor:
     return values.gather(1, classes[:, None]) * (1 + undefined)
 
 
-class _TraceHooks:
+class _TraceHooks(Generic[Drawn]):
     """State of one pass: what still waits for its gradient, and what was drawn. Forgets the graph when left."""
 
-    def __init__(self, layers: Sequence[Layer], draw: Draw[Any], images: int) -> None:
+    def __init__(self, layers: Sequence[Layer], draw: Draw[Drawn], images: int) -> None:
         self.layers, self.draw, self.images = layers, draw, images
         self.leaves: list[Tensor] = []
         self.nodes: set[Node] = set()
         self.waiting: dict[str, Tensor] = {}
-        self.drawn: dict[str, Any] = {}
+        self.drawn: dict[str, Drawn] = {}
 
     def __enter__(self) -> None:
         """Nothing to prepare."""

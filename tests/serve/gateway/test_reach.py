@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from gazeshift.calibrated import open_guarded
 from gazeshift.errors import ModelError, SettingsError
 from gazeshift.serve.gateway import guarded_model, server
-from gazeshift.serve.gateway.open import open_model, read_token
+from gazeshift.serve.gateway.open import read_token
 from gazeshift.serve.gateway.settings import ServeSettings
 from helpers.gateways import Running, form, head, make_detector, parsed, png, raw, refused, running, until
 from helpers.small_study import make_network
@@ -211,4 +212,4 @@ def test_a_detector_of_another_model_guards_nothing(detector: Path, tmp_path: Pa
     file = tmp_path / "tiny_network.py"
     file.write_text(file.read_text().replace("manual_seed(0)", "manual_seed(1)"))
     with pytest.raises(SettingsError, match="the detector was fitted for"):
-        open_model(ServeSettings(detector=detector, model=other, device="cpu"))
+        open_guarded(detector, model=other, weights=None, device="cpu")

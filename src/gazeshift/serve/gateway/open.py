@@ -4,9 +4,8 @@ import os
 
 import torch
 
-from gazeshift.calibrated import CalibratedDetector
+from gazeshift.calibrated import open_guarded
 from gazeshift.errors import SettingsError
-from gazeshift.models import DEFAULT, Classifier, load
 from gazeshift.serve.gateway._batch_queue import BatchQueue
 from gazeshift.serve.gateway._journal import Journal
 from gazeshift.serve.gateway._metrics import Metrics
@@ -27,7 +26,9 @@ def open_state(settings: ServeSettings) -> GatewayState:
         GazeshiftError: model, detector, or the place of the log cannot be used.
     """
     token = read_token(settings)
-    deployed, classifier = open_model(settings)
+    deployed, classifier = open_guarded(
+        settings.detector, model=settings.model, weights=settings.weights, device=settings.device
+    )
     journal = Journal(file=settings.log, images=settings.keep_images)
     journal.check()
     metrics = Metrics(deployed.false_alarms)
@@ -48,21 +49,6 @@ def open_state(settings: ServeSettings) -> GatewayState:
     )
     _warm_up(state)
     return state
-
-
-def open_model(settings: ServeSettings) -> tuple[CalibratedDetector, Classifier]:
-    """The detector and the model it was fitted for.
-
-    Raises:
-        SettingsError: none ships for this model, or it is another model's.
-    """
-    folder = settings.detector
-    deployed = CalibratedDetector.load(folder) if folder else CalibratedDetector.shipped(settings.model or DEFAULT)
-    spec = settings.model or deployed.facts["model"]
-    weights = settings.weights or (deployed.facts["weights"] if settings.model is None else None)
-    classifier = load(spec, weights=weights, device=settings.device, input_size=deployed.facts["input_size"])
-    deployed.check(classifier)
-    return deployed, classifier
 
 
 def read_token(settings: ServeSettings) -> str:

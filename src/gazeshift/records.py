@@ -6,11 +6,13 @@ Shapes: n images of channels x h x w in [0, 1]; c classes; a layer has k channel
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import Annotated, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
+from pydantic import Field
 from torch import Tensor
+from typing_extensions import TypedDict  # typing.TypedDict is not read by pydantic before Python 3.12
 
 from gazeshift.errors import UnknownNameError, did_you_mean
 from gazeshift.summaries import (
@@ -32,6 +34,33 @@ from gazeshift.summaries import (
 
 ANSWER = "answer"  # stands where a layer does, for the classifier's output
 Value = TypeVar("Value")
+Finite = float | None  # a number as JSON has it: None where it is not finite
+
+ClassProbability = TypedDict("ClassProbability", {"class": int, "name": str, "confidence": Finite})
+ClassProbability.__doc__ = "A class and its probability."
+
+
+class Reasons(TypedDict):
+    """Each view's and each layer's part in the suspicion, ``answer`` being the output; empty if it does not say."""
+
+    views: dict[str, Finite]
+    layers: dict[str, Finite]
+
+
+class VerdictDict(ClassProbability):
+    """A verdict on one image as plain data; HTTP documents itself with it."""
+
+    suspicion: Annotated[
+        Finite, Field(description="Larger is more suspicious; null if the image cannot be judged, an alarm.")
+    ]
+    threshold: Annotated[Finite, Field(description="A suspicion above it is an attack.")]
+    p_value: Annotated[Finite, Field(description="Share of clean images at least as suspicious.")]
+    is_attack: bool
+    false_alarms: Annotated[float, Field(description="Promised rate among clean images.")]
+    verdict: Annotated[str, Field(description="clean or attack", pattern="^(clean|attack)$")]
+    reasons: Reasons
+    model: str
+    detector: str
 
 
 def _named(found: Mapping[str, Value], name: str, what: str) -> Value:
@@ -231,7 +260,7 @@ class Verdict(Summary):
                 parts[name] = parts.get(name, 0) + part
         return summed
 
-    def as_dict(self, at: int = 0) -> dict[str, Any]:
+    def as_dict(self, at: int = 0) -> VerdictDict:
         """The verdict on one image as plain data: what HTTP, the command line and the explorer say of it.
 
         Numbers have six digits, and are None where they are not finite. The model's name is without its folder.
@@ -251,8 +280,8 @@ class Verdict(Summary):
             "false_alarms": self.false_alarms,
             "verdict": "attack" if is_attack else "clean",
             "reasons": {
-                by: {name: finite(part[at]) for name, part in parts.items()}
-                for by, parts in self.summed_reasons.items()
+                "views": {name: finite(part[at]) for name, part in self.summed_reasons["views"].items()},
+                "layers": {name: finite(part[at]) for name, part in self.summed_reasons["layers"].items()},
             },
             "model": without_folders(self.seen.own.model),
             "detector": self.detector,

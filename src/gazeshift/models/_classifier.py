@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain
-from typing import Any, Self, TypedDict
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from typing_extensions import TypedDict  # typing.TypedDict is not read by pydantic before Python 3.12
 
 from gazeshift.errors import ModelError, SettingsError
 from gazeshift.models._discovery import Layers, discover

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, NotRequired, Self, TypedDict
+from typing import Any, NotRequired, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
+from typing_extensions import TypedDict  # typing.TypedDict is not read by pydantic before Python 3.12
 
 from gazeshift.errors import ImageError, SettingsError, UnknownNameError, did_you_mean
 from gazeshift.registry import read_pixels

@@ -5,8 +5,6 @@ import hmac
 import logging
 import secrets
 import time
-from collections.abc import MutableMapping
-from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -102,7 +100,7 @@ class Guard:
             headers={"Retry-After": "1"},
         )
 
-    def _count(self, scope: MutableMapping[str, Any], status: int, seconds: float) -> None:
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
         path = getattr(scope.get("route"), "path", "other")
         self.state.metrics.requests.labels(path, status).inc()
         self.state.metrics.latency.labels(path).observe(seconds)

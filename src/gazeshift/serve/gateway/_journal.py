@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from gazeshift.data import replace_file
 from gazeshift.errors import OutputError
@@ -45,7 +45,7 @@ class Journal:
                     raise _unwritable(folder, flag, cause) from cause
         self._append(b"")
 
-    def write(self, picture: Upload, entry: Mapping[str, Any]) -> bool:
+    def write(self, picture: Upload, entry: Mapping[str, object]) -> bool:
         """Add a line, and the image if images are kept; whether both could be written. Never raises: an answer goes out
         even when the disk is full, and the failure is logged.
         """

@@ -1,46 +1,26 @@
 """What the interface says of itself: shapes of requests and answers, for OpenAPI."""
 
-from typing import Any
+from typing import Annotated, NotRequired
 
-from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+from typing_extensions import TypedDict  # typing.TypedDict is not read by pydantic before Python 3.12
 
+from gazeshift.models import Pixels, PublicModelCard
+from gazeshift.records import ClassProbability, Finite, VerdictDict
+from gazeshift.serve.gateway.errors import Refusal
 from gazeshift.serve.gateway.intake import FIELD, RAW
 
-Finite = float | None
 
-
-class Problem(BaseModel):
-    """What went wrong."""
-
-    code: str = Field(description="A word to test for.")
-    message: str = Field(description="A sentence to read.")
-    details: dict[str, Any] = Field(description="More, by code.")
-
-
-class Refusal(BaseModel):
-    """Every error."""
-
-    error: Problem
-
-
-class ClassProbability(BaseModel):
-    """A class and its probability."""
-
-    model_config = ConfigDict(populate_by_name=True)
-
-    number: int = Field(alias="class")
-    name: str
-    confidence: Finite
-
-
-class DrawnMap(BaseModel):
+class DrawnMap(TypedDict):
     """One map of one layer."""
 
     height: int
     width: int
-    values: list[list[Finite]] = Field(description="Raw and signed, at the layer's own resolution.")
-    png: str | None = Field(description="Base64: the positive part, coloured, in the image's size; for viewing only.")
+    values: Annotated[list[list[Finite]], Field(description="Raw and signed, at the layer's own resolution.")]
+    png: Annotated[
+        str | None,
+        Field(description="Base64: the positive part, coloured, in the image's size; for viewing only."),
+    ]
 
 
 class NamedMap(DrawnMap):
@@ -49,57 +29,87 @@ class NamedMap(DrawnMap):
     cam: str
 
 
-class Reasons(BaseModel):
-    """Each view's and each layer's part in the suspicion, ``answer`` being the output; empty if it does not say."""
+class UploadFacts(TypedDict):
+    """How an image came."""
 
-    views: dict[str, Finite]
-    layers: dict[str, Finite]
+    resized_from: Annotated[
+        list[int] | None,
+        Field(
+            description="Width and height of the file, if it was resized or cropped for the model; see pixels=as-is."
+        ),
+    ]
+    sha256: str
 
 
-class JudgeAnswer(ClassProbability):
+class JudgedUpload(VerdictDict, UploadFacts):
+    """A verdict on an image that came by HTTP."""
+
+
+class JudgeAnswer(JudgedUpload):
     """A verdict."""
 
-    suspicion: Finite = Field(description="Larger is more suspicious; null if the image cannot be judged, an alarm.")
-    threshold: Finite = Field(description="A suspicion above it is an attack.")
-    p_value: Finite = Field(description="Share of clean images at least as suspicious.")
-    is_attack: bool
-    false_alarms: float = Field(description="Promised rate among clean images.")
-    verdict: str = Field(description="clean or attack", pattern="^(clean|attack)$")
     warning: str | None
-    reasons: Reasons
-    resized_from: list[int] | None = Field(
-        description="Width and height of the file, if it was resized or cropped for the model; see pixels=as-is."
-    )
-    sha256: str
-    model: str
-    detector: str
-    maps: dict[str, NamedMap] = Field(default={}, description="Layer to map, if maps were asked for.")
+    maps: Annotated[NotRequired[dict[str, NamedMap]], Field(description="Layer to map, if maps were asked for.")]
 
 
-class LookAnswer(ClassProbability):
+class LookAnswer(ClassProbability, UploadFacts):
     """What a classifier sees, and where."""
 
     top: list[ClassProbability]
     layers: list[str]
     cams: list[str]
-    maps: dict[str, dict[str, DrawnMap]] = Field(description="Layer to CAM to map.")
-    resized_from: list[int] | None
-    sha256: str
+    maps: Annotated[dict[str, dict[str, DrawnMap]], Field(description="Layer to CAM to map.")]
     model: str
 
 
-class ModelAnswer(BaseModel):
+class ServedModel(PublicModelCard):
+    """A model, and the size of its images."""
+
+    input_size: Pixels | None
+
+
+class LayerCard(TypedDict):
+    """A layer, and what it may be asked for by."""
+
+    name: str
+    shape: tuple[int, int, int]
+    kinds: list[str]
+    aliases: tuple[str, ...]
+
+
+class DetectorCard(TypedDict):
+    """A detector and its promise."""
+
+    name: str
+    threshold: Finite
+    false_alarms: float
+    fitted_on: int
+    calibrated_on: int
+    layers: tuple[str, ...]
+
+
+class Limits(TypedDict):
+    """What a request may hold."""
+
+    body_bytes: int
+    pixels: int
+    formats: tuple[str, ...]
+    queue: int
+    timeout_seconds: float
+
+
+class ModelAnswer(TypedDict):
     """What stands behind the gateway."""
 
-    model: dict[str, Any]
-    layers: list[dict[str, Any]]
+    model: ServedModel
+    layers: list[LayerCard]
     cams: list[str]
-    detector: dict[str, Any]
+    detector: DetectorCard
     policy: str
-    limits: dict[str, Any]
+    limits: Limits
 
 
-class Status(BaseModel):
+class Status(TypedDict):
     """All is well."""
 
     status: str
@@ -107,14 +117,16 @@ class Status(BaseModel):
 
 _PICTURE = {"type": "string", "format": "binary"}
 _FORM = {"type": "object", "required": [FIELD], "properties": {FIELD: _PICTURE}}
-_BODY = {
-    "required": True,
-    "content": {
-        "multipart/form-data": {"schema": _FORM},
-        RAW: {"schema": _PICTURE},
-        "image/jpeg": {"schema": _PICTURE},
-        "image/png": {"schema": _PICTURE},
-    },
+PICTURE = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": _FORM},
+            RAW: {"schema": _PICTURE},
+            "image/jpeg": {"schema": _PICTURE},
+            "image/png": {"schema": _PICTURE},
+        },
+    }
 }
 _REASONS = {
     400: "the body is cut off or no form",
@@ -130,24 +142,19 @@ _REASONS = {
 }
 
 
-def _documented(model: type[BaseModel], *statuses: int, **more: str) -> dict[str, Any]:
-    reasons = {**{status: _REASONS[status] for status in statuses}, **{int(k[1:]): v for k, v in more.items()}}
-    refused = {status: {"model": Refusal, "description": reasons[status]} for status in sorted(reasons)}
-    good = (model.__doc__ or "").splitlines()[0]
-    return {"response_model": model, "response_description": good, "responses": refused}
+def refusals(*statuses: int, **others: str) -> dict[int | str, dict[str, object]]:
+    """What else a route may answer, by status.
+
+    Args:
+        statuses: with the usual reason.
+        others: reasons of this route's own: ``_403="..."``.
+    """
+    reasons = {**{status: _REASONS[status] for status in statuses}, **{int(k[1:]): v for k, v in others.items()}}
+    return {status: {"model": Refusal, "description": reasons[status]} for status in sorted(reasons)}
 
 
-JUDGE: dict[str, Any] = {
-    **_documented(JudgeAnswer, *_REASONS, _403="an attack, and the policy is block; or a page of another site asks"),
-    "openapi_extra": {"requestBody": _BODY},
-}
-LOOK: dict[str, Any] = {**_documented(LookAnswer, *_REASONS), "openapi_extra": {"requestBody": _BODY}}
-MODEL = _documented(ModelAnswer, 401)
-HEALTH = _documented(Status, 503)
-METRICS: dict[str, Any] = {
-    "responses": {
-        200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus' text format"},
-        401: {"model": Refusal, "description": _REASONS[401]},
-    },
-    "response_class": PlainTextResponse,
+ALL = tuple(_REASONS)
+METRICS: dict[int | str, dict[str, object]] = {
+    200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus' text format"},
+    **refusals(401),
 }

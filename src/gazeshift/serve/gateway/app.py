@@ -3,20 +3,33 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from gazeshift import __version__
 from gazeshift.data import FIT, Handling
 from gazeshift.errors import GazeshiftError
+from gazeshift.records import VerdictDict
 from gazeshift.serve.explorer.routes import add_explorer
-from gazeshift.serve.gateway import _schemas, serialize
+from gazeshift.serve.gateway import serialize
 from gazeshift.serve.gateway._docs import page
 from gazeshift.serve.gateway._guard import Guard
+from gazeshift.serve.gateway._schemas import (
+    ALL,
+    METRICS,
+    PICTURE,
+    JudgeAnswer,
+    JudgedUpload,
+    LookAnswer,
+    ModelAnswer,
+    NamedMap,
+    Status,
+    refusals,
+)
 from gazeshift.serve.gateway.errors import CODES, GatewayError, refusal
 from gazeshift.serve.gateway.guarded_model import GuardedModel
 from gazeshift.serve.gateway.state import GatewayState
@@ -64,7 +77,14 @@ async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
 def _add_model(app: FastAPI, state: GatewayState, guarded: GuardedModel) -> None:
     """The routes that ask the model."""
 
-    @app.post("/v1/judge", tags=["images"], **_schemas.JUDGE)
+    @app.post(
+        "/v1/judge",
+        tags=["images"],
+        response_model=JudgeAnswer,
+        response_description="A verdict.",
+        responses=refusals(*ALL, _403="an attack, and the policy is block; or a page of another site asks"),
+        openapi_extra=PICTURE,
+    )
     async def judge(request: Request, maps: List = "", pixels: Pixels = FIT) -> Response:
         """Whether an image is adversarial, how sure that is, and which layers and views raised the suspicion.
 
@@ -76,19 +96,27 @@ def _add_model(app: FastAPI, state: GatewayState, guarded: GuardedModel) -> None
             layers, cams = (
                 await state.in_thread(guarded.chosen, maps, "grad_cam", size) if maps.strip(", ") else ([], [])
             )
-            answer = await state.batched(guarded.judge, picture.image, key=("judge", size))
-            answer |= serialize.upload_json(picture)
+            verdict: VerdictDict = await state.batched(guarded.judge, picture.image, key=("judge", size))
+            answer: JudgedUpload = {**verdict, "resized_from": picture.resized_from, "sha256": picture.sha256}
             state.metrics.judgements([answer["is_attack"]])
             entry = {**answer, "policy": state.settings.policy, "request": request.scope["gazeshift.id"]}
             if not await state.in_thread(state.journal.write, picture, entry):
                 state.metrics.unlogged.inc()
+            named: dict[str, NamedMap] = {}
             if layers:
                 evidence = await state.on_model_thread(guarded.look, picture.image, layers, cams)
                 drawn = await state.in_thread(serialize.maps_json, evidence)
-                answer["maps"] = {layer: {"cam": cam, **one[cam]} for layer, one in drawn.items() for cam in cams}
-        return await state.in_thread(_answered, state, answer)
+                named = {layer: {"cam": cam, **one[cam]} for layer, one in drawn.items() for cam in cams}
+        return await state.in_thread(_answered, state, answer, named)
 
-    @app.post("/v1/look", tags=["images"], **_schemas.LOOK)
+    @app.post(
+        "/v1/look",
+        tags=["images"],
+        response_model=LookAnswer,
+        response_description="What a classifier sees, and where.",
+        responses=refusals(*ALL),
+        openapi_extra=PICTURE,
+    )
     async def look(request: Request, cams: List = "grad_cam", layers: List = "trunk", pixels: Pixels = FIT) -> Response:
         """What the classifier sees in an image, and where it looks: maps of layers, for each CAM.
 
@@ -102,32 +130,40 @@ def _add_model(app: FastAPI, state: GatewayState, guarded: GuardedModel) -> None
             answer = await state.in_thread(serialize.look_json, state.classifier, evidence, picture)
         return await state.in_thread(JSONResponse, answer)
 
-    about: dict[str, Any] = {}
+    known: list[ModelAnswer] = []
 
-    @app.get("/v1/model", tags=["model"], **_schemas.MODEL)
+    @app.get(
+        "/v1/model",
+        tags=["model"],
+        response_model=ModelAnswer,
+        response_description="What stands behind the gateway.",
+        responses=refusals(401),
+    )
     async def model() -> Response:
         """The model behind the gateway, its layers, its detector, and the limits of a request."""
-        if not about:
+        if not known:
             size = state.classifier.size
             layers = await state.in_thread(guarded.layers, size) if size else ()
-            about.update(serialize.model_json(state.classifier, state.deployed, state.settings, layers, guarded.cams))
-        return JSONResponse(about)
+            known.append(serialize.model_json(state.classifier, state.deployed, state.settings, layers, guarded.cams))
+        return JSONResponse(known[0])
 
 
-def _answered(state: GatewayState, answer: dict[str, Any]) -> Response:
+def _answered(state: GatewayState, judged: JudgedUpload, maps: dict[str, NamedMap]) -> Response:
     """As the policy says: an attack is answered with a warning, or refused with the verdict. Maps take a moment."""
-    headers = {"X-Gazeshift-Verdict": answer["verdict"]}
-    if answer["is_attack"] and state.settings.policy == "block":
+    headers = {"X-Gazeshift-Verdict": judged["verdict"]}
+    answer: dict[str, object] = {**judged, **({"maps": maps} if maps else {})}
+    if judged["is_attack"] and state.settings.policy == "block":
         raise GatewayError(403, "blocked", "the image looks adversarial.", details=answer, headers=headers)
-    warning = "this image looks adversarial: do not rely on its class." if answer["is_attack"] else None
+    warning = "this image looks adversarial: do not rely on its class." if judged["is_attack"] else None
     return JSONResponse({**answer, "warning": warning}, headers=headers)
 
 
 def _add_operation(app: FastAPI, state: GatewayState) -> None:
     """The routes that operators ask."""
+    well = "All is well."
 
     @app.head("/healthz", include_in_schema=False)
-    @app.get("/healthz", tags=["operation"], **_schemas.HEALTH)
+    @app.get("/healthz", tags=["operation"], response_model=Status, response_description=well, responses=refusals(503))
     async def healthz() -> Response:
         """Whether the process answers, its model's thread runs, and no other thread is stuck; if not, restart it."""
         if not state.batch_queue.is_alive:
@@ -137,13 +173,13 @@ def _add_operation(app: FastAPI, state: GatewayState) -> None:
         return JSONResponse({"status": "ok"})
 
     @app.head("/readyz", include_in_schema=False)
-    @app.get("/readyz", tags=["operation"], **_schemas.HEALTH)
+    @app.get("/readyz", tags=["operation"], response_model=Status, response_description=well, responses=refusals(503))
     async def readyz() -> Response:
         """Whether it can take an image now: 503 while as many requests wait as may."""
         state.check_room()
         return JSONResponse({"status": "ok"})
 
-    @app.get("/metrics", tags=["operation"], **_schemas.METRICS)
+    @app.get("/metrics", tags=["operation"], response_class=PlainTextResponse, responses=METRICS)
     def metrics() -> Response:  # no coroutine: it runs on a thread that no picture can hold
         """Latency, batches, queue, verdicts and drift, for Prometheus."""
         return Response(state.metrics.page(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})

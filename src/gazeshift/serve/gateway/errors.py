@@ -1,7 +1,10 @@
 """Errors of requests, in one JSON shape."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated
+
+from pydantic import Field
+from typing_extensions import TypedDict  # typing.TypedDict is not read by pydantic before Python 3.12
 
 from gazeshift.errors import (
     BoundsError,
@@ -22,6 +25,20 @@ CLIENT_ERRORS = {  # what the client can fix; any other error is internal, and i
 }
 
 
+class Problem(TypedDict):
+    """What went wrong."""
+
+    code: Annotated[str, Field(description="A word to test for.")]
+    message: Annotated[str, Field(description="A sentence to read.")]
+    details: Annotated[dict[str, object], Field(description="More, by code.")]
+
+
+class Refusal(TypedDict):
+    """Every error."""
+
+    error: Problem
+
+
 class GatewayError(GazeshiftError, RuntimeError):
     """A request that is refused.
 
@@ -39,14 +56,14 @@ class GatewayError(GazeshiftError, RuntimeError):
         code: str,
         message: str,
         *,
-        details: Mapping[str, Any] | None = None,
+        details: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status, self.code, self.details, self.headers = status, code, dict(details or {}), dict(headers or {})
 
     @property
-    def body(self) -> dict[str, Any]:
+    def body(self) -> Refusal:
         """The answer's JSON."""
         return {"error": {"code": self.code, "message": str(self), "details": self.details}}
 

@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,7 +12,7 @@ from gazeshift.calibrated import CalibratedDetector
 from gazeshift.errors import ModelError
 from gazeshift.models import Classifier, select
 from gazeshift.pipeline import judge, look
-from gazeshift.records import Evidence, Layer
+from gazeshift.records import Evidence, Layer, VerdictDict
 from gazeshift.registry import names
 from gazeshift.serve.gateway import serialize
 from gazeshift.serve.gateway.errors import GatewayError
@@ -48,7 +47,7 @@ class GuardedModel:
         except (RuntimeError, ModelError) as cause:
             raise self._unsuitable(size, cause) from cause
 
-    def judge(self, images: Sequence[Float[Tensor, "channels h w"]]) -> list[dict[str, Any]]:
+    def judge(self, images: Sequence[Float[Tensor, "channels h w"]]) -> list[VerdictDict]:
         """An answer for each image, all of one size. Views are drawn for each anew, so that they cannot be foreseen."""
         draws = [torch.Generator().manual_seed(secrets.randbits(63)) for _ in images]
         try:

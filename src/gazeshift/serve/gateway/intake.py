@@ -2,13 +2,12 @@
 
 import hashlib
 import io
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any
 
 from jaxtyping import Float
 from PIL import Image
 from starlette.requests import Request
+from starlette.types import Receive
 from torch import Tensor
 
 from gazeshift.data.decode import decode
@@ -23,7 +22,6 @@ from gazeshift.serve.gateway.settings import FORMATS, ServeSettings
 FIELD = "image"
 RAW = "application/octet-stream"
 HELD = 8  # times the largest body: what all uploads together may hold
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 @dataclass(frozen=True, kw_only=True)

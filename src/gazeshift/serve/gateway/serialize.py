@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Sequence
-from typing import Any
 
 from jaxtyping import Float
 from PIL import Image
@@ -10,9 +9,10 @@ from torch import Tensor
 
 from gazeshift import pictures
 from gazeshift.calibrated import CalibratedDetector
-from gazeshift.models import Classifier
+from gazeshift.models import Classifier, PublicModelCard
 from gazeshift.precision import exact
-from gazeshift.records import Evidence, Layer
+from gazeshift.records import ClassProbability, Evidence, Layer
+from gazeshift.serve.gateway._schemas import DrawnMap, LookAnswer, ModelAnswer
 from gazeshift.serve.gateway.intake import Upload
 from gazeshift.serve.gateway.settings import FORMATS, ServeSettings
 from gazeshift.summaries import finite, without_folders
@@ -20,21 +20,22 @@ from gazeshift.summaries import finite, without_folders
 TOP = 5
 
 
-def look_json(classifier: Classifier, evidence: Evidence, upload: Upload) -> dict[str, Any]:
+def look_json(classifier: Classifier, evidence: Evidence, upload: Upload) -> LookAnswer:
     """The class of the first image, the five most probable, and all maps."""
     classes = likeliest(evidence, 0)
     return {
         **classes[0],
         "top": classes,
-        "layers": evidence.layers,
-        "cams": evidence.cams,
+        "layers": list(evidence.layers),
+        "cams": list(evidence.cams),
         "maps": maps_json(evidence),
         "model": public(classifier),
-        **upload_json(upload),
+        "resized_from": upload.resized_from,
+        "sha256": upload.sha256,
     }
 
 
-def likeliest(evidence: Evidence, at: int) -> list[dict[str, Any]]:
+def likeliest(evidence: Evidence, at: int) -> list[ClassProbability]:
     """The likeliest classes of an image with their softmax probabilities, at most five."""
     best = exact(evidence.logits[at]).softmax(0).topk(min(TOP, evidence.logits.shape[1]))
     return [
@@ -43,7 +44,7 @@ def likeliest(evidence: Evidence, at: int) -> list[dict[str, Any]]:
     ]
 
 
-def map_json(values: Float[Tensor, "h w"], size: tuple[int, int]) -> dict[str, Any]:
+def map_json(values: Float[Tensor, "h w"], size: tuple[int, int]) -> DrawnMap:
     """A raw map at its own resolution, and as a coloured upload of the image's size to lay over it.
 
     The upload shows the positive part; it is null where nothing is positive.
@@ -56,17 +57,12 @@ def map_json(values: Float[Tensor, "h w"], size: tuple[int, int]) -> dict[str, A
     }
 
 
-def maps_json(evidence: Evidence) -> dict[str, dict[str, dict[str, Any]]]:
+def maps_json(evidence: Evidence) -> dict[str, dict[str, DrawnMap]]:
     """Layer to CAM to map, of the first image."""
     size = (evidence.images.shape[2], evidence.images.shape[3])
     return {
         layer: {cam: map_json(evidence.maps(layer, cam)[0], size) for cam in evidence.cams} for layer in evidence.layers
     }
-
-
-def upload_json(upload: Upload) -> dict[str, Any]:
-    """How the image came."""
-    return {"resized_from": upload.resized_from, "sha256": upload.sha256}
 
 
 def model_json(
@@ -75,7 +71,7 @@ def model_json(
     settings: ServeSettings,
     layers: Sequence[Layer],
     cams: Sequence[str],
-) -> dict[str, Any]:
+) -> ModelAnswer:
     """What stands behind the gateway. No path of this machine is in it."""
     return {
         "model": {**card(classifier), "input_size": classifier.input_size},
@@ -103,9 +99,16 @@ def model_json(
     }
 
 
-def card(classifier: Classifier) -> dict[str, Any]:
+def card(classifier: Classifier) -> PublicModelCard:
     """What a classifier is, without the path of any file that it comes from."""
-    return {key: value for key, value in classifier.card().items() if key != "source"} | {"name": public(classifier)}
+    known = classifier.card()
+    return {
+        "name": public(classifier),
+        "weights_sha256": known["weights_sha256"],
+        "preprocessing": known["preprocessing"],
+        "classes": known["classes"],
+        "dtype": known["dtype"],
+    }
 
 
 def public(classifier: Classifier) -> str:

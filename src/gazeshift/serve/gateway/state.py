@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from starlette.requests import Request
+from starlette.types import Receive
 
 from gazeshift.calibrated import CalibratedDetector
 from gazeshift.data import FIT, Handling
@@ -19,7 +20,7 @@ from gazeshift.serve.gateway._batch_queue import BatchQueue
 from gazeshift.serve.gateway._journal import Journal
 from gazeshift.serve.gateway._metrics import Metrics
 from gazeshift.serve.gateway.errors import busy
-from gazeshift.serve.gateway.intake import Intake, Receive, Upload
+from gazeshift.serve.gateway.intake import Intake, Upload
 from gazeshift.serve.gateway.settings import ServeSettings
 
 Result = TypeVar("Result")

@@ -11,11 +11,12 @@ from gazeshift.report.charts import bars
 from gazeshift.report.document import Document, Gallery, Item, Picture, Section, Table, number, share
 from gazeshift.report.words import cam_name
 from gazeshift.serve.explorer.analysis import CAMS, REFERENCE, Analysis
-from gazeshift.serve.explorer.serialize import attack_json, moved_json, side_json
+from gazeshift.serve.explorer.serialize import AttackOutcome, PictureSide, attack_json, moved_json, side_json
 from gazeshift.serve.gateway.intake import Upload
 from gazeshift.serve.gateway.serialize import card, public
 from gazeshift.serve.gateway.state import GatewayState
 
+Sides = dict[str, PictureSide]
 SIDES = ("image", "attacked")
 COLOURS = {"image": "--fourth", "attacked": "--attacked"}
 CHECKS = (
@@ -54,7 +55,7 @@ def document(state: GatewayState, analysis: Analysis, upload: Upload, title: str
     )
 
 
-def _findings(sides: dict[str, Any], attack: Any) -> Iterator[str]:
+def _findings(sides: Sides, attack: AttackOutcome | None) -> Iterator[str]:
     for name, side in sides.items():
         best, verdict = side["answers"][0], side["verdict"]
         said = f"The {'attacked version' if name == 'attacked' else 'image'} is classified as {best['name']} "
@@ -72,7 +73,7 @@ def _findings(sides: dict[str, Any], attack: Any) -> Iterator[str]:
         yield f"{attack['name'].upper()} with {attack['epsilon']}/255 and {attack['steps']} steps {outcome}."
 
 
-def _answers(sides: dict[str, Any]) -> Section:
+def _answers(sides: Sides) -> Section:
     tables = [
         Table(
             title=f"Likeliest classes, {name}",
@@ -127,24 +128,21 @@ def _moved(analysis: Analysis) -> Iterator[Section]:
     yield Section(title="Which layers moved", items=items)
 
 
-def _reasons(sides: dict[str, Any]) -> Iterator[Section]:
+def _reasons(sides: Sides) -> Iterator[Section]:
     reasons = {name: side["verdict"]["reasons"] for name, side in sides.items() if side["verdict"]}
     reasons = {name: one for name, one in reasons.items() if one["layers"]}
     if not reasons:
         return
     first = next(iter(reasons.values()))
     layers = [layer for layer in first["layers"] if layer != ANSWER]
+    by_layer = {side: [one["layers"][name] for name in layers] for side, one in reasons.items()}
+    by_view = {side: [*one["views"].values()] for side, one in reasons.items()}
     items = [
-        bars(
-            f"Parts by {part[:-1]}",
-            names,
-            {side: [one[part][name] for name in names] for side, one in reasons.items()},
-            digits=3,
-            y_title="part of the suspicion",
-            colours=COLOURS,
-            wide=True,
+        bars(title, names, parts, digits=3, y_title="part of the suspicion", colours=COLOURS, wide=True)
+        for title, names, parts in (
+            ("Parts by layer", layers, by_layer),
+            ("Parts by view", list(first["views"]), by_view),
         )
-        for part, names in (("layers", layers), ("views", list(first["views"])))
     ]
     if ANSWER in first["layers"]:
         shares = {
@@ -158,7 +156,9 @@ def _reasons(sides: dict[str, Any]) -> Iterator[Section]:
     yield Section(title="What raised the suspicion", items=items, about=[about])
 
 
-def _manifest(state: GatewayState, analysis: Analysis, upload: Upload, attack: Any) -> dict[str, Any]:
+def _manifest(
+    state: GatewayState, analysis: Analysis, upload: Upload, attack: AttackOutcome | None
+) -> dict[str, object]:
     return {
         "study": "single-image",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

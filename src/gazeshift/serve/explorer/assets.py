@@ -3,7 +3,6 @@
 import base64
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, Response
@@ -57,6 +56,6 @@ def colours() -> str:
     return base64.b64encode(colour_table().tobytes()).decode()
 
 
-def opening(about: str, **more: Any) -> dict[str, Any]:
+def opening(about: str, **more: object) -> dict[str, object]:
     """What the page needs before it draws anything."""
     return {"about": about, "colours": colours(), **more}

@@ -130,7 +130,7 @@ def _analyse(state: GatewayState, image: Any, asked: AnalysisRequest) -> Analysi
     return analyse(state.classifier, state.deployed, image, seed=asked.seed, attack_request=asked.attack)
 
 
-def _opening(state: GatewayState) -> dict[str, Any]:
+def _opening(state: GatewayState) -> dict[str, object]:
     deployed = state.deployed
     return opening(
         f"{public(state.classifier)}, judged by {deployed.name}: at most {100 * deployed.false_alarms:.3g} % of clean "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gazeshift.serve.explorer.serialize import map_json
+from gazeshift.serve.explorer.serialize import EightBitMap, map_json
 from gazeshift.serve.study_explorer.tables import KeptSide, TableStore
 
 KEPT = """
@@ -67,5 +67,5 @@ def data_url(webp: bytes) -> str:
     return "data:image/webp;base64," + base64.b64encode(webp).decode()
 
 
-def _map(row: GalleryRow) -> dict[str, object]:
+def _map(row: GalleryRow) -> EightBitMap:
     return map_json(np.asarray(row.map, dtype=np.float32).reshape(row.height or 0, row.width or 0))

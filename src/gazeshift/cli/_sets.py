@@ -1,8 +1,7 @@
 """What the commands about adversarial sets do and say."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from gazeshift.data import AdversarialSet, export_set, printable, read_class_names, verify_set
 from gazeshift.errors import DataError
@@ -18,7 +17,8 @@ def described(found: AdversarialSet) -> list[str]:
     if "model" not in manifest:
         return _described_folders(found)
     model, attack, counts = manifest["model"], manifest["attack"], manifest["counts"]
-    bound = f", epsilon {_size(attack)} ({attack['norm']})" if attack["epsilon"] and attack["norm"] else ""
+    epsilon, norm = attack["epsilon"], attack["norm"]
+    bound = f", epsilon {_size(epsilon, norm)} ({norm})" if epsilon and norm else ""
     return [
         f"{attack['name']}{bound} on {model['name']} (weights {model['weights_sha256'][:12]}), seed {manifest['seed']}",
         f"images: {counts['used']} of {counts['asked']} from {manifest['images']['source']}, labels "
@@ -38,7 +38,7 @@ def model_of(
     found: AdversarialSet, *, model: str | None, weights: str | None, input_size: str | None, device: str
 ) -> Classifier | None:
     """The model that a set was made for, as its manifest or the command names it; None for folders from elsewhere."""
-    said: Mapping[str, Any] = found.manifest.get("settings", {})
+    said = found.manifest.get("settings", {})
     if not said and model is None:
         return None
     return load(
@@ -111,13 +111,12 @@ def _outcome(counts: Mapping[str, int]) -> list[str]:
     ]
 
 
-def _health(findings: list[Mapping[str, str]]) -> list[str]:
+def _health(findings: Sequence[Mapping[str, str]]) -> list[str]:
     bad = [finding for finding in findings if finding["level"] != "ok"]
     told = f"health: {len(findings) - len(bad)} of {len(findings)} checks hold"
     return [told, *(f"* {finding['level']}, {finding['check']}: {finding['detail']}" for finding in bad)]
 
 
-def _size(attack: Mapping[str, Any]) -> str:
+def _size(epsilon: float, norm: str) -> str:
     """Epsilon as people write it."""
-    levels = attack["epsilon"] * 255
-    return f"{levels:.4g}/255" if attack["norm"] == "linf" else f"{attack['epsilon']:.4g}"
+    return f"{epsilon * 255:.4g}/255" if norm == "linf" else f"{epsilon:.4g}"

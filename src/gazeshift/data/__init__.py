@@ -9,7 +9,7 @@ from gazeshift.data._open_set import open_set
 from gazeshift.data._set_export import Exported, export_set
 from gazeshift.data._set_layout import SET, join_rows, set_options, set_rows
 from gazeshift.data._set_verify import Verified, counted, verify_set
-from gazeshift.data._sets import AdversarialSet, Pairs
+from gazeshift.data._sets import AdversarialSet, Pairs, SetManifest
 from gazeshift.data._shards import describe_shard
 from gazeshift.data._write import replace_file, write_error
 from gazeshift.data.decode import read_image
@@ -27,6 +27,7 @@ __all__ = [
     "ImageSource",
     "Pairs",
     "PictureReader",
+    "SetManifest",
     "Verified",
     "attacked_levels",
     "counted",

@@ -124,12 +124,12 @@ def _clean(path: Path, own: str, _channels: int) -> Tensor:
     return counterpart(read_image(path, name=own))
 
 
-def _by_stem(listing: Listing, folder: Path) -> dict[str, Path]:
+def _by_stem(listing: Listing[Path], folder: Path) -> dict[str, Path]:
     """Files by name without folder and suffix: ImageNet's names are unique by themselves."""
     return without_suffix({Path(own).name: path for own, path in listing.images.items()}, folder)
 
 
-def _labels(folder: Path, listing: Listing, table: Path | None, classes: Classes) -> dict[str, int]:
+def _labels(folder: Path, listing: Listing[Path], table: Path | None, classes: Classes) -> dict[str, int]:
     """Version 1: the class folder, by WordNet id or number."""
     if table is not None:
         raise DataError(f"{printable(str(folder))} is DAmageNet version 1, labelled by its folders. Leave labels out.")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gazeshift.data._classes import Classes, named
 from gazeshift.data._labels import LabelTable, read_labels, spellings
-from gazeshift.data._sets import AdversarialSet, Pairs
+from gazeshift.data._sets import AdversarialSet, Pairs, SetManifest
 from gazeshift.data.decode import read_image
 from gazeshift.data.files import ignored, list_folder
 from gazeshift.errors import DataError, ImageError
@@ -229,7 +229,7 @@ def assembled(
         size=size,
         where=printable(path.name),
     )
-    manifest = {
+    manifest: SetManifest = {
         "holds": "set",
         "kind": kind,
         "counts": {"asked": len(attacked), "used": len(ids), "skipped": len(skipped)},

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +28,13 @@ class Place:
     row: int
 
 
+class Feature(TypedDict, total=False):
+    """What Hugging Face's metadata say of a column; of one of labels, the classes' names."""
+
+    _type: str
+    names: list[str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Columns:
     """Which columns hold the images and labels; `names` are the table's own class names, if it gives any."""
@@ -48,7 +55,7 @@ def parquet_source(files: Mapping[str, AnyFile], *, name: str, classes: Classes 
         DataError: not such a table, or labels that fit no class of the model.
     """
     places: dict[str, Place] = {}
-    given: list[tuple[dict[str, Any], tuple[str, ...]]] = []
+    given: list[tuple[dict[str, object], tuple[str, ...]]] = []
     columns: Columns | None = None
     for file, path in sorted(files.items()):
         own, found, values = _scan(path)
@@ -118,26 +125,28 @@ def _columns(schema: Any, file: str) -> Columns:
             f"{printable(file)} has the columns {shown}; wanted a column image of bytes, or of a struct with bytes. "
             "Rename the column, or write the encoded images into it."
         )
-    return Columns(image=image, label=label, names=tuple(features.get(label or "", {}).get("names", ())))
+    return Columns(image=image, label=label, names=tuple(features.get(label or "", Feature()).get("names", ())))
 
 
-def _features(schema: Any) -> dict[str, dict[str, Any]]:
+def _features(schema: Any) -> dict[str, Feature]:
     """What Hugging Face's metadata say of the columns; nothing if they are absent or odd."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
+        return {name: cast("Feature", feature) for name, feature in features.items() if isinstance(feature, dict)}
     except (KeyError, ValueError, TypeError, AttributeError):
         return {}
 
 
-def _column(usual: str, kind: str, names: Sequence[str], features: Mapping[str, Any]) -> str | None:
+def _column(usual: str, kind: str, names: Sequence[str], features: Mapping[str, Feature]) -> str | None:
     if usual in names:
         return usual
-    fitting = [name for name in names if features.get(name, {}).get("_type") == kind]
+    fitting = [name for name in names if features.get(name, Feature()).get("_type") == kind]
     return fitting[0] if len(fitting) == 1 else None
 
 
-def _labels(given: Sequence[tuple[Mapping[str, Any], Sequence[str]]], classes: Classes, where: str) -> dict[str, int]:
+def _labels(
+    given: Sequence[tuple[Mapping[str, object], Sequence[str]]], classes: Classes, where: str
+) -> dict[str, int]:
     """Class of each row that has one; null, blank and -1 (Hugging Face's "unknown") have none.
 
     Args:
@@ -145,7 +154,8 @@ def _labels(given: Sequence[tuple[Mapping[str, Any], Sequence[str]]], classes: C
         classes: the model's.
         where: the files, for messages.
     """
-    meant, unclear = classes.read(value for values, _ in given for value in values.values() if _is_word(value))
+    words = [value for values, _ in given for value in values.values() if isinstance(value, str) and value.strip()]
+    meant, unclear = classes.read(words)
     problems, labels = list(unclear.values()), dict[str, int]()
     for values, names in given:
         known: dict[Any, int] = {**meant}
@@ -161,10 +171,6 @@ def _labels(given: Sequence[tuple[Mapping[str, Any], Sequence[str]]], classes: C
     if problems:
         raise DataError(f"labels in {printable(where)} do not fit the model: {first_few(problems)}. {classes.accepted}")
     return labels
-
-
-def _is_word(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
 
 
 def _goes_by_name(names: Sequence[str], classes: Classes) -> bool:

@@ -6,7 +6,6 @@ are values for each pixel. Their float32 sum is the attacked image, bit by bit, 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -92,7 +91,7 @@ def set_rows(
     """ParquetRows of images of one size; everything lies on the CPU."""
     perturbation, exact = taken_apart(clean, attacked)
     height, width = clean.shape[2:]
-    columns: dict[str, Any] = {
+    columns: dict[str, object] = {
         "id": list(ids),
         "label": labels.numpy(),
         "sha256": list(sha256),
@@ -116,7 +115,7 @@ def join_rows(tables: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables(tables).combine_chunks() if tables else SCHEMA.empty_table()
 
 
-def set_options(table: pa.Table) -> dict[str, Any]:
+def set_options(table: pa.Table) -> dict[str, object]:
     """Encodings for the Parquet writer, by trial on ImageNet photographs at 224 x 224 (kB an image).
 
     Clean: 8-bit levels are 256 different floats, so a dictionary makes a byte of each (121; 221 without). A

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gazeshift.data._eight_bit import attacked_levels
-from gazeshift.data._sets import AdversarialSet, Pairs
+from gazeshift.data._sets import AdversarialSet, AttackCard, Pairs
 from gazeshift.errors import DataError
 from gazeshift.models import Classifier
 from gazeshift.summaries import Summary, listed, plural
@@ -93,7 +92,7 @@ def verify_set(
     )
 
 
-def counted(facts: Mapping[str, Any], labels: Any) -> dict[str, int]:
+def counted(facts: Mapping[str, np.ndarray], labels: Tensor | np.ndarray | None) -> dict[str, int]:
     """Numbers of examples: used, right before the attack, fooled among these, wrong after it among all."""
     if not facts:
         return {}
@@ -130,9 +129,7 @@ def _check_rows(pairs: Pairs) -> Iterator[str]:
     yield from (f"{pairs.ids[at]}: its classes contradict clean_correct or success" for at in _true(odd))
 
 
-def _check_predictions(
-    pairs: Pairs, classifier: Classifier | None, attack: Mapping[str, Any]
-) -> tuple[float, list[str]]:
+def _check_predictions(pairs: Pairs, classifier: Classifier | None, attack: AttackCard) -> tuple[float, list[str]]:
     """Largest difference of a confidence, and a sentence for each prediction that does not hold."""
     if classifier is None or not pairs.facts or pairs.images is None:
         return 0.0, []

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypedDict
 
 import numpy as np
 import torch
@@ -14,9 +14,64 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gazeshift.errors import DataError, ModelError, SettingsError
-from gazeshift.models import Classifier
+from gazeshift.models import Classifier, ModelCard, Pixels
 from gazeshift.records import Skipped
 from gazeshift.summaries import Summary, fitted, images_of, listed, plural
+
+
+class AttackCard(TypedDict, total=False):
+    """What a set says of the attack that made it; `epsilon` in [0, 1] units."""
+
+    name: str
+    norm: str | None
+    epsilon: float | None
+
+
+class SetImages(TypedDict, total=False):
+    """Where a set's images are from; `clean` tells of folders whether there are clean ones."""
+
+    source: str
+    labels: str
+    notes: list[str]
+    clean: bool
+
+
+class ModelSettings(TypedDict, total=False):
+    """What leads to a set's model again."""
+
+    model: str
+    weights: str | None
+    input_size: Pixels | None
+
+
+class ShardEntry(TypedDict):
+    """A file of a set: its path below the set's folder, and what must be in it."""
+
+    file: str
+    images: int
+    bytes: int
+    sha256: str
+
+
+class SetManifest(TypedDict, total=False):
+    """What is known of a set. Folders from elsewhere have a `kind`, and no model, attack or shards.
+
+    `counts` has what `counted` gives and ``asked`` and ``skipped``; findings and skipped images have the keys of
+    `Finding` and `Skipped`.
+    """
+
+    holds: str
+    kind: str
+    model: ModelCard
+    attack: AttackCard
+    images: SetImages
+    settings: ModelSettings
+    seed: int
+    counts: dict[str, int]
+    skipped: list[dict[str, str]]
+    notes: list[str]
+    health: list[dict[str, str]]
+    shards: list[ShardEntry]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -84,7 +139,7 @@ class AdversarialSet(Summary):
     """
 
     path: Path
-    manifest: Mapping[str, Any]
+    manifest: SetManifest
     pieces: tuple[Piece, ...]
 
     def __len__(self) -> int:
@@ -92,9 +147,9 @@ class AdversarialSet(Summary):
         return sum(len(piece) for piece in self.pieces)
 
     def _says(self) -> Iterator[str]:
-        attack, model = ((self.manifest.get(part) or {}).get("name") for part in ("attack", "model"))
-        made = f" of {attack} on {model}" if attack and model else ""
-        fooled = (self.manifest.get("counts") or {}).get("success")
+        attack, model = self.manifest.get("attack"), self.manifest.get("model")
+        made = f" of {attack['name']} on {model['name']}" if attack and model else ""
+        fooled = self.manifest.get("counts", {}).get("success")
         yield f"{fitted(str(self.path), 60)}: {plural(len(self), 'example')}{made}" + (
             "" if fooled is None else f", {fooled:,} that fool it"
         )

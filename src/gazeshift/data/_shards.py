@@ -3,11 +3,11 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import torch
 
 from gazeshift.data._set_layout import FACTS, SET, VERSION, check_layout, put_together
-from gazeshift.data._sets import AdversarialSet, Pairs
+from gazeshift.data._sets import AdversarialSet, Pairs, SetManifest, ShardEntry
 from gazeshift.errors import DataError
 from gazeshift.summaries import printable
 
@@ -146,7 +146,7 @@ def open_saved(folder: Path) -> AdversarialSet:
     return AdversarialSet(path=folder, manifest=manifest, pieces=shards)
 
 
-def describe_shard(folder: Path, file: Path) -> dict[str, Any]:
+def describe_shard(folder: Path, file: Path) -> ShardEntry:
     """What the manifest says of a finished shard: read through, every page's checksum compared, then hashed.
 
     Raises:
@@ -167,7 +167,7 @@ def _damaged(file: Path, cause: Exception) -> DataError:
     return DataError(f"the shard {printable(str(file))} is damaged ({reason}). {AGAIN}")
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def _manifest(folder: Path) -> SetManifest:
     file, shown = folder / "manifest.json", printable(str(folder))
     try:
         found: Any = json.loads(file.read_text("utf-8"))
@@ -187,10 +187,10 @@ def _manifest(folder: Path) -> dict[str, Any]:
     if found.get("status") != "finished":
         done = len(list((folder / SET["cells"]).glob("[!.]*.parquet")))
         raise DataError(f"{shown} is unfinished ({done} shards so far). Type the command that began it to go on.")
-    return found
+    return cast("SetManifest", found)
 
 
-def _shards(folder: Path, manifest: Mapping[str, Any]) -> tuple[Shard, ...]:
+def _shards(folder: Path, manifest: SetManifest) -> tuple[Shard, ...]:
     try:
         return tuple(
             Shard(

@@ -1,10 +1,10 @@
 """What lies in a folder: images, Parquet files, and files that are neither."""
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from gazeshift.data._classes import named
 from gazeshift.data.decode import SUFFIXES
@@ -12,11 +12,13 @@ from gazeshift.data.remote import AnyFile, Remote, remote_ids
 from gazeshift.errors import DataError
 from gazeshift.summaries import printable
 
+AnyPlace = TypeVar("AnyPlace", bound=AnyFile)
+AnyPlace_co = TypeVar("AnyPlace_co", bound=AnyFile, covariant=True)
 OF_THE_SYSTEM = {"thumbs.db", "ehthumbs.db", "desktop.ini"}  # of Windows; macOS and Linux put a dot before theirs
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listing:
+class Listing(Generic[AnyPlace_co]):
     """Files below a folder.
 
     Args:
@@ -26,8 +28,8 @@ class Listing:
         hidden: number of hidden files, and of those that systems put there.
     """
 
-    images: dict[str, Any]
-    tables: dict[str, Any]
+    images: Mapping[str, AnyPlace_co]
+    tables: Mapping[str, AnyPlace_co]
     others: tuple[str, ...] = ()
     hidden: int = 0
 
@@ -60,16 +62,16 @@ class Listing:
         return f"{len(others) + self.hidden} ({', '.join(told)})" if told else ""
 
 
-def ignored(listing: Listing, but: Collection[str] = ()) -> list[str]:
+def ignored(listing: Listing[AnyFile], but: Collection[str] = ()) -> list[str]:
     """A sentence on the files of a folder that are no images, for a source's notes; none if there are none."""
     told = listing.left_out(but)
     return [f"Other files ignored: {told}."] if told else []
 
 
-def list_folder(root: AnyFile) -> Listing:
+def list_folder(root: AnyPlace) -> Listing[AnyPlace]:
     """Everything below the folder. Links are followed, each real folder once; hidden folders are left alone."""
-    images: dict[str, AnyFile] = {}
-    tables: dict[str, AnyFile] = {}
+    images: dict[str, AnyPlace] = {}
+    tables: dict[str, AnyPlace] = {}
     others: list[str] = []
     hidden = 0
     for own, place in _below(root):
@@ -110,8 +112,9 @@ def display_name(path: AnyFile) -> str:
     return _text(path.name if path.name not in {"", ".."} else path.resolve().name or str(path))
 
 
-def _below(root: AnyFile) -> Iterable[tuple[str, AnyFile]]:
-    return root.below() if isinstance(root, Remote) else ((_id(path, root), path) for path in _walk(root))
+def _below(root: AnyPlace) -> Iterable[tuple[str, AnyPlace]]:
+    found: Any = root.below() if isinstance(root, Remote) else ((_id(path, root), path) for path in _walk(root))
+    return found  # type: ignore[no-any-return]
 
 
 def _walk(root: Path) -> Iterable[Path]:

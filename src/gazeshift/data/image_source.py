@@ -155,7 +155,7 @@ def assemble(
     *,
     name: str,
     kind: str,
-    places: Mapping[str, Any],
+    places: Mapping[str, object],
     labels: Mapping[str, int] | None,
     fetch: Callable[[Any, str], bytes],
     skipped: Iterable[Skipped] = (),

@@ -1,7 +1,7 @@
 """Opening images: what lies at a path is found out, and its labels are turned into classes of the model."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -157,7 +157,7 @@ def _open_folder(
     table: AnyFile | None,
     classes: Classes | None,
     outer: AnyFile | None = None,
-    listing: Listing | None = None,
+    listing: Listing[AnyFile] | None = None,
 ) -> ImageSource:
     listing = listing or list_folder(root)
     if not listing.images and listing.tables:
@@ -182,7 +182,9 @@ def _open_folder(
     return _with_table(listing.images, name, "folder", table, classes, notes=ignored(listing, but=own))
 
 
-def _open_wrapped(root: AnyFile, listing: Listing, table: AnyFile | None, classes: Classes | None) -> ImageSource:
+def _open_wrapped(
+    root: AnyFile, listing: Listing[AnyFile], table: AnyFile | None, classes: Classes | None
+) -> ImageSource:
     inner = _open_folder(root / "images", table, classes, outer=root)
     folders = [folder for folder in listing.folders if folder != "images"]
     notes = [f"Images beside the folder images were ignored: {named(folders)}."] if folders else []
@@ -192,7 +194,7 @@ def _open_wrapped(root: AnyFile, listing: Listing, table: AnyFile | None, classe
     return replace(inner, notes=(*inner.notes, *notes))
 
 
-def _is_wrapped(root: AnyFile, listing: Listing) -> bool:
+def _is_wrapped(root: AnyFile, listing: Listing[AnyFile]) -> bool:
     """Whether the images are those in the sub-folder ``images``, described by a table beside it."""
     if listing.flat or "images" not in listing.folders:
         return False
@@ -203,7 +205,7 @@ def _own_table(root: AnyFile) -> AnyFile | None:
     return next((root / name for name in OWN_LABELS if (root / name).is_file()), None)
 
 
-def _no_images(root: AnyFile, listing: Listing) -> DataError:
+def _no_images(root: AnyFile, listing: Listing[AnyFile]) -> DataError:
     known, others = " ".join(sorted(SUFFIXES)), listing.left_out()
     held = f", but other files: {others}" if others else ""
     return DataError(
@@ -211,7 +213,7 @@ def _no_images(root: AnyFile, listing: Listing) -> DataError:
     )
 
 
-def _open_class_folders(root: AnyFile, listing: Listing, classes: Classes) -> ImageSource:
+def _open_class_folders(root: AnyFile, listing: Listing[AnyFile], classes: Classes) -> ImageSource:
     meant = folder_classes(listing.folders, classes)
     labels = {own: meant[own.split("/", 1)[0]] for own in listing.images}
     return assemble(
@@ -224,7 +226,9 @@ def _open_class_folders(root: AnyFile, listing: Listing, classes: Classes) -> Im
     )
 
 
-def _open_parquet(files: dict[str, AnyFile], name: str, table: AnyFile | None, classes: Classes | None) -> ImageSource:
+def _open_parquet(
+    files: Mapping[str, AnyFile], name: str, table: AnyFile | None, classes: Classes | None
+) -> ImageSource:
     from gazeshift.data._parquet import parquet_source
 
     if table is not None:
@@ -233,7 +237,7 @@ def _open_parquet(files: dict[str, AnyFile], name: str, table: AnyFile | None, c
 
 
 def _with_table(
-    places: dict[str, AnyFile],
+    places: Mapping[str, AnyFile],
     name: str,
     kind: str,
     table: AnyFile | None,

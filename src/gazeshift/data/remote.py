@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from inspect import signature
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from gazeshift.data.decode import MAX_BYTES, read_file
 from gazeshift.errors import DataError, GazeshiftError, ImageError, MissingPackageError, UnreachableError
+from gazeshift.packages import KeywordArguments
 from gazeshift.summaries import printable
 
 PAUSES = (0.5, 2.0, 5.0)  # seconds before the second, third and fourth try
@@ -33,6 +34,14 @@ KEYS = {
     "hf": "HF_TOKEN",
 }
 Found = TypeVar("Found")
+
+
+class FileInfo(TypedDict):
+    """What fsspec tells of a file or folder; `type` is ``file`` or ``directory``."""
+
+    name: str
+    type: str
+    size: int | None
 
 
 def is_address(path: object) -> bool:
@@ -151,9 +160,9 @@ class Remote:
             if place.startswith(root) and not any(part.startswith(".") for part in own.split("/")[:-1]):
                 yield own, Remote(str(files.unstrip_protocol(place)), told.get("size"))
 
-    def _walked(self, files: Any, root: str) -> dict[str, Any]:
+    def _walked(self, files: Any, root: str) -> dict[str, FileInfo]:
         """Files by their addresses, page by page: fsspec would call a folder empty whose page does not come."""
-        found: dict[str, Any] = {}
+        found: dict[str, FileInfo] = {}
         seen, waiting = {root}, [self]
         while waiting:
             folder = waiting.pop()
@@ -303,7 +312,7 @@ def _files(scheme: str) -> Any:
         ) from cause
 
 
-def _patience(scheme: str) -> dict[str, Any]:
+def _patience(scheme: str) -> KeywordArguments:
     """How long to wait for an answer: a network that is down should be reported within seconds."""
     if scheme in WEB:
         import aiohttp

@@ -4,7 +4,7 @@ The classes are the collection's, not a model's: their indices follow the sorted
 """
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,7 @@ def _known(names: dict[str, Any]) -> tuple[Sequence[str], list[str]]:
     return names.get("wnids", ()), [name.split(",")[0] for name in names.get("class_names", ())]
 
 
-def _folders(root: Path, images: dict[str, AnyFile], known: dict[str, str]) -> Collection:
+def _folders(root: Path, images: Mapping[str, AnyFile], known: dict[str, str]) -> Collection:
     """Class folders; those named by WordNet ids get the names that a model knows."""
     folder = _class_folder(list(images))
     folders = sorted({folder(own) for own in images})
@@ -150,7 +150,7 @@ def _class_folder(ids: list[str]) -> Callable[[str], str]:
     return lambda own: own.split("/")[at]
 
 
-def _faces(root: Path, images: dict[str, AnyFile]) -> Collection:
+def _faces(root: Path, images: Mapping[str, AnyFile]) -> Collection:
     found = _folders(root, images, {})
     called, faces = identity_names(root), read_faces(root)
     found = replace(found, names=tuple(called.get(own, own) for own in found.names))

@@ -216,8 +216,8 @@ def _family(told: Mapping[str, Any]) -> str:
 
 def _told(source: SetSource) -> dict[str, Any]:
     manifest = source.examples.manifest
-    attack = manifest.get("attack") or {}
-    return {"attack": attack, "family": _family({"attack": attack}), "model": (manifest.get("model") or {}).get("name")}
+    attack, model = manifest.get("attack") or {}, manifest.get("model")
+    return {"attack": attack, "family": _family({"attack": attack}), "model": model and model["name"]}
 
 
 def _story(source: SetSource | None) -> Mapping[str, Any] | None:

@@ -4,20 +4,20 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
 from scipy.stats import binomtest, ks_2samp
 
 from gazeshift.calibrated import CalibratedDetector, open_guarded
+from gazeshift.cli._judge_settings import JudgeSettings
 from gazeshift.cli._reasons import draw_reasons
-from gazeshift.cli._study import left_out
-from gazeshift.data import ImageSource, PictureReader, open_source, printable
-from gazeshift.errors import DataError
+from gazeshift.cli._study import left_out, none_usable
+from gazeshift.data import PictureReader, open_source, printable
 from gazeshift.models import Classifier
 from gazeshift.pipeline import judge, moved_most
-from gazeshift.records import Batch, Skipped, Verdict
+from gazeshift.records import Batch, Finite, Skipped, Verdict, VerdictDict
 from gazeshift.runs.settings import Progress
 from gazeshift.seeds import generator_for
 from gazeshift.summaries import finite
@@ -36,6 +36,30 @@ class DetectionJob:
     seed: int | None
     size: int
     progress: Progress
+
+    @classmethod
+    def of(
+        cls, images: list[str], asked: JudgeSettings, *, seed: int | None, progress: Progress, limit: int | None = None
+    ) -> "DetectionJob":
+        """The detector and the images that a command names.
+
+        Raises:
+            DataError: there are no such images, or the folder holds no detector.
+            SettingsError: the detector is another model's.
+        """
+        source = open_source(images if len(images) > 1 else images[0], labelled=False)
+        source = source if limit is None else source.take(limit, seed or 0)
+        deployed, classifier = open_guarded(
+            asked.detector, model=asked.model, weights=asked.weights, device=asked.device
+        )
+        return cls(
+            deployed=deployed,
+            classifier=classifier,
+            reader=PictureReader(source, classifier.preprocessing, asked.pixels),
+            seed=seed,
+            size=asked.batch_size,
+            progress=progress,
+        )
 
     def verdicts(self) -> Iterator[tuple[Batch, Verdict | None]]:
         """Batch by batch; none of a batch whose images cannot be read."""
@@ -68,44 +92,43 @@ def describe(folder: Path) -> list[str]:
     ]
 
 
-def score_lines(
-    images: list[str], folder: Path | None, *, as_json: bool, maps: Path | None, **rest: Any
-) -> tuple[list[str], list[str]]:
+def score_lines(job: DetectionJob, *, as_json: bool, maps: Path | None) -> tuple[list[str], list[str]]:
     """One line for each image, in text or JSON; and notes on all of them.
 
     Raises:
-        DataError: none of the images can be used, or the folder holds no detector.
+        DataError: none of the images can be used.
     """
-    job = _job(open_source(images if len(images) > 1 else images[0], labelled=False), folder, **rest)
-    entries: list[dict[str, Any]] = [{"file": skip.id, "error": skip.reason} for skip in job.reader.source.skipped]
+    lines = [_skipped(skip, as_json=as_json) for skip in job.reader.source.skipped]
+    skipped = list(job.reader.source.skipped)
     for batch, verdict in job.verdicts():
-        entries += [{"file": skip.id, "error": skip.reason} for skip in batch.skipped]
+        skipped += batch.skipped
+        lines += [_skipped(skip, as_json=as_json) for skip in batch.skipped]
         if verdict is None:
             continue
         for at, name in enumerate(batch.ids):
-            entries.append(_entry(job, verdict, at, name))
+            entry, drawn = _entry(job, verdict, at, name), dict[str, str | None]()
             if maps is not None:
-                file = maps / f"{len(entries) - 1:04d}-{Path(name).stem}.png"
-                entries[-1]["maps"] = draw_reasons(job.classifier, verdict, at, MAX_REASONS, file)
-    if all("error" in entry for entry in entries):
-        first = f" The first: {printable(entries[0]['file'])}: {entries[0]['error']}" if entries else ""
-        raise DataError(f"none of the {len(entries)} images can be used.{first}")
-    lines = [json.dumps(entry) if as_json else _sentence(entry) for entry in entries]
+                file = maps / f"{len(lines):04d}-{Path(name).stem}.png"
+                drawn["maps"] = draw_reasons(job.classifier, verdict, at, MAX_REASONS, file)
+            lines.append(json.dumps({**entry, **drawn}) if as_json else _sentence(entry))
+    if len(skipped) == len(lines):
+        raise none_usable(len(lines), "", skipped)
     return lines, [f"note: {note}" for note in job.notes]
 
 
-def check_drift(images: str, folder: Path | None, *, limit: int | None, **rest: Any) -> tuple[list[str], bool]:
-    """Whether so many alarms, and such scores, are to be expected from the images that the promise rests on."""
-    source = open_source(images, labelled=False)
-    job = _job(source if limit is None else source.take(limit, rest["seed"] or 0), folder, **rest)
+def check_drift(job: DetectionJob, images: str) -> tuple[list[str], bool]:
+    """Whether so many alarms, and such scores, are to be expected from the images that the promise rests on.
+
+    Raises:
+        DataError: none of the images can be used.
+    """
     found: list[tuple[torch.Tensor, torch.Tensor]] = []  # and not the verdicts, which hold every image
     skipped: list[Skipped] = list(job.reader.source.skipped)
     for batch, verdict in job.verdicts():
         skipped += batch.skipped
         found += [(verdict.is_attack, verdict.suspicion)] if verdict else []
     if not found:
-        first = f" The first: {printable(skipped[0].id)}: {skipped[0].reason}" if skipped else ""
-        raise DataError(f"none of the {len(job.reader.source)} images of {images} can be used.{first}")
+        raise none_usable(len(job.reader.source), f" of {images}", skipped)
     alarms, suspicion = (torch.cat(column) for column in zip(*found, strict=True))
     scores = suspicion.cpu().numpy()
     rate, n, count = job.deployed.false_alarms, len(alarms), int(alarms.sum())
@@ -128,20 +151,26 @@ def _advice(more: bool) -> str:
     return f"{what}: the promise does not fit these images. Calibrate on some of them: gazeshift detect calibrate."
 
 
-def _job(source: ImageSource, folder: Path | None, **rest: Any) -> DetectionJob:
-    deployed, classifier = open_guarded(folder, model=rest["model"], weights=rest["weights"], device=rest["device"])
-    return DetectionJob(
-        deployed=deployed,
-        classifier=classifier,
-        reader=PictureReader(source, classifier.preprocessing, rest["pixels"]),
-        seed=rest["seed"],
-        size=rest["batch_size"],
-        progress=rest["progress"],
-    )
+class MovedLayer(TypedDict):
+    """A view and a layer, and their part in the suspicion."""
+
+    view: str
+    layer: str
+    part: Finite
 
 
-def _entry(job: DetectionJob, verdict: Verdict, at: int, name: str) -> dict[str, Any]:
+class ScoredImage(VerdictDict):
     """What is said of one image: the keys of HTTP's answer, and the old names of two for one minor version."""
+
+    file: str
+    resized_from: list[int] | None
+    sha256: str | None
+    prediction: str
+    resized: str | None
+    most_moved: list[MovedLayer]
+
+
+def _entry(job: DetectionJob, verdict: Verdict, at: int, name: str) -> ScoredImage:
     found = verdict.as_dict(at)
     return {
         "file": name,
@@ -157,14 +186,18 @@ def _entry(job: DetectionJob, verdict: Verdict, at: int, name: str) -> dict[str,
     }
 
 
-def _sentence(entry: dict[str, Any]) -> str:
-    if "error" in entry:
-        return f"skipped {printable(entry['file'])}: {entry['error']}"
+def _skipped(skip: Skipped, *, as_json: bool) -> str:
+    if as_json:
+        return json.dumps({"file": skip.id, "error": skip.reason})
+    return f"skipped {printable(skip.id)}: {skip.reason}"
+
+
+def _sentence(entry: ScoredImage) -> str:
     word = "ATTACK" if entry["is_attack"] else "clean"
     why = ", ".join(f"{one['layer']} under {one['view']}" for one in entry["most_moved"])
     confidence, suspicion, threshold, p_value = (
-        float("nan") if entry[key] is None else entry[key]
-        for key in ("confidence", "suspicion", "threshold", "p_value")
+        float("nan") if number is None else number
+        for number in (entry["confidence"], entry["suspicion"], entry["threshold"], entry["p_value"])
     )
     return (
         f"{printable(entry['file'])}: {word}; {entry['name']} ({confidence:.1%}), suspicion "

@@ -4,20 +4,40 @@ import io
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from jinja2 import Environment, PackageLoader
 
 from gazeshift import pictures
+from gazeshift.cli._study import none_usable
 from gazeshift.data import FIT, Handling, PictureReader, open_source, printable
-from gazeshift.errors import DataError, OutputError
-from gazeshift.models import load, preflight
+from gazeshift.errors import OutputError
+from gazeshift.models import Classifier, load, preflight
 from gazeshift.pipeline import look
 from gazeshift.records import Evidence, Finding, Skipped
 from gazeshift.runs.settings import Progress
 
 PAGE, MARK = "index.html", ".gazeshift-look"
+
+
+class PageMap(TypedDict):
+    """A map on the page, and whether it shows anything."""
+
+    layer: str
+    cam: str
+    file: str
+    shown: bool
+
+
+class PageEntry(TypedDict):
+    """An image on the page."""
+
+    name: str
+    answer: str
+    image: str
+    channels: str
+    maps: list[PageMap]
 
 
 def look_at(
@@ -43,7 +63,7 @@ def look_at(
     reader = PictureReader(source, classifier.preprocessing, pixels)
     skipped: list[Skipped] = list(source.skipped)
     lines: list[str] = []
-    entries: list[dict[str, Any]] = []
+    entries: list[PageEntry] = []
     findings: tuple[Finding, ...] = ()
     for batch in reader.batches(batch_size):
         skipped.extend(batch.skipped)
@@ -56,8 +76,7 @@ def look_at(
                 lines.append(f"{printable(name)}: {entries[-1]['answer']}")
         progress(len(entries) + len(skipped), len(source), "images")
     if not entries:
-        first = f" The first: {printable(skipped[0].id)}: {skipped[0].reason}" if skipped else ""
-        raise DataError(f"none of the {len(source)} images can be used.{first}")
+        raise none_usable(len(source), "", skipped)
     notes = [*source.notes, *([reader.summary] if reader.summary else [])]
     said = [f"{finding.check}: {finding.detail}" for finding in findings]
     _try_writing(out / PAGE, _page(entries, skipped, classifier, notes, said).encode())
@@ -79,7 +98,7 @@ def _prepare(out: Path) -> None:
         raise OutputError(f"{out} is not empty and holds no earlier look ({present[0]}). Name another folder: --out.")
 
 
-def _forget_earlier(out: Path, entries: list[dict[str, Any]]) -> None:
+def _forget_earlier(out: Path, entries: list[PageEntry]) -> None:
     """Remove the pictures of an earlier look that the page no longer shows."""
     shown = {Path(entry["image"]).parent.name for entry in entries}
     for image in out.glob("[0-9][0-9][0-9][0-9]*-*/image.png"):
@@ -87,12 +106,12 @@ def _forget_earlier(out: Path, entries: list[dict[str, Any]]) -> None:
             shutil.rmtree(image.parent, ignore_errors=True)
 
 
-def _write(evidence: Evidence, row: int, name: str, out: Path, number: int) -> dict[str, Any]:
+def _write(evidence: Evidence, row: int, name: str, out: Path, number: int) -> PageEntry:
     """One image's overlays and arrays in a folder of its own; what the page shows of it."""
     folder = out / f"{number:04d}-{_safe(Path(name).stem)}"
     image = evidence.images[row]
     _try_writing(folder / "image.png", pictures.encode_png(pictures.photograph(image)))
-    maps, arrays = [], {}
+    maps, arrays = list[PageMap](), {}
     for layer in evidence.layers:
         for cam in evidence.cams:
             found = evidence.maps(layer, cam)[row].cpu().numpy()
@@ -117,7 +136,7 @@ def _write(evidence: Evidence, row: int, name: str, out: Path, number: int) -> d
 
 
 def _page(
-    entries: list[dict[str, Any]], skipped: list[Skipped], classifier: Any, notes: list[str], findings: list[str]
+    entries: list[PageEntry], skipped: list[Skipped], classifier: Classifier, notes: list[str], findings: list[str]
 ) -> str:
     environment = Environment(loader=PackageLoader("gazeshift.report", "page"), autoescape=True)
     return environment.get_template("look.html").render(

@@ -3,17 +3,20 @@
 import json
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from gazeshift.cli._progress import progress_shown
+from gazeshift.errors import DataError
 from gazeshift.runs.executors import Scale, executor
 from gazeshift.runs.settings import Progress
+from gazeshift.summaries import printable
 
-if TYPE_CHECKING:
-    from gazeshift.runs.executors.serial import Executor  # loads torch, which --help need not wait for
+if TYPE_CHECKING:  # these load torch, which --help need not wait for
+    from gazeshift.records import Skipped
+    from gazeshift.runs.executors.serial import Executor
 
 
 class RunArguments(TypedDict):
@@ -51,6 +54,12 @@ def left_out(folder: Path, told: str = "report") -> list[str]:
     first = f"{skipped[0]['id']}: {skipped[0]['reason']}"
     many = f"skipped {len(skipped)} images, all in the {told}; {first}"
     return [f"skipped {first}" if len(skipped) == 1 else many, *lines]
+
+
+def none_usable(count: int, which: str, skipped: Sequence["Skipped"]) -> DataError:
+    """The error for images of which none can be used, with the reason of the first."""
+    first = f" The first: {printable(skipped[0].id)}: {skipped[0].reason}" if skipped else ""
+    return DataError(f"none of the {count} images{which} can be used.{first}")
 
 
 def show_report(folder: Path) -> None:

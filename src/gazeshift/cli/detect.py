@@ -2,10 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from gazeshift.cli._judge_settings import JudgeSettings
 from gazeshift.cli._progress import progress_shown
 from gazeshift.cli._study import long_run, show_report
 from gazeshift.registry import find, names
@@ -27,7 +28,6 @@ app = App(
     default_parameter=Parameter(negative=""),
 )
 DRIFTED = 3
-PIXELS = Literal["fit", "as-is"]
 
 
 @app.command
@@ -85,14 +85,9 @@ def score(
     images: Annotated[list[str], Parameter(required=True)],
     /,
     *,
-    detector: Path | None = None,
+    judge: Annotated[JudgeSettings | None, Parameter(name="*", negative="")] = None,
     json: bool = False,
     maps: Path | None = None,
-    pixels: PIXELS = "fit",
-    model: str | None = None,
-    weights: str | None = None,
-    device: str = "auto",
-    batch_size: int = 8,
     seed: int | None = None,
 ) -> None:
     """Say of each image whether it is adversarial, how sure that is, and which layers and views raised the suspicion.
@@ -101,35 +96,17 @@ def score(
 
     Args:
         images: files, or a folder of images; here, or at an address (s3://, gs://, https://, hf://).
-        detector: folder of a detector; none: the one that ships for the model.
         json: one JSON object for each image in place of text, with the keys of `POST /v1/judge`. The old names
             `prediction` (now `name`) and `resized` (now `resized_from`) stay for one minor version; the list that was
             called `reasons` is `most_moved`.
         maps: folder for pictures of the layers that moved most: the image's map, the view's, and where they differ.
-        pixels: fit: files are resized and cropped for the model, which undoes most attacks; as-is: they have its size
-            already, and those of another size are left out.
-        model: the model, if the detector's own name does not lead to it any more.
-        weights: its weights, likewise.
-        device: auto, cpu, cuda, cuda:1 or mps.
-        batch_size: images side by side.
         seed: repeats the same random views; none draws them anew, which an attacker cannot foresee.
     """
-    from gazeshift.cli._detecting import score_lines  # torch is not needed for --help
+    from gazeshift.cli._detecting import DetectionJob, score_lines  # torch is not needed for --help
 
     with progress_shown() as progress:
-        lines, notes = score_lines(
-            images,
-            detector,
-            as_json=json,
-            maps=maps,
-            pixels=pixels,
-            model=model,
-            weights=weights,
-            device=device,
-            batch_size=batch_size,
-            seed=seed,
-            progress=progress,
-        )
+        job = DetectionJob.of(images, judge or JudgeSettings(), seed=seed, progress=progress)
+        lines, notes = score_lines(job, as_json=json, maps=maps)
     for line in lines:
         print(line)  # noqa: T201
     for note in notes:
@@ -141,13 +118,8 @@ def check(
     images: str,
     /,
     *,
-    detector: Path | None = None,
+    judge: Annotated[JudgeSettings | None, Parameter(name="*", negative="")] = None,
     limit: int | None = None,
-    pixels: PIXELS = "fit",
-    model: str | None = None,
-    weights: str | None = None,
-    device: str = "auto",
-    batch_size: int = 8,
     seed: int = 0,
 ) -> None:
     """Say whether the promised rate of false alarms still fits today's clean images; exit code 3 if it does not.
@@ -156,31 +128,14 @@ def check(
 
     Args:
         images: folder of clean images, here or at an address.
-        detector: folder of a detector; none: the one that ships for the model.
         limit: use this many images, drawn with the seed.
-        pixels: fit: files are resized and cropped for the model; as-is: they have its size already, and those of
-            another size are left out.
-        model: the model, if the detector's own name does not lead to it any more.
-        weights: its weights, likewise.
-        device: auto, cpu, cuda, cuda:1 or mps.
-        batch_size: images side by side.
         seed: of the views.
     """
-    from gazeshift.cli._detecting import check_drift  # torch is not needed for --help
+    from gazeshift.cli._detecting import DetectionJob, check_drift  # torch is not needed for --help
 
     with progress_shown() as progress:
-        lines, fits = check_drift(
-            images,
-            detector,
-            limit=limit,
-            pixels=pixels,
-            model=model,
-            weights=weights,
-            device=device,
-            batch_size=batch_size,
-            seed=seed,
-            progress=progress,
-        )
+        job = DetectionJob.of([images], judge or JudgeSettings(), seed=seed, progress=progress, limit=limit)
+        lines, fits = check_drift(job, images)
     for line in lines:
         print(line)  # noqa: T201
     if not fits:

@@ -5,7 +5,7 @@ Each error derives from `GazeshiftError` and from the built-in that a caller wou
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class GazeshiftError(Exception):
@@ -66,6 +66,21 @@ class DeviceError(GazeshiftError, RuntimeError):
 
 class WorkerError(GazeshiftError, RuntimeError):
     """A worker of a long run died on the same piece again and again, or cannot do its work."""
+
+
+def check_known(name: object, known: Collection[str], sentence: str) -> None:
+    """Refuse a name that is not known.
+
+    Args:
+        name: as it was given.
+        known: all there are.
+        sentence: what is wrong then, without its full stop: ``no norm named 'l3'``.
+
+    Raises:
+        UnknownNameError: the sentence, and the nearest name.
+    """
+    if name not in known:
+        raise UnknownNameError(f"{sentence}. {did_you_mean(name, known)}")
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:

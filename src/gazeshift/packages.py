@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from gazeshift.errors import MissingPackageError, SettingsError, UnknownNameError, did_you_mean
+from gazeshift.errors import MissingPackageError, SettingsError, check_known, did_you_mean
 from gazeshift.registry import INSTALLED_AS
 
 # What a class of another package takes: its own names, and values of any kind. The package checks them.
@@ -45,8 +45,7 @@ def chosen(package: str, known: Mapping[str, type], name: str) -> type:
     Raises:
         UnknownNameError: names the nearest.
     """
-    if name not in known:
-        raise UnknownNameError(f"{package} has no attack named '{name}'. {did_you_mean(str(name), known)}")
+    check_known(name, known, f"{package} has no attack named '{name}'")
     return known[name]
 
 

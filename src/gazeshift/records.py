@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import TypedDict  # typing.TypedDict is not read by pydantic before Python 3.12
 
-from gazeshift.errors import UnknownNameError, did_you_mean
+from gazeshift.errors import check_known
 from gazeshift.summaries import (
     Summary,
     answer,
@@ -64,8 +64,7 @@ class VerdictDict(ClassProbability):
 
 
 def _named(found: Mapping[str, Value], name: str, what: str) -> Value:
-    if name not in found:
-        raise UnknownNameError(f"there is no {what} '{name}' among what was looked at. {did_you_mean(name, found)}")
+    check_known(name, found, f"there is no {what} '{name}' among what was looked at")
     return found[name]
 
 

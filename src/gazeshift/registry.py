@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any
 from warnings import warn
 
-from gazeshift.errors import GazeshiftError, MissingPackageError, SettingsError, UnknownNameError, did_you_mean
+from gazeshift.errors import (
+    GazeshiftError,
+    MissingPackageError,
+    SettingsError,
+    UnknownNameError,
+    check_known,
+    did_you_mean,
+)
 
 Setting = bool | int | float | str | None  # as people write one
 BARE, HANDED_ON = "name", "settings"
@@ -215,8 +222,7 @@ def _first_line(part: Any) -> str:
 
 def _own(family: str) -> list[str]:
     family = _present(family)
-    if family not in FAMILIES:
-        raise UnknownNameError(f"no family named '{family}'. {did_you_mean(family, FAMILIES)}")
+    check_known(family, FAMILIES, f"no family named '{family}'")
     folder = Path(__file__).parent / family
     return [module.name for module in pkgutil.iter_modules([str(folder)]) if not module.name.startswith("_")]
 

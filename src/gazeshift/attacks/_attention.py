@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gazeshift.attacks._gradient import Model, gradient_of
-from gazeshift.errors import ModelError, UnknownNameError, did_you_mean
+from gazeshift.errors import ModelError
 from gazeshift.models import Classifier, live_pass
 from gazeshift.precision import wide
 from gazeshift.records import Layer
@@ -18,16 +18,6 @@ MAPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "grad_cam": lambda activations, gradients: (gradients.mean((2, 3), keepdim=True) * activations).sum(1),
     "layer_cam": lambda activations, gradients: (gradients.relu() * activations).sum(1),
 }
-
-
-def check_attention(name: str) -> None:
-    """Refuse a map that cannot be descended on here.
-
-    Raises:
-        UnknownNameError: names the nearest.
-    """
-    if name not in MAPS:
-        raise UnknownNameError(f"no attention named '{name}'. {did_you_mean(str(name), MAPS)}")
 
 
 def last_convolution(model: Model, images: Float[Tensor, "n channels h w"]) -> Layer:

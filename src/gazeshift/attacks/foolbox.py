@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gazeshift.attacks._adapter import Adapter, no_target
-from gazeshift.errors import SettingsError, UnknownNameError, did_you_mean
+from gazeshift.errors import SettingsError, check_known
 from gazeshift.packages import check_settings, kinds_in, opened, settled
 
 __all__ = ["Foolbox"]
@@ -183,6 +183,5 @@ def _read(package: Any, key: str, value: Any) -> Any:
     if key != "distance" or not isinstance(value, str):
         return value
     known = {name: getattr(package.distances, name) for name in ("l0", "l1", "l2", "linf")}
-    if value not in known:
-        raise UnknownNameError(f"no distance named '{value}'. {did_you_mean(value, known)}")
+    check_known(value, known, f"no distance named '{value}'")
     return known[value]

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from gazeshift.errors import LayerError, ModelError, UnknownNameError, did_you_mean
+from gazeshift.errors import LayerError, ModelError, check_known
 from gazeshift.models._classifier import Classifier
 from gazeshift.models._layer_hooks import tapped
 from gazeshift.models._neuron_layers import as_logits, neuron_layers
@@ -137,8 +137,7 @@ def find_neurons(model: Model, example: Float[Tensor, "1 3 h w"], *, scope: str 
         UnknownNameError: no such scope.
         ModelError: it has no neuron in that scope, or its answer is not (n, classes).
     """
-    if scope not in SCOPES:
-        raise UnknownNameError(f"no scope of neurons named '{scope}'. {did_you_mean(str(scope), SCOPES)}")
+    check_known(scope, SCOPES, f"no scope of neurons named '{scope}'")
     network = model.module if isinstance(model, Classifier) else model if isinstance(model, nn.Module) else None
     with model.uncounted() if isinstance(model, Classifier) else nullcontext():
         layers = neuron_layers(network, lambda: model(example))

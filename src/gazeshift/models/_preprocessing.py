@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from typing_extensions import TypedDict  # typing.TypedDict is not read by pydantic before Python 3.12
 
-from gazeshift.errors import ImageError, SettingsError, UnknownNameError, did_you_mean
+from gazeshift.errors import ImageError, SettingsError, check_known
 from gazeshift.registry import read_pixels
 
 Pixels = int | tuple[int, int]  # a side of a square (or the short side), or height and width
@@ -65,8 +65,7 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         for kind, name, known in (("interpolation", self.interpolation, RESAMPLING), ("fit", self.fit, FITS)):
-            if name not in known:
-                raise UnknownNameError(f"no {kind} named '{name}'. {did_you_mean(name, known)}")
+            check_known(name, known, f"no {kind} named '{name}'")
         resize, crop = read_pixels("resize", self.resize), read_pixels("crop", self.crop)
         crop = crop[0] if isinstance(crop, tuple) and crop[0] == crop[1] else crop
         mean, std = _numbers("mean", self.mean), _numbers("std", self.std)

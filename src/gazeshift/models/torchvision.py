@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torchvision.models as zoo
 
-from gazeshift.errors import ModelError, UnknownNameError, did_you_mean
+from gazeshift.errors import ModelError, UnknownNameError, check_known, did_you_mean
 from gazeshift.models._classifier import Classifier
 from gazeshift.models._imagenet import imagenet_names
 from gazeshift.models._preprocessing import Preprocessing
@@ -64,11 +64,9 @@ def _meant(name: str, tag: str) -> Any:
             f"torchvision has no classifier '{name}' with gradients: it is a network for another task, or quantised. "
             f"{did_you_mean(name.removeprefix('quantized_'), known)}"
         )
-    if name not in known:
-        raise UnknownNameError(f"torchvision has no classifier '{name}'. {did_you_mean(name, known)}")
+    check_known(name, known, f"torchvision has no classifier '{name}'")
     tags = zoo.get_model_weights(name)
-    if tag and tag not in tags.__members__:
-        raise UnknownNameError(f"torchvision has no weights '{tag}' of {name}. {did_you_mean(tag, tags.__members__)}")
+    check_known(tag or "DEFAULT", tags.__members__, f"torchvision has no weights '{tag}' of {name}")
     meant = tags[tag] if tag else tags.DEFAULT
     if not meant.meta["categories"]:
         raise ModelError(

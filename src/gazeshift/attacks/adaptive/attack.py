@@ -13,7 +13,7 @@ from gazeshift.attacks._precision import in_full_precision
 from gazeshift.attacks._projections import project, random_start, steepest
 from gazeshift.attacks._settings import check_norm, check_number, check_size, check_steps, check_whole
 from gazeshift.attacks.adaptive.steps import COMBINED, EVADES, AttackState, Slopes, unit
-from gazeshift.errors import BoundsError, UnknownNameError, did_you_mean
+from gazeshift.errors import BoundsError, check_known
 from gazeshift.seeds import Generators, each
 
 __all__ = ["Adaptive"]
@@ -89,8 +89,7 @@ class Adaptive:
         for name in ("lead", "slack"):
             if not 0 <= check_number(name, getattr(self, name)) < float("inf"):
                 raise BoundsError(f"{name} must be 0 or more and finite, got {getattr(self, name):g}.")
-        if self.method not in COMBINED:
-            raise UnknownNameError(f"no method named '{self.method}'. {did_you_mean(str(self.method), COMBINED)}")
+        check_known(self.method, COMBINED, f"no method named '{self.method}'")
 
     @in_full_precision
     def __call__(

@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gazeshift.attacks._attention import attention_loss, check_attention, last_convolution
+from gazeshift.attacks._attention import MAPS, attention_loss, last_convolution
 from gazeshift.attacks._gradient import Model, finite, gradient_of, own
 from gazeshift.attacks._input_diversity import DIVERSE, Copy, diverse, scaled, smoothed
 from gazeshift.attacks._precision import in_full_precision
 from gazeshift.attacks._projections import project
 from gazeshift.attacks._settings import check_size, check_steps, check_whole
-from gazeshift.errors import UnknownNameError, did_you_mean
+from gazeshift.errors import check_known
 from gazeshift.seeds import Generators, uniform
 from gazeshift.summaries import Summary, images_of
 
@@ -93,15 +93,14 @@ class Aoa:
     average: str = "gradients"
 
     def __post_init__(self) -> None:
-        check_attention(self.attention)
+        check_known(self.attention, MAPS, f"no attention named '{self.attention}'")
         for name in ("epsilon", "step", "stop"):
             check_size(name, getattr(self, name))
         check_steps(self.steps)
         check_whole("scales", self.scales, least=0)
         if self.translation is not None:
             check_size("translation", self.translation, most=float("inf"))
-        if self.average not in AVERAGES:
-            raise UnknownNameError(f"no average named '{self.average}'. {did_you_mean(str(self.average), AVERAGES)}")
+        check_known(self.average, AVERAGES, f"no average named '{self.average}'")
 
     @in_full_precision
     def __call__(

@@ -15,10 +15,10 @@ from gazeshift.attacks._precision import inward, shown
 from gazeshift.attacks._settings import check_number, check_size, check_whole
 from gazeshift.attacks.dlfuzz.choice import SIGNS, NeuronChoice, split
 from gazeshift.attacks.dlfuzz.loop import Loop
-from gazeshift.attacks.dlfuzz.result import DLFuzzTables, FuzzResult, check_pick, no_tables
+from gazeshift.attacks.dlfuzz.result import PICKS, DLFuzzTables, FuzzResult, no_tables
 from gazeshift.attacks.dlfuzz.seed import Harvest, Progress
 from gazeshift.attacks.dlfuzz.step import BALANCES, CLASS_SCORES, MUTATIONS, Mutation
-from gazeshift.errors import BoundsError, SettingsError, UnknownNameError, did_you_mean
+from gazeshift.errors import BoundsError, SettingsError, check_known
 from gazeshift.models import Neurons, find_neurons
 from gazeshift.precision import wide
 from gazeshift.seeds import Generators, each
@@ -120,11 +120,10 @@ class DLFuzz:
     def __post_init__(self) -> None:
         object.__setattr__(self, "balance", self.balance or "none")  # a written ``balance=none`` arrives as None
         split(self.strategies)
-        check_pick(self.pick)
+        check_known(self.pick, PICKS, f"no pick named '{self.pick}'")
         for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                given = getattr(self, name)
-                raise UnknownNameError(f"DLFuzz has no {name} '{given}'. {did_you_mean(str(given), choices)}")
+            given = getattr(self, name)
+            check_known(given, choices, f"DLFuzz has no {name} '{given}'")
         check_size("step", self.step)
         for name in ("eps_norm", "delta"):
             check_size(name, getattr(self, name), most=float("inf"))

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gazeshift.errors import SettingsError, UnknownNameError, did_you_mean
+from gazeshift.errors import SettingsError, check_known
 from gazeshift.models import Neurons
 from gazeshift.precision import exact, has_float64
 
@@ -27,8 +27,7 @@ def split(strategies: object) -> tuple[str, ...]:
     given = strategies if isinstance(strategies, tuple | list) else str(strategies).split("+")
     names = tuple(str(name).strip() for name in given)
     for name in names:
-        if name not in STRATEGIES:
-            raise UnknownNameError(f"no DLFuzz strategy named '{name}'. {did_you_mean(name, STRATEGIES)}")
+        check_known(name, STRATEGIES, f"no DLFuzz strategy named '{name}'")
     if not names or len(set(names)) < len(names):
         raise SettingsError(f"strategies must be different ones, joined by '+', got {strategies!r}. Usual: 1, or 0+2.")
     return names

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gazeshift.errors import SettingsError, UnknownNameError, did_you_mean
+from gazeshift.errors import SettingsError, check_known
 from gazeshift.models import coverage_curve
 from gazeshift.summaries import Summary, levels, listed, percent, plural, size
 
@@ -123,7 +123,7 @@ class FuzzedSeed(Summary):
 
     def picked(self, pick: str = "first") -> tuple[Adversarial, ...]:
         """The ``first`` adversarial, the one with ``min_l2``, or ``all``; none if there is none."""
-        check_pick(pick)
+        check_known(pick, PICKS, f"no pick named '{pick}'")
         if pick == "min_l2" and self.adversarials:
             return (min(self.adversarials, key=lambda found: found.l2),)
         return self.adversarials[: None if pick == "all" else 1]
@@ -206,16 +206,6 @@ class FuzzResult(Summary):
         covered = f"{int((self.tables.reported > 0).sum()):,} of {plural(len(self.tables.reported), 'neuron')} covered"
         yield f"{found:,} of {plural(len(self.seeds), 'seed')} with an adversarial; {covered}"
         yield from listed(len(self.seeds), lambda at: repr(self.seeds[at]).partition("\n")[0])
-
-
-def check_pick(pick: str) -> None:
-    """Refuse a way to pick that there is not.
-
-    Raises:
-        UnknownNameError: names the nearest.
-    """
-    if pick not in PICKS:
-        raise UnknownNameError(f"no pick named '{pick}'. {did_you_mean(str(pick), PICKS)}")
 
 
 def no_tables(neurons: int) -> DLFuzzTables:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gazeshift.calibrated import CalibratedDetector
 from gazeshift.data import attacked_levels
-from gazeshift.errors import BoundsError, UnknownNameError, did_you_mean
+from gazeshift.errors import BoundsError, check_known
 from gazeshift.models import Classifier
 from gazeshift.pipeline import attack, compare, judge, look, rows_of
 from gazeshift.records import Attacked, Comparison, Evidence, Verdict
@@ -41,8 +41,7 @@ class AttackRequest:
     steps: int = 10
 
     def __post_init__(self) -> None:
-        if self.name not in ATTACKS:
-            raise UnknownNameError(f"the explorer has no attack '{self.name}'. {did_you_mean(self.name, ATTACKS)}")
+        check_known(self.name, ATTACKS, f"the explorer has no attack '{self.name}'")
         for what, number, minimum, maximum in (
             ("epsilon", self.levels, 0, MAX_LEVELS),
             ("steps", self.steps, 1, MAX_STEPS),

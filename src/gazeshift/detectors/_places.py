@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from gazeshift.errors import SettingsError
+from gazeshift.models import select
 from gazeshift.records import Evidence, Layer
 
 AUTO = "auto"
@@ -11,6 +12,11 @@ AUTO = "auto"
 def named(known: Sequence[Layer], wanted: str, pick: Callable[[Sequence[Layer]], Layer]) -> tuple[str, ...]:
     """The layer of that name, or the one that `pick` takes of the convolutions if the name is ``auto``."""
     return (pick([layer for layer in known if "conv" in layer.kinds]).name if wanted == AUTO else wanted,)
+
+
+def chosen(known: Sequence[Layer], wanted: str) -> tuple[str, ...]:
+    """Names of the layers that a selector means: ``trunk``, ``convs``, ``blocks``, names, aliases or globs."""
+    return tuple(layer.name for layer in select(known, wanted, "the classifier"))
 
 
 def last(known: Sequence[Layer]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gazeshift.detectors._null import RULES, NullDistribution, threshold
 from gazeshift.detectors._places import named, shown
-from gazeshift.errors import BoundsError, SettingsError, UnknownNameError, did_you_mean
+from gazeshift.errors import BoundsError, SettingsError, check_known
 from gazeshift.measures.cosine import Cosine
 from gazeshift.precision import exact, wide
 from gazeshift.records import DetectorInput, Evidence, Layer
@@ -66,9 +66,8 @@ class BehaviourDeviation:
     def __post_init__(self) -> None:
         Pca(mode=self.cleaning, variance=self.variance)
         for name, choices in (("rule", RULES), ("by", SCORES)):
-            if getattr(self, name) not in choices:
-                given = str(getattr(self, name))
-                raise UnknownNameError(f"behaviour_deviation has no {name} '{given}'. {did_you_mean(given, choices)}")
+            given = getattr(self, name)
+            check_known(given, choices, f"behaviour_deviation has no {name} '{given}'")
         if self.noise_images < 2:
             raise BoundsError(
                 f"behaviour_deviation needs at least 2 noise images, got {self.noise_images}. 50 is usual."

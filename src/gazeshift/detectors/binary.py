@@ -1,7 +1,7 @@
 """A network that tells clean from attacked pixels (Ding et al. 2022, section 4.7)."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gazeshift.detectors._places import last
+from gazeshift.detectors._answers import FromAnswers
 from gazeshift.detectors._two_classes import cropped, fresh_detector
 from gazeshift.errors import BoundsError, ModelError, SettingsError
 from gazeshift.precision import exact
-from gazeshift.records import DetectorInput, Layer
-from gazeshift.seeds import Generators, generator_for
+from gazeshift.records import DetectorInput
+from gazeshift.seeds import generator_for
 
 __all__ = ["Binary"]
 
@@ -23,7 +23,7 @@ PIECE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Binary:
+class Binary(FromAnswers):
     """Suspicion = logit of "attacked" minus logit of "clean", of a network trained from nothing on the pixels alone.
 
     The classifier's own answer and gaze play no part. The paper trains a ResNet-50 at 224 pixels for 30 epochs on
@@ -59,19 +59,6 @@ class Binary:
                 "binary needs a side, epochs and a batch_size of at least 1 and a learning_rate above 0, got "
                 f"{self.side}, {self.epochs}, {self.batch_size} and {self.learning_rate:g}."
             )
-
-    @property
-    def cams(self) -> tuple[str, ...]:
-        """None: only the pixels count."""
-        return ()
-
-    def layers(self, known: Sequence[Layer]) -> tuple[str, ...]:
-        """The last of the trunk, because there must be one."""
-        return last(known)
-
-    def views(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> tuple[Tensor, ...]:  # noqa: ARG002
-        """None: the image alone is looked at."""
-        return ()
 
     def measure(self, seen: DetectorInput) -> Float[Tensor, "n f"]:
         """The number of channels, then the pixels of the centre crop, channel by channel; a smaller image's square."""

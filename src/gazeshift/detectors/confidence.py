@@ -1,18 +1,15 @@
 """What the answer alone tells: confidence, energy, entropy or margin of the logits."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gazeshift.detectors._places import last
-from gazeshift.errors import UnknownNameError, did_you_mean
+from gazeshift.detectors._answers import FromAnswers
+from gazeshift.errors import check_known
 from gazeshift.precision import exact
-from gazeshift.records import DetectorInput, Layer
-from gazeshift.seeds import Generators
+from gazeshift.records import DetectorInput
 
 __all__ = ["Confidence"]
 
@@ -20,7 +17,7 @@ WAYS = ("msp", "energy", "entropy", "margin")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Confidence:
+class Confidence(FromAnswers):
     """Suspicion = how unsure the classifier is of its answer, from the logits alone. Nothing is learned.
 
     Strong attacks make a classifier surer than clean images do; then they are the less suspicious ones here.
@@ -38,21 +35,7 @@ class Confidence:
     by: str = "msp"
 
     def __post_init__(self) -> None:
-        if self.by not in WAYS:
-            raise UnknownNameError(f"confidence has no by '{self.by}'. {did_you_mean(str(self.by), WAYS)}")
-
-    @property
-    def cams(self) -> tuple[str, ...]:
-        """None: only the answers count."""
-        return ()
-
-    def layers(self, known: Sequence[Layer]) -> tuple[str, ...]:
-        """The last of the trunk, because there must be one."""
-        return last(known)
-
-    def views(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> tuple[Tensor, ...]:  # noqa: ARG002
-        """None: the image alone is looked at."""
-        return ()
+        check_known(self.by, WAYS, f"confidence has no by '{self.by}'")
 
     def measure(self, seen: DetectorInput) -> Float[Tensor, "n 4"]:
         """The suspicion by each of the four ways."""
@@ -63,10 +46,6 @@ class Confidence:
         rest = (others.logsumexp(1) - total).exp()
         entropy = torch.special.entr(logits.softmax(1)).sum(1)
         return torch.stack([rest, -total, entropy, others.amax(1) - top], 1)
-
-    def fit(self, benign: Float[Tensor, "n 4"], attacked: Float[Tensor, "m 4"] | None = None) -> Self:  # noqa: ARG002
-        """Itself: the threshold is all there is to learn, and calibration sets it."""
-        return self
 
     def score(self, measured: Float[Tensor, "n 4"]) -> Float[Tensor, " n"]:
         """Suspicion per image, as `by` says."""

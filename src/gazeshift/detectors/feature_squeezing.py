@@ -1,18 +1,18 @@
 """Feature squeezing (Xu et al. 2018, arXiv:1704.01155)."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gazeshift.detectors._places import last
+from gazeshift.detectors._answers import FromAnswers
 from gazeshift.errors import BoundsError, SettingsError
 from gazeshift.precision import exact
-from gazeshift.records import DetectorInput, Layer
+from gazeshift.records import DetectorInput
 from gazeshift.registry import build
 from gazeshift.seeds import Generators
 
@@ -22,7 +22,7 @@ SQUEEZES = ["images", "generator"]  # what an intervention takes that makes an i
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureSqueezing:
+class FeatureSqueezing(FromAnswers):
     """Suspicion = largest L1 distance of softmax between the image and its squeezed versions, 0 to 2 (Xu et al. 2018).
 
     The paper's best for ImageNet are 5 bits, a median over 2 x 2 pixels and non-local means (11-3-4). Medians here have
@@ -47,15 +47,6 @@ class FeatureSqueezing:
             raise BoundsError("feature_squeezing needs at least one squeezer, such as median:size=3, got none.")
         self._built()
 
-    @property
-    def cams(self) -> tuple[str, ...]:
-        """None: only the answers count."""
-        return ()
-
-    def layers(self, known: Sequence[Layer]) -> tuple[str, ...]:
-        """The last of the trunk, because there must be one."""
-        return last(known)
-
     def views(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> tuple[Tensor, ...]:
         """The squeezed versions."""
         return tuple(squeeze(images, generator=generator).clamp(0, 1) for squeeze in self._built())
@@ -73,10 +64,6 @@ class FeatureSqueezing:
             )
         own, *squeezed = (exact(one.logits).cpu().softmax(1) for one in (seen.own, *seen.views))
         return torch.stack([(own - other).abs().sum(1) for other in squeezed], 1)
-
-    def fit(self, benign: Float[Tensor, "n f"], attacked: Float[Tensor, "m f"] | None = None) -> Self:  # noqa: ARG002
-        """Itself: the threshold is all there is to learn, and calibration sets it."""
-        return self
 
     def score(self, measured: Float[Tensor, "n f"]) -> Float[Tensor, " n"]:
         """The largest distance."""

@@ -9,12 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gazeshift.detectors._places import last
+from gazeshift.detectors._answers import FromAnswers
+from gazeshift.detectors._places import chosen
 from gazeshift.errors import BoundsError, SettingsError
-from gazeshift.models import select
 from gazeshift.precision import exact
 from gazeshift.records import DetectorInput, Layer
-from gazeshift.seeds import Generators
 
 __all__ = ["Mahalanobis"]
 
@@ -22,7 +21,7 @@ FOLDS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mahalanobis:
+class Mahalanobis(FromAnswers):
     """Suspicion = squared Mahalanobis distance of the channels' mean activations from those of clean images.
 
     The paper has a mean for each class and one covariance. A mean for each of ImageNet's classes takes many images of
@@ -56,20 +55,9 @@ class Mahalanobis:
         if self.per_class < 0:
             raise BoundsError(f"mahalanobis wants per_class of at least 0, got {self.per_class}. 0 is one mean.")
 
-    @property
-    def cams(self) -> tuple[str, ...]:
-        """None: channels' means are always there."""
-        return ()
-
     def layers(self, known: Sequence[Layer]) -> tuple[str, ...]:
         """All that `at` names."""
-        if self.at == "last":
-            return last(known)
-        return tuple(layer.name for layer in select(known, self.at, "the classifier"))
-
-    def views(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> tuple[Tensor, ...]:  # noqa: ARG002
-        """None: the image alone is looked at."""
-        return ()
+        return super().layers(known) if self.at == "last" else chosen(known, self.at)
 
     def measure(self, seen: DetectorInput) -> Float[Tensor, "n f"]:
         """The class predicted, the number of layers, how many channels each has, and all channels' mean activations."""

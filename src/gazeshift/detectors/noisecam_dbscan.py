@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 from gazeshift.detectors._clusters import count_clusters
 from gazeshift.detectors._marking import MARKS
 from gazeshift.detectors._places import named, shown
-from gazeshift.errors import BoundsError, SettingsError, UnknownNameError, did_you_mean
+from gazeshift.errors import BoundsError, SettingsError, check_known
 from gazeshift.precision import exact
 from gazeshift.records import DetectorInput, Evidence, Layer
 from gazeshift.registry import build
@@ -78,9 +78,8 @@ class NoisecamDbscan:
         for name in ("factor", "alpha_norm"):  # a written ``factor=none`` arrives as None
             object.__setattr__(self, name, getattr(self, name) or "none")
         for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                given = str(getattr(self, name))
-                raise UnknownNameError(f"noisecam_dbscan has no {name} '{given}'. {did_you_mean(given, choices)}")
+            given = getattr(self, name)
+            check_known(given, choices, f"noisecam_dbscan has no {name} '{given}'")
         build("cams", f"noise_cam:alpha_norm={self.alpha_norm}")
         if not 0 <= self.tau < 1 or self.min_samples < 1 or self.allowed < 0:
             raise BoundsError(

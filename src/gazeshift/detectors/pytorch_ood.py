@@ -11,13 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gazeshift.detectors._places import last
-from gazeshift.errors import MissingPackageError, SettingsError, UnknownNameError, did_you_mean
-from gazeshift.models import select
+from gazeshift.detectors._answers import FromAnswers
+from gazeshift.detectors._places import chosen
+from gazeshift.errors import MissingPackageError, SettingsError, check_known
 from gazeshift.packages import KeywordArguments, check_settings, parameters_of, settled
 from gazeshift.precision import exact
 from gazeshift.records import DetectorInput, Layer
-from gazeshift.seeds import Generators
 
 __all__ = ["PytorchOod"]
 
@@ -30,7 +29,7 @@ REFUSALS = (ValueError, AssertionError, RuntimeError, IndexError)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PytorchOod:
+class PytorchOod(FromAnswers):
     """Any detector of pytorch-ood (Kirchheim et al. 2022) on logits or features alone: ``pytorch_ood:KNN,k=10``.
 
     On logits: ``MaxLogit``, ``EnergyBased``, ``GEN``, ``KLMatching``... On features, which are the channels' mean
@@ -63,20 +62,9 @@ class PytorchOod:
         object.__setattr__(self, "settings", dict(self.settings))
         self._made()
 
-    @property
-    def cams(self) -> tuple[str, ...]:
-        """None: only answers and channels' means count."""
-        return ()
-
     def layers(self, known: Sequence[Layer]) -> tuple[str, ...]:
         """All that `at` names; for logits the last of the trunk, because there must be one."""
-        if self.at == "last" or self._is_on_logits:
-            return last(known)
-        return tuple(layer.name for layer in select(known, self.at, "the classifier"))
-
-    def views(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> tuple[Tensor, ...]:  # noqa: ARG002
-        """None: the image alone is looked at."""
-        return ()
+        return super().layers(known) if self.at == "last" or self._is_on_logits else chosen(known, self.at)
 
     def measure(self, seen: DetectorInput) -> Float[Tensor, "n f"]:
         """The class predicted, then the logits or all channels' mean activations."""
@@ -140,11 +128,8 @@ class PytorchOod:
     @cached_property
     def _kind(self) -> Any:
         known = _offered()
-        if self.name not in known:
-            raise UnknownNameError(
-                f"pytorch_ood has no detector named '{self.name}' that works on logits or features alone. "
-                f"{did_you_mean(str(self.name), known)}"
-            )
+        what = f"pytorch_ood has no detector named '{self.name}' that works on logits or features alone"
+        check_known(self.name, known, what)
         return known[self.name]
 
     def _made(self) -> Any:

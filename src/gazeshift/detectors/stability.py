@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gazeshift.errors import BoundsError, SettingsError, UnknownNameError, did_you_mean
-from gazeshift.models import select
+from gazeshift.detectors._places import chosen
+from gazeshift.errors import BoundsError, SettingsError, UnknownNameError, check_known, did_you_mean
 from gazeshift.precision import exact
 from gazeshift.records import DetectorInput, Layer, LayerTrace
 from gazeshift.registry import build, parse
@@ -86,8 +86,7 @@ class Stability:
         for feature in self.features:
             if feature not in (*FEATURES, "logits"):
                 raise UnknownNameError(f"stability has no feature '{feature}'. {did_you_mean(feature, FEATURES)}")
-        if self.side not in SIDES:
-            raise UnknownNameError(f"stability has no side '{self.side}'. {did_you_mean(self.side, SIDES)}")
+        check_known(self.side, SIDES, f"stability has no side '{self.side}'")
         _ = self._changes
 
     @property
@@ -106,7 +105,7 @@ class Stability:
 
     def layers(self, known: Sequence[Layer]) -> tuple[str, ...]:
         """All that `at` names."""
-        return tuple(layer.name for layer in select(known, self.at, "the classifier"))
+        return chosen(known, self.at)
 
     def views(self, images: Float[Tensor, "n channels h w"], *, generator: Generators) -> tuple[Tensor, ...]:
         """One changed copy for each of `changes`."""

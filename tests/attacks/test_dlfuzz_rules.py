@@ -127,9 +127,9 @@ def test_queued_images_are_copies(network: nn.Sequential, monkeypatch: pytest.Mo
     queued: list[tuple[Tensor, Tensor, Tensor]] = []
     judged = _dlfuzz_loop.Loop.judge
 
-    def watching(loop: Any, seed: Any, item: Any, mutant: Any) -> None:
+    def watching(loop: Any, seed: Any, item: Any, mutant: Any, covered: Any) -> None:
         before = len(seed.queue)
-        judged(loop, seed, item, mutant)
+        judged(loop, seed, item, mutant, covered)
         if len(seed.queue) > before:
             queued.append((seed.queue[-1].image, mutant.image.clone(), mutant.image))
 

@@ -6,7 +6,7 @@ algorithm as written (predict, then differentiate) takes 2 k + 1.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from gazeshift.attacks._gradient import finite
 from gazeshift.attacks.dlfuzz.choice import NeuronChoice
-from gazeshift.attacks.dlfuzz.result import DLFuzzTables
-from gazeshift.attacks.dlfuzz.seed import Item, Mutant, Progress
+from gazeshift.attacks.dlfuzz.result import Adversarial, DLFuzzTables
+from gazeshift.attacks.dlfuzz.seed import Item, Progress
 from gazeshift.attacks.dlfuzz.step import Mutation, rms
 from gazeshift.models import NeuronActivations, Neurons
 
@@ -81,11 +81,9 @@ class Loop:
             leaf, reading = self.look(moved, graph=iteration < self.iterations)
             covered = self.covers(reading)
             gains = (covered & (times == 0)).double().mean(1)
-            mutants = _mutants(
-                moved, reading, seeds, covered=covered, gains=gains, iteration=iteration, before=before_step
-            )
-            for seed, item, mutant in zip(seeds, items, mutants, strict=True):
-                self.judge(seed, item, mutant)
+            mutants = _mutants(moved, reading, seeds, items, gains=gains, iteration=iteration, before=before_step)
+            for seed, item, mutant, new in zip(seeds, items, mutants, covered, strict=True):
+                self.judge(seed, item, mutant, new)
             times = times + covered
         for seed, row in zip(seeds, times - before.evaluated, strict=True):
             seed.evaluated = row.clone()
@@ -123,7 +121,7 @@ class Loop:
             finite(places)
         return moved
 
-    def judge(self, seed: Progress, item: Item, mutant: Mutant) -> None:
+    def judge(self, seed: Progress, item: Item, mutant: Adversarial, covered: Bool[Tensor, " neurons"]) -> None:
         """Queue a mutant that covers enough, accept one that the model classifies otherwise."""
         if mutant.coverage_gain > self.queue_gain / (seed.index + 1) and mutant.l2_ratio < self.delta:
             seed.queue.append(Item(mutant.image.clone(), item.depth + 1))
@@ -133,22 +131,22 @@ class Loop:
         if allowed:
             seed.last = mutant.image
         if self.accept == "all" or (flipped and allowed):
-            seed.reported = seed.reported + mutant.covered
+            seed.reported = seed.reported + covered
         if flipped and allowed:
-            seed.adversarials.append(mutant.accepted(k=len(seed.adversarials), pop=seed.pops - 1, depth=item.depth))
+            seed.adversarials.append(replace(mutant, image=mutant.image.clone(), before=mutant.before.clone()))
 
 
 def _mutants(
     moved: Float[Tensor, "n channels h w"],
     reading: NeuronActivations,
     seeds: Sequence[Progress],
+    items: Sequence[Item],
     *,
-    covered: Bool[Tensor, "n neurons"],
     gains: Float[Tensor, " n"],
     iteration: int,
     before: Float[Tensor, "n channels h w"],
-) -> Iterator[Mutant]:
-    """Class and size of each mutant."""
+) -> Iterator[Adversarial]:
+    """What each mutant would be as its seed's next adversarial; images are those of the batch, and no copies."""
     wide = torch.promote_types(moved.dtype, torch.float32)
     clean = torch.stack([seed.clean for seed in seeds]).to(wide)
     references = torch.tensor([seed.reference for seed in seeds], device=moved.device)
@@ -168,9 +166,16 @@ def _mutants(
         "coverage_gain": gains,
     }
     rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-    for image, began, own, row in zip(moved, before, covered, rows, strict=True):
-        numbers = dict(zip(columns, row, strict=True))
-        yield Mutant(image=image, before=began, covered=own, iteration=iteration, **numbers)
+    for image, began, seed, item, row in zip(moved, before, seeds, items, rows, strict=True):
+        yield Adversarial(
+            k=len(seed.adversarials),
+            pop=seed.pops - 1,
+            depth=item.depth,
+            iteration=iteration,
+            image=image,
+            before=began,
+            **dict(zip(columns, row, strict=True)),
+        )
 
 
 def _mean_colour(channels: int) -> tuple[float, ...]:

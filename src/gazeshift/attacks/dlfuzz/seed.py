@@ -19,43 +19,6 @@ class Item:
     depth: int
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Mutant:
-    """One mutant and what a pass showed of it; see `Adversarial`."""
-
-    image: Tensor
-    covered: Tensor
-    iteration: int
-    label: int
-    confidence: float
-    original_confidence: float
-    l2: float
-    l2_ratio: float
-    linf: float
-    rms: float
-    coverage_gain: float
-    before: Tensor
-
-    def accepted(self, *, k: int, pop: int, depth: int) -> Adversarial:
-        """Its record, with an image of its own."""
-        return Adversarial(
-            k=k,
-            pop=pop,
-            depth=depth,
-            iteration=self.iteration,
-            label=self.label,
-            confidence=self.confidence,
-            original_confidence=self.original_confidence,
-            l2=self.l2,
-            l2_ratio=self.l2_ratio,
-            linf=self.linf,
-            rms=self.rms,
-            coverage_gain=self.coverage_gain,
-            image=self.image.clone(),
-            before=self.before.clone(),
-        )
-
-
 @dataclass(kw_only=True, eq=False)
 class Progress:
     """One seed on its way. `evaluated` and `reported` count what this seed added to the tables."""

@@ -72,7 +72,14 @@ class Adapter(ABC):
             check_whole("target", self.target, least=0)
         needs = self._needs_epsilon()
         self._check_target()
-        object.__setattr__(self, "epsilon", budget(self.spec, self.epsilon, self._norm(), needs=needs))
+        if self.epsilon is not None:
+            check_size("epsilon", self.epsilon, most=1.0 if self._norm() == "linf" else math.inf)
+        elif needs and self._norm() != "linf":
+            raise SettingsError(
+                f"{self.spec} needs an epsilon: {self.spec},epsilon=3 for L2 at 224 x 224 pixels, 0.5 at 32 x 32."
+            )
+        elif needs:
+            object.__setattr__(self, "epsilon", USUAL)
 
     @property
     def spec(self) -> str:
@@ -129,9 +136,29 @@ class Adapter(ABC):
         """Refuse a target that the attack cannot be given, and none where it needs one."""
         name = self._kind().__name__
         if self.target is None and name in self.always_targeted:
-            raise SettingsError(needs_target(self.spec))
+            raise self._without_target()
         if self.target is not None and name in self.never_targeted:
-            raise SettingsError(no_target(self.spec))
+            raise self._no_target()
+
+    def _without_target(self) -> SettingsError:
+        """The refusal of an attack towards a class without one."""
+        return SettingsError(
+            f"{self.spec} attacks towards a class and needs it: {self.spec},target=3 for class 3, counted from 0."
+        )
+
+    def _no_target(self) -> SettingsError:
+        """The refusal of a target that the attack has no use for."""
+        return SettingsError(
+            f"{self.spec} cannot be sent to a class. Leave out target, or take another attack (docs/adapters.md)."
+        )
+
+    def _fills(self, *, bounded: bool) -> bool:
+        """Whether the attack fills a budget; refuses an epsilon for one that looks for the smallest change."""
+        if self.epsilon is not None and not bounded:
+            raise SettingsError(
+                f"{self.spec} has no epsilon: it looks for the smallest change. Write {self.spec},epsilon=none."
+            )
+        return bounded
 
     @abstractmethod
     def _offered(self) -> Mapping[str, type]:
@@ -155,57 +182,12 @@ class Adapter(ABC):
             raise BoundsError(f"target must be a class of the model, 0 to {classes - 1}, got {self.target}.")
 
 
-def fills(spec: str, epsilon: float | None, *, bounded: bool) -> bool:
-    """Whether an attack fills a budget.
-
-    Raises:
-        SettingsError: it does not, and an epsilon is given.
-    """
-    if epsilon is not None and not bounded:
-        raise SettingsError(f"{spec} has no epsilon: it looks for the smallest change. Write {spec},epsilon=none.")
-    return bounded
-
-
-def needs_target(spec: str) -> str:
-    """The sentence that refuses an attack towards a class without one."""
-    return f"{spec} attacks towards a class and needs it: {spec},target=3 for class 3, counted from 0."
-
-
-def no_target(spec: str) -> str:
-    """The sentence that refuses a target that an attack has no use for."""
-    return f"{spec} cannot be sent to a class. Leave out target, or take another attack (docs/adapters.md)."
-
-
 def too_few_classes(spec: str, wanted: int, classes: int, instead: str) -> str:
     """The sentence that refuses a model whose classes the attack's loss cannot rank."""
     return (
         f"{spec} has the difference-of-logits-ratio loss, which compares the {wanted} best classes, and this model has "
         f"{classes}. Take {instead}, which has the cross-entropy."
     )
-
-
-def budget(spec: str, epsilon: float | None, norm: str | None, *, needs: bool) -> float | None:
-    """The epsilon to use, checked.
-
-    Args:
-        spec: of the attack, for the message.
-        epsilon: as given; None for the usual one.
-        norm: that it bounds; None for another distance.
-        needs: whether the attack fills a budget, and so cannot be run without one.
-
-    Raises:
-        SettingsError: none is given, and none is usual in this norm.
-        BoundsError: out of range.
-    """
-    if epsilon is None and needs:
-        if norm != "linf":
-            raise SettingsError(
-                f"{spec} needs an epsilon: {spec},epsilon=3 for L2 at 224 x 224 pixels, 0.5 at 32 x 32."
-            )
-        return USUAL
-    if epsilon is not None:
-        check_size("epsilon", epsilon, most=1.0 if norm == "linf" else math.inf)
-    return epsilon
 
 
 def run_attack(
@@ -248,9 +230,9 @@ def run_attack(
 
         def made_of(part: slice, seed: int) -> tuple[Tensor, set[str]]:
             seen = ModelProxy(model, images, part, check_classes)
-            with _seeded(seed) as chance, _explained(spec, seen):
+            with _seeded(seed) as drawn, _explained(spec, seen):
                 made = run(seen, images[part].to(seen.working).contiguous(), labels[part])
-            return made.detach().to(images), chance.drawn
+            return made.detach().to(images), drawn
 
         together = len(images) > 0 and (batched or len(seeds) == 1)
         made, drawn = made_of(slice(0, len(images)), seeds[0]) if together else (images[:0], {"not tried"})
@@ -269,18 +251,14 @@ def _seeds(n: int, generator: Generators) -> list[int]:
     return [int(high) * ONES + int(low) for high, low in draws]
 
 
-@dataclass
-class _Chance:
-    """Which of the global generators were drawn from while they were seeded: ``torch``, ``numpy``, ``python``."""
-
-    drawn: set[str] = field(default_factory=set)
-
-
 @contextmanager
-def _seeded(seed: int) -> Iterator[_Chance]:
-    """Seed everything global that a package may draw from, and put it back."""
+def _seeded(seed: int) -> Iterator[set[str]]:
+    """Seed everything global that a package may draw from, and put it back.
+
+    Which generators were drawn from is in the set afterwards: ``torch``, ``numpy``, ``python``.
+    """
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
-    numpy_state, python_state, chance = np.random.get_state(), random.getstate(), _Chance()
+    numpy_state, python_state, drawn = np.random.get_state(), random.getstate(), set[str]()
     with torch.random.fork_rng(devices=gpus):
         torch.default_generator.manual_seed(seed)
         if gpus:
@@ -289,9 +267,9 @@ def _seeded(seed: int) -> Iterator[_Chance]:
         random.seed(seed)
         before = _states(gpus)
         try:
-            yield chance
+            yield drawn
         finally:
-            chance.drawn = {name for name, state in _states(gpus).items() if state != before[name]}
+            drawn.update(name for name, state in _states(gpus).items() if state != before[name])
             np.random.set_state(numpy_state)
             random.setstate(python_state)
 

@@ -34,6 +34,20 @@ def check_size(name: str, size: object, *, most: float = 1.0) -> None:
     raise BoundsError(f"{name} must be {wanted}, got {number:g}. Images are in [0, 1]. {hint}")
 
 
+def check_ball(norm: str, epsilon: object, step: object | None) -> None:
+    """Refuse a norm, a radius, or a length of steps (None: the attack's usual one) that make no ball.
+
+    Raises:
+        UnknownNameError: no such norm.
+        SettingsError: not a number.
+        BoundsError: out of range.
+    """
+    check_norm(norm)
+    for name, size in (("epsilon", epsilon), ("step", step)):
+        if size is not None or name == "epsilon":
+            check_size(name, size, most=1.0 if norm == "linf" else math.inf)
+
+
 def check_number(name: str, number: object) -> float:
     """The setting as a float; refuse what is not a number.
 

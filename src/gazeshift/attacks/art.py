@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gazeshift.attacks._adapter import Adapter, fills, needs_target, no_target, too_few_classes
+from gazeshift.attacks._adapter import Adapter, too_few_classes
 from gazeshift.errors import SettingsError
 from gazeshift.packages import KeywordArguments, check_settings, kinds_in, opened, settled
 
@@ -111,9 +111,9 @@ class Art(Adapter):
         super()._check_target()
         written = None if self.name in TRIES_EVERY_CLASS else self.settings.get("targeted")
         if written is True and self.target is None:
-            raise SettingsError(needs_target(self.spec))
+            raise self._without_target()
         if self.target is not None and not self._takes_target():
-            raise SettingsError(no_target(self.spec))
+            raise self._no_target()
         if self.target is not None and written is False:
             raise SettingsError(f"{self.spec} is given both targeted=false and target={self.target}. Leave one out.")
 
@@ -132,7 +132,7 @@ class Art(Adapter):
         check_settings(self.spec, self.settings, known)
         if self.settings.get("es") == 0:
             raise SettingsError(f"{self.spec} with es=0, CMA-ES, is seeded by the clock. Take es=1.")
-        return fills(self.spec, self.epsilon, bounded="eps" in known)
+        return self._fills(bounded="eps" in known)
 
     def _offered(self) -> Mapping[str, type]:
         evasion = opened("art.attacks.evasion", INSTALL)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from gazeshift.attacks._adapter import Adapter, no_target
+from gazeshift.attacks._adapter import Adapter
 from gazeshift.errors import SettingsError, check_known
 from gazeshift.packages import check_settings, kinds_in, opened, settled
 
@@ -158,7 +158,7 @@ class Foolbox(Adapter):
                 raw, clipped, _ = attack(model, images, self._criterion(labels), **sizes)
         except ValueError as cause:
             if str(cause) == UNSUPPORTED:
-                raise SettingsError(no_target(self.spec)) from cause
+                raise self._no_target() from cause
             if not str(cause).startswith(NO_START):
                 raise
             if len(images) == 1:

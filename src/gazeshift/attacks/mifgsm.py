@@ -9,7 +9,7 @@ from torch import Tensor
 from gazeshift.attacks._gradient import Model, finite, loss_gradient, own
 from gazeshift.attacks._precision import in_full_precision
 from gazeshift.attacks._projections import project, steepest
-from gazeshift.attacks._settings import check_norm, check_number, check_size, check_steps
+from gazeshift.attacks._settings import check_ball, check_number, check_steps
 from gazeshift.errors import BoundsError
 from gazeshift.seeds import Generators
 
@@ -44,11 +44,7 @@ class MiFgsm:
     decay: float = 1.0
 
     def __post_init__(self) -> None:
-        check_norm(self.norm)
-        most = 1.0 if self.norm == "linf" else float("inf")
-        check_size("epsilon", self.epsilon, most=most)
-        if self.step is not None:
-            check_size("step", self.step, most=most)
+        check_ball(self.norm, self.epsilon, self.step)
         check_steps(self.steps)
         if not 0 <= check_number("decay", self.decay) < float("inf"):
             raise BoundsError(f"decay must be 0 or more and finite, got {self.decay:g}. The paper's is 1.")

@@ -9,7 +9,7 @@ from torch import Tensor
 from gazeshift.attacks._gradient import Model, finite, loss_gradient, own
 from gazeshift.attacks._precision import in_full_precision
 from gazeshift.attacks._projections import project, random_start, steepest
-from gazeshift.attacks._settings import check_norm, check_size, check_steps
+from gazeshift.attacks._settings import check_ball, check_steps
 from gazeshift.seeds import Generators
 
 __all__ = ["Pgd"]
@@ -48,11 +48,7 @@ class Pgd:
     random_start: bool = True
 
     def __post_init__(self) -> None:
-        check_norm(self.norm)
-        most = 1.0 if self.norm == "linf" else float("inf")
-        check_size("epsilon", self.epsilon, most=most)
-        if self.step is not None:
-            check_size("step", self.step, most=most)
+        check_ball(self.norm, self.epsilon, self.step)
         check_steps(self.steps)
 
     @in_full_precision

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from gazeshift.attacks._adapter import Adapter, fills, no_target, too_few_classes
+from gazeshift.attacks._adapter import Adapter, too_few_classes
 from gazeshift.errors import SettingsError
 from gazeshift.packages import check_settings, kinds_in, opened, settled
 
@@ -77,7 +77,7 @@ class TorchAttacks(Adapter):
     def _needs_epsilon(self) -> bool:
         known = self._known()
         check_settings(self.spec, self.settings, known)
-        return fills(self.spec, self.epsilon, bounded=any(name in known for name in BUDGETS))
+        return self._fills(bounded=any(name in known for name in BUDGETS))
 
     def _offered(self) -> Mapping[str, type]:
         package = opened("torchattacks", "torchattacks")
@@ -115,7 +115,7 @@ class TorchAttacks(Adapter):
         attack = settled(self.spec, self._kind(), seen, **settings)
         if self.target is not None:
             if "targeted" not in attack.supported_mode:
-                raise SettingsError(no_target(self.spec))
+                raise self._no_target()
             attack.set_mode_targeted_by_label(quiet=True)
         attacked: Tensor = attack(images, labels)
         return attacked

@@ -11,7 +11,7 @@ from gazeshift.attacks._defended import Opponent, Undefended, margins
 from gazeshift.attacks._gradient import Model, finite, gradient_of, own
 from gazeshift.attacks._precision import in_full_precision
 from gazeshift.attacks._projections import project, random_start, steepest
-from gazeshift.attacks._settings import check_norm, check_number, check_size, check_steps, check_whole
+from gazeshift.attacks._settings import check_ball, check_number, check_steps, check_whole
 from gazeshift.attacks.adaptive.steps import COMBINED, EVADES, AttackState, Slopes, unit
 from gazeshift.errors import BoundsError, check_known
 from gazeshift.seeds import Generators, each
@@ -79,10 +79,7 @@ class Adaptive:
     opponent: Opponent | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        check_norm(self.norm)
-        most = 1.0 if self.norm == "linf" else float("inf")
-        for name in ("epsilon", *(() if self.step is None else ("step",))):
-            check_size(name, getattr(self, name), most=most)
+        check_ball(self.norm, self.epsilon, self.step)
         check_steps(self.steps)
         for name in ("restarts", "draws", "at_once"):
             check_whole(name, getattr(self, name), least=1)

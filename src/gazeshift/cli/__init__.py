@@ -5,7 +5,7 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -52,9 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             [argument for argument in given if argument != "--debug"],
             exit_on_error=False,
             print_error=False,
-            result_action="return_none",
+            result_action=_print,
         )
     sys.exit(0)
+
+
+def _print(lines: Iterable[str] | None) -> None:
+    """What a command has to say, a line each."""
+    for line in lines or ():
+        print(line)  # noqa: T201
 
 
 def _with_negatives(arguments: Sequence[str]) -> list[str]:

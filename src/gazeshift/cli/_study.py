@@ -62,16 +62,12 @@ def none_usable(count: int, which: str, skipped: Sequence["Skipped"]) -> DataErr
     return DataError(f"none of the {count} images{which} can be used.{first}")
 
 
-def show_report(folder: Path) -> None:
-    """Write the report of a finished study and print what it found."""
+def write_report(folder: Path) -> list[str]:
+    """Write the report of a finished study; lines on what it found, and where it is."""
     from gazeshift import report
 
     made = report.make(folder)
     page = report.save(folder, made)
-    for finding in made.findings:
-        print(f"* {finding}")  # noqa: T201
-    for line in left_out(folder):
-        print(line)  # noqa: T201
     tables = sorted(path.name for path in folder.glob("[!.]*.parquet"))
-    for name in (page.name, *tables, "manifest.json"):
-        print(folder / name)  # noqa: T201
+    files = [str(folder / name) for name in (page.name, *tables, "manifest.json")]
+    return [*(f"* {finding}" for finding in made.findings), *left_out(folder), *files]

@@ -17,7 +17,7 @@ def attack(
     settings: Annotated[SetSettings | None, Parameter(name="*", negative="")] = None,
     scale: Annotated[Scale | None, Parameter(name="*")] = None,
     out: Path,
-) -> None:
+) -> list[str]:
     """Attack images and keep the result as an adversarial set: nothing rounded, every success judged twice.
 
     Killed at any moment, the same command goes on where it stopped. The attack's health is probed at the end.
@@ -35,6 +35,4 @@ def attack(
     settings = settings or SetSettings()
     with long_run(scale, settings.device) as how:
         folder = make_set(name, settings, out, **how)
-    for line in described(open_set(folder)):
-        print(line)  # noqa: T201
-    print(folder)  # noqa: T201
+    return [*described(open_set(folder)), str(folder)]

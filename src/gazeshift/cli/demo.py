@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from gazeshift.cli._study import long_run, show_report
+from gazeshift.cli._study import long_run, write_report
 from gazeshift.registry import find
 
 
-def demo(*, out: Path = Path("demo-report"), seed: int = 0, device: str = "auto", batch_size: int = 10) -> None:
+def demo(*, out: Path = Path("demo-report"), seed: int = 0, device: str = "auto", batch_size: int = 10) -> list[str]:
     """Attack a real ImageNet classifier on 20 images and report where its gaze went. Needs no network.
 
     FGSM and PGD at 2/255 on EfficientNet-Lite0, at five strengths, against Gaussian noise of the same size; all
@@ -25,4 +25,4 @@ def demo(*, out: Path = Path("demo-report"), seed: int = 0, device: str = "auto"
     )
     with long_run(None, device) as how:
         settings.run(out, **how)
-    show_report(out)
+    return write_report(out)

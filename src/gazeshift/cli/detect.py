@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 
 from gazeshift.cli._judge_settings import JudgeSettings
 from gazeshift.cli._progress import progress_shown
-from gazeshift.cli._study import long_run, show_report
+from gazeshift.cli._study import long_run, write_report
 from gazeshift.registry import find, names
 from gazeshift.runs.detector.settings import CalibrateSettings, FitSettings
 from gazeshift.runs.executors import Scale
@@ -36,7 +36,7 @@ def fit(
     settings: Annotated[FitSettings | None, Parameter(name="*", negative="")] = None,
     scale: Annotated[Scale | None, Parameter(name="*")] = None,
     out: Path,
-) -> None:
+) -> list[str]:
     """Make a detector for a model from clean images, and from adversarial sets if there are any; resumable.
 
     Clean images alone give a detector that knows no attack. They are split: from some it learns, on the others the
@@ -53,8 +53,7 @@ def fit(
     settings = settings or FitSettings()
     with long_run(scale, settings.device) as how:
         folder = run.fit(settings, out, **how)
-    for line in describe(folder):
-        print(line)  # noqa: T201
+    return describe(folder)
 
 
 @app.command
@@ -63,7 +62,7 @@ def calibrate(
     settings: Annotated[CalibrateSettings, Parameter(name="*", negative="")],
     scale: Annotated[Scale | None, Parameter(name="*")] = None,
     out: Path,
-) -> None:
+) -> list[str]:
     """Promise a detector's rate of false alarms anew, on other clean images; resumable.
 
     Example: gazeshift detect calibrate --detector detector --images todays-photos/ --out detector-2
@@ -76,8 +75,7 @@ def calibrate(
 
     with long_run(scale, settings.device) as how:
         folder = run.recalibrate(settings, out, **how)
-    for line in describe(folder):
-        print(line)  # noqa: T201
+    return describe(folder)
 
 
 @app.command
@@ -89,7 +87,7 @@ def score(
     json: bool = False,
     maps: Path | None = None,
     seed: int | None = None,
-) -> None:
+) -> list[str]:
     """Say of each image whether it is adversarial, how sure that is, and which layers and views raised the suspicion.
 
     Example: gazeshift detect score suspect.png --json
@@ -107,10 +105,10 @@ def score(
     with progress_shown() as progress:
         job = DetectionJob.of(images, judge or JudgeSettings(), seed=seed, progress=progress)
         lines, notes = score_lines(job, as_json=json, maps=maps)
-    for line in lines:
-        print(line)  # noqa: T201
-    for note in notes:
-        print(note, file=sys.stderr if json else sys.stdout)  # with --json, standard output is one object a line
+    if not json:
+        return [*lines, *notes]
+    sys.stderr.writelines(f"{note}\n" for note in notes)  # standard output is one object a line
+    return lines
 
 
 @app.command
@@ -148,7 +146,7 @@ def _evaluate(scorecard: Any) -> Any:
         settings: Annotated[scorecard, Parameter(name="*", negative="")],
         scale: Annotated[Scale | None, Parameter(name="*")] = None,
         out: Path,
-    ) -> None:
+    ) -> list[str]:
         """Write the scorecard of detectors: attacks, benign changes, unseen attacks, intervals; as study scorecard.
 
         Example: gazeshift detect evaluate --detector detector --images photos/ --labels labels.csv --set sets/pgd
@@ -159,7 +157,7 @@ def _evaluate(scorecard: Any) -> Any:
         """
         with long_run(scale, settings.device) as how:
             settings.run(out, **how)
-        show_report(out)
+        return write_report(out)
 
     return evaluate
 

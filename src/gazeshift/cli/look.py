@@ -21,7 +21,7 @@ def look(
     input_size: str | None = None,
     device: str = "auto",
     batch_size: int = 8,
-) -> None:
+) -> list[str]:
     """Draw where a classifier looks in your own images, at every layer: overlays, raw arrays and a page.
 
     Examples: gazeshift look cat.jpg dog.png; gazeshift look photos/ --layers blocks --cams grad_cam,layer_cam
@@ -42,7 +42,7 @@ def look(
     from gazeshift.cli._looking import look_at  # torch is not needed for --help
 
     with progress_shown() as progress:
-        looked = look_at(
+        return look_at(
             images,
             out,
             model=model,
@@ -55,5 +55,3 @@ def look(
             batch_size=batch_size,
             progress=progress,
         )
-    for line in looked:
-        print(line)  # noqa: T201

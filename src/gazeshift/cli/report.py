@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from gazeshift.cli._study import show_report
+from gazeshift.cli._study import write_report
 
 
-def report(folder: Path, /) -> None:
+def report(folder: Path, /) -> list[str]:
     """Write a study's HTML report again, from its tables alone.
 
     Example: gazeshift report demo-report
@@ -13,4 +13,4 @@ def report(folder: Path, /) -> None:
     Args:
         folder: a finished study's folder.
     """
-    show_report(folder)
+    return write_report(folder)

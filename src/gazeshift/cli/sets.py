@@ -25,7 +25,7 @@ app = App(
 @app.command
 def info(
     folder: Path, /, *, clean: Path | None = None, labels: Path | None = None, classes: Path | None = None
-) -> None:
+) -> list[str]:
     """Say what a set holds: model, attack, counts and the health of the run.
 
     Example: gazeshift set info set
@@ -39,8 +39,7 @@ def info(
     from gazeshift.cli._sets import described, names_in  # torch is not needed for --help
     from gazeshift.data import open_set
 
-    for line in described(open_set(folder, clean=clean, labels=labels, class_names=names_in(classes))):
-        print(line)  # noqa: T201
+    return described(open_set(folder, clean=clean, labels=labels, class_names=names_in(classes)))
 
 
 @app.command
@@ -55,7 +54,7 @@ def verify(
     input_size: str | None = None,
     device: str = "auto",
     batch_size: int = 8,
-) -> None:
+) -> list[str]:
     """Read a whole set again: hashes, norms, counts, and every prediction on the model it was made for.
 
     Example: gazeshift set verify set
@@ -76,13 +75,11 @@ def verify(
     found = open_set(folder, clean=clean, class_names=names_in(classes))
     classifier = model_of(found, model=model, weights=weights, input_size=input_size, device=device)
     with progress_shown() as progress:
-        lines = verified(found, classifier, size=batch_size, progress=progress)
-    for line in lines:
-        print(line)  # noqa: T201
+        return verified(found, classifier, size=batch_size, progress=progress)
 
 
 @app.command
-def export(folder: Path, /, *, out: Path) -> None:
+def export(folder: Path, /, *, out: Path) -> list[str]:
     """Write a set as PNG files in folders clean and attacked, with labels.csv; rounded so that epsilon still holds.
 
     Example: gazeshift set export set --out pictures
@@ -95,6 +92,4 @@ def export(folder: Path, /, *, out: Path) -> None:
     from gazeshift.data import open_set
 
     with progress_shown() as progress:
-        lines = exported(open_set(folder), out, progress=progress)
-    for line in lines:
-        print(line)  # noqa: T201
+        return exported(open_set(folder), out, progress=progress)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from gazeshift.cli._study import long_run, show_report
+from gazeshift.cli._study import long_run, write_report
 from gazeshift.registry import find, names
 from gazeshift.runs.executors import Scale
 
@@ -33,11 +33,11 @@ def _command(study: Any) -> Any:
         settings: Annotated[study, Parameter(name="*", negative="")] = None,
         scale: Annotated[Scale | None, Parameter(name="*")] = None,
         out: Path,
-    ) -> None:
+    ) -> list[str]:
         settings = study() if settings is None else settings
         with long_run(scale, settings.device) as how:
             settings.run(out, **how)
-        show_report(out)
+        return write_report(out)
 
     told = _unwrapped(inspect.getdoc(study) or "")
     run.__doc__ = f"{told}\n\nArgs:\n    out: folder for the tables, the manifest and report.html."

@@ -20,10 +20,9 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from gazeshift.errors import ModelError
+from gazeshift.models._edge import as_logits
 from gazeshift.models._layers import Key, Output, Recorder, Tape, key_of, outputs_hooked
 from gazeshift.records import Layer
 
@@ -38,7 +37,7 @@ def neuron_layers(network: nn.Module | None, run: Callable[[], Tensor]) -> tuple
         ModelError: the answer is not one row of logits.
     """
     tape, logits = _recorded(network, run)
-    shape = (as_logits(logits, 1).shape[1], 1, 1)
+    shape = (as_logits(logits, 1, "the model").shape[1], 1, 1)
     answer, layers, heads = key_of(logits), [], []
     taken: set[Key] = set()
     for output in tape.outputs:
@@ -103,18 +102,3 @@ def _layer(tape: Tape, output: Output, kind: str, end: Key) -> Layer:
         call=anchor.call,
         then=0 if kind == "pool" else tape.rest(anchor.makes)[1],
     )
-
-
-def as_logits(logits: object, n: int) -> Float[Tensor, "n c"]:
-    """A model's answer for n images in float32 at least.
-
-    Raises:
-        ModelError: it is not (n, classes).
-    """
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != n:
-        came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ModelError(
-            f"a model must give one row of logits per image, ({n}, classes), got {came}. "
-            "Wrap it in a function that returns them."
-        )
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))

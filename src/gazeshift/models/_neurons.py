@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from gazeshift.errors import LayerError, ModelError, check_known
 from gazeshift.models._classifier import Classifier
+from gazeshift.models._edge import as_logits
 from gazeshift.models._layer_hooks import tapped
-from gazeshift.models._neuron_layers import as_logits, neuron_layers
-from gazeshift.precision import exact
+from gazeshift.models._neuron_layers import neuron_layers
+from gazeshift.precision import exact, wide
 from gazeshift.records import Layer
 from gazeshift.summaries import Summary, plural, span
 
@@ -105,7 +106,7 @@ class Neurons(Summary):
         """
         watch, inside = _NeuronHooks(), [layer for layer in self.layers if layer.module]
         with nullcontext() if self.network is None else tapped(self.network, inside, watch.tap):
-            logits = as_logits(self.model(images), len(images))
+            logits = wide(as_logits(self.model(images), len(images), "the model"))
         if self.layers and "softmax" in self.layers[-1].kinds:
             watch.tap(self.layers[-1], logits.softmax(1))
         missed = [layer.name for layer in self.layers if layer.name not in watch.means]

@@ -140,7 +140,7 @@ def test_a_switched_class_brings_maps_of_the_clean_class_too() -> None:
         )
         assert list(seen.targets) == targets
         assert list(analysis_json(seen)["moved"]) == targets
-        assert seen.reference.explained.tolist() == [0, 0]
+        assert seen.targets.get("reference", seen.evidence).explained.tolist() == [0, 0]
     assert seen.evidence.explained.tolist() == [0, 1]
 
 

@@ -69,8 +69,8 @@ class Analysis:
     """What the model and its detector say of an image and, if it was attacked, of the attacked version.
 
     Args:
-        evidence: of one or two images, clean first, each explained for its own class.
-        reference: of the same images, each explained for the clean image's class; the same object if there is no other.
+        targets: which class the maps explain, to the evidence of one or two images, clean first: each one's own
+            (``predicted``); and if the class switched, the clean image's of both (``reference``).
         verdict: on each, or None without a detector.
         attack_request: the attack, or None.
         attacked: what it made, or None.
@@ -78,8 +78,7 @@ class Analysis:
         seed: repeats all of it.
     """
 
-    evidence: Evidence
-    reference: Evidence
+    targets: dict[str, Evidence]
     verdict: Verdict | None
     attack_request: AttackRequest | None = None
     attacked: Attacked | None = None
@@ -87,10 +86,9 @@ class Analysis:
     seed: int = 0
 
     @property
-    def targets(self) -> dict[str, Evidence]:
-        """Which class the maps explain, to the evidence of it; one entry if the class did not switch."""
-        same = self.reference is self.evidence
-        return {PREDICTED: self.evidence} if same else {PREDICTED: self.evidence, REFERENCE: self.reference}
+    def evidence(self) -> Evidence:
+        """Each image explained for its own class."""
+        return self.targets[PREDICTED]
 
 
 def analyse(
@@ -116,22 +114,19 @@ def analyse(
     if attack_request is not None:
         attacked = attack(classifier, images, by=attack_request, generator=generator_for(seed, "attack"))
         images = torch.cat([images, attacked.images])
-    evidence = look(classifier, images, cams=CAMS)
-    reference, clean = evidence, evidence.predicted[:1]
-    if (evidence.predicted != clean).any():
-        reference = look(classifier, images, cams=CAMS, target=clean.repeat(len(images)))
-    analysis = Analysis(
-        evidence=evidence,
-        reference=reference,
-        verdict=None,
+    targets = {PREDICTED: look(classifier, images, cams=CAMS)}
+    predicted = targets[PREDICTED].predicted
+    if (predicted != predicted[:1]).any():
+        targets[REFERENCE] = look(classifier, images, cams=CAMS, target=predicted[:1].repeat(len(images)))
+    draws = [generator_for(seed, "views") for _ in images]  # the same views of both, so that they can be compared
+    return Analysis(
+        targets=targets,
+        verdict=None if deployed is None else judge(classifier, images, deployed, generator=draws),
         attack_request=attack_request,
         attacked=attacked,
+        moved={name: _moved(one) for name, one in targets.items()} if attack_request is not None else {},
         seed=seed,
     )
-    draws = [generator_for(seed, "views") for _ in images]  # the same views of both, so that they can be compared
-    verdict = None if deployed is None else judge(classifier, images, deployed, generator=draws)
-    moved = {name: _moved(one) for name, one in analysis.targets.items()} if attack_request is not None else {}
-    return Analysis(**{**vars(analysis), "verdict": verdict, "moved": moved})
 
 
 def _moved(evidence: Evidence) -> Comparison:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from gazeshift.data import replace_file, write_error
+from gazeshift.data import made_folder, replace_file
 from gazeshift.detectors import Detector, calibrate, p_values
 from gazeshift.errors import DataError, GazeshiftError, SettingsError
 from gazeshift.models import DEFAULT, Classifier, ModelCard
@@ -152,10 +152,7 @@ class CalibratedDetector(Summary):
             "facts": self.facts,
         }
         text = json.dumps(told, indent=1, default=str) + "\n"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as cause:
-            raise write_error(folder, cause) from cause
+        made_folder(folder)
         replace_file(folder / NUMBERS, lambda file: file.write_bytes(content))
         replace_file(folder / WORDS, lambda file: file.write_bytes(text.encode()))
 

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader
 
 from gazeshift import pictures
 from gazeshift.cli._study import none_usable
-from gazeshift.data import FIT, Handling, PictureReader, open_source, printable
+from gazeshift.data import FIT, Handling, PictureReader, made_folder, open_source, printable, write_error
 from gazeshift.errors import OutputError
 from gazeshift.models import Classifier, load, preflight
 from gazeshift.pipeline import look
@@ -87,13 +87,7 @@ def look_at(
 
 def _prepare(out: Path) -> None:
     """A folder that is empty, or holds an earlier look, finished or not."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        present = sorted(path.name for path in out.iterdir())
-    except OSError as cause:
-        raise OutputError(
-            f"{out} cannot be written ({cause.strerror}). Name a folder you may write to: --out."
-        ) from cause
+    present = made_folder(out)
     if present and MARK not in present:
         raise OutputError(f"{out} is not empty and holds no earlier look ({present[0]}). Name another folder: --out.")
 
@@ -149,7 +143,7 @@ def _try_writing(file: Path, content: bytes) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
     except OSError as cause:
-        raise OutputError(f"{file} cannot be written ({cause.strerror}). What is written so far is kept.") from cause
+        raise write_error(file, cause, "What is written so far is kept.") from cause
 
 
 def _safe(name: str) -> str:

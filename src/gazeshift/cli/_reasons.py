@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from gazeshift import pictures
-from gazeshift.errors import OutputError
+from gazeshift.data import write_error
 from gazeshift.models import Classifier
 from gazeshift.pipeline import gaze, look, moved_most
 from gazeshift.records import Verdict
@@ -51,7 +51,7 @@ def draw_reasons(classifier: Classifier, verdict: Verdict, at: int, most: int, f
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(pictures.encode_png(sheet))
     except OSError as cause:
-        raise OutputError(f"{file} cannot be written ({cause.strerror}). Name another folder: --maps.") from cause
+        raise write_error(file, cause, "Name another folder: --maps.") from cause
     return str(file)
 
 

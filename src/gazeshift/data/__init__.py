@@ -11,7 +11,7 @@ from gazeshift.data._set_layout import SET, join_rows, set_options, set_rows
 from gazeshift.data._set_verify import Verified, counted, verify_set
 from gazeshift.data._sets import AdversarialSet, Pairs, SetManifest
 from gazeshift.data._shards import describe_shard
-from gazeshift.data._write import replace_file, write_error
+from gazeshift.data._write import made_folder, replace_file, write_error
 from gazeshift.data.decode import read_image
 from gazeshift.data.image_source import ImageSource
 from gazeshift.data.open_images import demo_images, open_source
@@ -35,6 +35,7 @@ __all__ = [
     "describe_shard",
     "export_set",
     "join_rows",
+    "made_folder",
     "open_set",
     "open_source",
     "printable",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gazeshift.data._eight_bit import attacked_levels, to_levels
 from gazeshift.data._sets import AdversarialSet, Pairs
-from gazeshift.data._write import replace_file, write_error
+from gazeshift.data._write import made_folder, replace_file, write_error
 from gazeshift.errors import OutputError
 
 CSV_COLUMNS = ("clean_class", "attacked_class", "success", "success_8bit")
@@ -115,11 +115,7 @@ def _check_channels(found: AdversarialSet) -> None:
 
 
 def _prepare(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        present = sorted(path.name for path in out.iterdir())
-    except OSError as cause:
-        raise write_error(out, cause) from cause
+    present = made_folder(out)
     if present:
         raise OutputError(f"{out} is not empty ({present[0]}), and an export begins in an empty folder: --out.")
 
@@ -144,8 +140,7 @@ def _png(file: Path, levels: Tensor) -> None:
         pixels = levels[0] if len(levels) == 1 else levels.permute(1, 2, 0)
         Image.fromarray(pixels.contiguous().numpy()).save(file, "PNG")
     except OSError as cause:
-        reason = cause.strerror or cause
-        raise OutputError(f"{file} cannot be written ({reason}). Export again into an empty folder: --out.") from cause
+        raise write_error(file, cause, "Export again into an empty folder: --out.") from cause
 
 
 def _lines(pairs: Pairs, names: dict[str, str]) -> list[list[object]]:

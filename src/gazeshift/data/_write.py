@@ -9,6 +9,8 @@ from pathlib import Path
 
 from gazeshift.errors import OutputError
 
+OUT = "Name a folder you may write to: --out."
+
 
 def replace_file(target: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a hidden file beside the target, then put it in the target's place in one step.
@@ -30,15 +32,34 @@ def replace_file(target: Path, write: Callable[[Path], object]) -> None:
             beside.unlink(missing_ok=True)
 
 
-def write_error(target: Path, cause: OSError) -> OutputError:
-    """The error for a file that cannot be written: says what to do, and that nothing finished is lost."""
-    if cause.errno == errno.ENOSPC:
+def made_folder(folder: Path) -> list[str]:
+    """Make a folder if there is none; gives the names of what lies in it, sorted.
+
+    Raises:
+        OutputError: it cannot be made or read.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return sorted(path.name for path in folder.iterdir())
+    except OSError as cause:
+        raise write_error(folder, cause) from cause
+
+
+def write_error(target: Path, cause: OSError, advice: str = OUT) -> OutputError:
+    """The error for a file that cannot be written: says what to do, and that nothing finished is lost.
+
+    Args:
+        target: the file.
+        cause: what the system says.
+        advice: what to do; the usual one is for runs that go on from what is finished.
+    """
+    if cause.errno == errno.ENOSPC and advice == OUT:
         return OutputError(
             f"the disk is full: {target} could not be written. What is finished is kept; free some space and run the "
             "same command again."
         )
     reason = cause.strerror or str(cause)
-    return OutputError(f"{target} cannot be written ({reason}). Name a folder you may write to: --out.")
+    return OutputError(f"{target} cannot be written ({reason}). {advice}")
 
 
 def _flush(file: Path) -> None:

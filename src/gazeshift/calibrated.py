@@ -202,7 +202,7 @@ class CalibratedDetector(Summary):
             raise DataError(f"{folder} holds a damaged detector ({cause!r}). Fit it again.") from cause
 
     @classmethod
-    def _restored(cls, told: Mapping[str, Any], content: bytes) -> Self:
+    def _restored(cls, told: Mapping[str, Any], content: bytes) -> Self:  # a file's JSON, of which nothing is certain
         if hashlib.sha256(content).hexdigest() != told["numbers_sha256"]:
             raise DataError(
                 f"{NUMBERS} does not belong to {WORDS} beside it, or was cut short. Fit the detector again."

@@ -14,7 +14,7 @@ from gazeshift.registry import INSTALLED_AS
 KeywordArguments = Mapping[str, Any]
 
 
-def opened(module: str, install: str) -> ModuleType:
+def opened(module: str, install: str, family: str = "attacks") -> ModuleType:
     """A module of a package that may not be installed. What it says about the names it imports is not for our user.
 
     Raises:
@@ -26,7 +26,7 @@ def opened(module: str, install: str) -> ModuleType:
             return importlib.import_module(module)
     except ModuleNotFoundError as cause:
         raise MissingPackageError(
-            f"attacks '{module.partition('.')[0]}:...' need the package '{install}' ({cause}): pip install {install}"
+            f"{family} '{module.partition('.')[0]}:...' need the package '{install}' ({cause}): pip install {install}"
         ) from cause
 
 

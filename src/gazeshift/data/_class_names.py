@@ -52,7 +52,7 @@ def _of_json(text: str, file: Path) -> Sequence[str]:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """A JSON object, with what it says twice."""
+    """A JSON object of anybody's, so of any values; with what it says twice."""
 
 
 def _of_pairs(given: _Pairs, file: Path) -> Sequence[str]:

@@ -20,6 +20,7 @@ from gazeshift.errors import DataError, ImageError
 from gazeshift.models import Preprocessing
 from gazeshift.records import Skipped
 from gazeshift.summaries import printable
+from gazeshift.summaries import size as sized
 
 LARGEST = 27  # grey levels; DAmageNet's bound is 25.5, and a wrong resampling filter differs by 100 and more
 TABLES = ("labels.csv", "val.txt")
@@ -110,8 +111,8 @@ class FolderPairs:
         clean = None if place is None else self.read_clean(place, own, self.channels)
         if clean is not None and clean.shape != attacked.shape:
             raise ImageError(
-                f"{printable(own)} is {_shape(attacked)} pixels attacked and {_shape(clean)} clean. Give the clean "
-                "images as the attack saw them, or the preprocessing that makes them so."
+                f"{printable(own)} is {sized(attacked.shape[:0:-1])} pixels attacked and {sized(clean.shape[:0:-1])} "
+                "clean. Give the clean images as the attack saw them, or the preprocessing that makes them so."
             )
         return _fitted(attacked, self.size), None if clean is None else _fitted(clean, self.size)
 
@@ -318,7 +319,3 @@ def _fitted(image: Float[Tensor, "channels h w"], size: int | None) -> Float[Ten
 def _cropped(image: Float[Tensor, "channels h w"], size: int) -> Float[Tensor, "channels hc wc"]:
     top, left = (max(0, side - size) // 2 for side in image.shape[1:])
     return image[:, top : top + size, left : left + size]
-
-
-def _shape(image: Tensor) -> str:
-    return f"{image.shape[2]} x {image.shape[1]}"

@@ -172,10 +172,14 @@ def _check_white(image: Image.Image, name: str, note: Callable[[str], None]) -> 
         )
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF says. A broken EXIF block says nothing; the pixels are still good."""
+def orientation(image: Image.Image) -> int:
+    """What EXIF says of how an image lies; 1, upright, if it says nothing or is broken: the pixels are still good."""
     try:
-        method = TRANSPOSITIONS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # Pillow's EXIF reader raises nearly anything on crafted bytes
-        method = None
+        return 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    method = TRANSPOSITIONS.get(orientation(image))
     return image.copy() if method is None else image.transpose(method)

@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Literal
 
-from PIL import ExifTags, Image
+from PIL import Image
 
-from gazeshift.data.decode import _formats
+from gazeshift.data.decode import _formats, orientation
 from gazeshift.data.image_source import ImageSource
 from gazeshift.data.pillow_warnings import quiet_pillow
 from gazeshift.errors import ImageError
 from gazeshift.models import Preprocessing
 from gazeshift.records import Batch
 from gazeshift.summaries import printable
+from gazeshift.summaries import size as sized
 
 Handling = Literal["fit", "as-is"]
 FIT: Handling = "fit"
@@ -56,8 +57,8 @@ class PictureReader:
             return None
         middle = self.preprocessing.resized(*size)
         final = self._own_size or middle
-        way = f"{_sized(middle)} and cropped to " if final == size else ""
-        return f"{_sized(size)} to {way}{_sized(final)}"
+        way = f"{sized(middle)} and cropped to " if final == size else ""
+        return f"{sized(size)} to {way}{sized(final)}"
 
     def resized_from(self, name: str) -> list[int] | None:
         """Width and height of a picture's file, if it was resized or cropped for the model; see `resized`."""
@@ -78,7 +79,7 @@ class PictureReader:
         if not same or self._own_size is None:
             return f"{told}, which weakens an attack in them."
         return (
-            f"{told}, {same} of them though they have its {_sized(self._own_size)}: that undoes most attacks. "
+            f"{told}, {same} of them though they have its {sized(self._own_size)}: that undoes most attacks. "
             "--pixels as-is takes such pictures as they are."
         )
 
@@ -112,18 +113,14 @@ def check_as_is(size: tuple[int, int], preprocessing: Preprocessing, name: str) 
     wanted = preprocessing.size and preprocessing.size[::-1]
     if wanted not in (None, size):
         raise ImageError(
-            f"{printable(name)} is {_sized(size)} pixels, and as-is takes the model's {_sized(wanted)} alone. Give the "
+            f"{printable(name)} is {sized(size)} pixels, and as-is takes the model's {sized(wanted)} alone. Give the "
             "picture in that size, or have it resized (pixels: fit)."
         )
 
 
 def upright_size(picture: Image.Image) -> tuple[int, int]:
     """Width and height of an opened picture, turned as its EXIF says; no pixel is decoded."""
-    try:
-        is_sideways = picture.getexif().get(ExifTags.Base.Orientation, 1) in SIDEWAYS
-    except Exception:  # Pillow's EXIF reader raises nearly anything on crafted bytes
-        is_sideways = False
-    return (picture.height, picture.width) if is_sideways else picture.size
+    return (picture.height, picture.width) if orientation(picture) in SIDEWAYS else picture.size
 
 
 def _file_size(encoded: bytes) -> tuple[int, int] | None:
@@ -132,7 +129,3 @@ def _file_size(encoded: bytes) -> tuple[int, int] | None:
             return upright_size(picture)
     except Exception:  # Pillow's readers raise nearly anything on a crafted file
         return None
-
-
-def _sized(size: tuple[int, int]) -> str:
-    return f"{size[0]} x {size[1]}"

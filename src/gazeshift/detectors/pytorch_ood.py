@@ -1,6 +1,5 @@
 """Detectors of the package pytorch-ood that work on logits or on features."""
 
-import importlib
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,13 +12,14 @@ from torch import Tensor
 
 from gazeshift.detectors._answers import FromAnswers
 from gazeshift.detectors._places import chosen
-from gazeshift.errors import MissingPackageError, SettingsError, check_known
-from gazeshift.packages import KeywordArguments, check_settings, parameters_of, settled
+from gazeshift.errors import SettingsError, check_known
+from gazeshift.packages import KeywordArguments, check_settings, opened, parameters_of, settled
 from gazeshift.precision import exact
 from gazeshift.records import DetectorInput, Layer
 
 __all__ = ["PytorchOod"]
 
+PACKAGE = ("pytorch-ood", "detectors")
 OURS = ("model", "encoder")  # arguments that are left empty: a detector here is given what the network said
 LEFT_OUT = (
     "OpenMax",  # an image's score depends on the classes predicted of its batch
@@ -90,10 +90,10 @@ class PytorchOod(FromAnswers):
         Raises:
             SettingsError: it learns from clean images, and did not.
         """
-        given, opened = measured[:, 1:].float(), self.opened
+        given, made = measured[:, 1:].float(), self.opened
         if not len(given):  # some of them cannot look at nothing
             return torch.zeros(0, dtype=torch.float64)
-        said: Tensor = opened.predict_logits(given) if self._is_on_logits else opened.predict_features(given)
+        said: Tensor = made.predict_logits(given) if self._is_on_logits else made.predict_features(given)
         return said.detach().double()
 
     @cached_property
@@ -123,7 +123,7 @@ class PytorchOod(FromAnswers):
 
     @property
     def _is_on_logits(self) -> bool:
-        return issubclass(self._kind, _package("pytorch_ood.api").LogitsDetector)
+        return issubclass(self._kind, opened("pytorch_ood.api", *PACKAGE).LogitsDetector)
 
     @cached_property
     def _kind(self) -> Any:
@@ -141,7 +141,7 @@ class PytorchOod(FromAnswers):
 
 def _offered() -> dict[str, type]:
     """Every detector of the package that is content with logits or with features, by name."""
-    api, module = _package("pytorch_ood.api"), _package("pytorch_ood.detector")
+    api, module = opened("pytorch_ood.api", *PACKAGE), opened("pytorch_ood.detector", *PACKAGE)
     kinds = {name: kind for name, kind in vars(module).items() if inspect.isclass(kind) and name not in LEFT_OUT}
     return {
         name: kind
@@ -153,12 +153,3 @@ def _offered() -> dict[str, type]:
 def _needs(kind: type) -> list[str]:
     known = parameters_of(kind)
     return [name for name, one in known.items() if one.default is one.empty and name not in OURS]
-
-
-def _package(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as cause:
-        raise MissingPackageError(
-            f"detectors 'pytorch_ood:...' need the package 'pytorch-ood' ({cause}): pip install pytorch-ood"
-        ) from cause

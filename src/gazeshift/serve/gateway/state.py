@@ -4,9 +4,9 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -118,19 +118,13 @@ class GatewayState:
         """Call a function on a thread for pictures."""
 
         def timed() -> Result:
-            with self._timed():
+            self._begun[threading.get_ident()] = time.monotonic()  # since when this thread is busy
+            try:
                 return function(*arguments)
+            finally:
+                del self._begun[threading.get_ident()]
 
         return await asyncio.get_running_loop().run_in_executor(self.pool, timed)
-
-    @contextmanager
-    def _timed(self) -> Iterator[None]:
-        """Remember since when this thread is busy."""
-        self._begun[threading.get_ident()] = time.monotonic()
-        try:
-            yield
-        finally:
-            del self._begun[threading.get_ident()]
 
     async def on_model_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function on the model's thread, alone. Hold a `slot` meanwhile."""

@@ -12,37 +12,24 @@ from torch import Tensor
 
 from gazeshift.attacks._gradient import Model, own
 from gazeshift.attacks._precision import inward, shown
-from gazeshift.attacks._settings import check_number, check_size, check_whole
-from gazeshift.attacks.dlfuzz.choice import SIGNS, NeuronChoice, split
+from gazeshift.attacks.dlfuzz.choice import NeuronChoice
 from gazeshift.attacks.dlfuzz.loop import Loop
-from gazeshift.attacks.dlfuzz.result import PICKS, DLFuzzTables, FuzzResult, no_tables
+from gazeshift.attacks.dlfuzz.result import DLFuzzTables, FuzzResult, no_tables
 from gazeshift.attacks.dlfuzz.seed import Harvest, Progress
-from gazeshift.attacks.dlfuzz.step import BALANCES, CLASS_SCORES, MUTATIONS, Mutation
-from gazeshift.errors import BoundsError, SettingsError, check_known
+from gazeshift.attacks.dlfuzz.settings import DLFuzzSettings, split
+from gazeshift.attacks.dlfuzz.step import Mutation
+from gazeshift.errors import SettingsError
 from gazeshift.models import Neurons, find_neurons
 from gazeshift.precision import wide
 from gazeshift.seeds import Generators, each
 
 __all__ = ["DLFuzz"]
 
-CHOICES = {
-    "scope": ("all", "conv_only"),
-    "signs": SIGNS,
-    "class_score": CLASS_SCORES,
-    "balance": BALANCES,
-    "mutation": MUTATIONS,
-    "limit": ("hard", "queue"),
-    "reference": ("seed", "item"),
-    "accept": ("flipped", "all"),
-    "tables": ("own", "shared"),
-}
-OF_MUTATION = ("class_score", "predict_weight", "coverage_weight", "balance", "eps_norm", "step")
-OF_LOOP = ("threshold", "iterations", "delta", "limit", "queue_gain", "max_pops", "reference", "accept")
 SIDE_BY_SIDE = defaultdict(lambda: 64, cpu=8)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DLFuzz:
+class DLFuzz(DLFuzzSettings):
     """Steps that change the class and excite neurons (Guo et al. 2018, arXiv:1808.09413; Renkhoff et al. 2022, eq. 8).
 
     Each seed has a queue, which begins with the seed itself. An item is popped, its five best classes c1 to c5 and
@@ -94,47 +81,6 @@ class DLFuzz:
     """
 
     norm: ClassVar[str | None] = None
-    strategies: str | int | tuple[str, ...] = "1"
-    n_neurons: int = 10
-    threshold: float = 0.25
-    scope: str = "all"
-    signs: str = "cover"
-    class_score: str = "prob"
-    predict_weight: float = 0.5
-    coverage_weight: float = 0.5
-    balance: str = "none"
-    eps_norm: float = 1e-12
-    step: float = 0.5 / 255
-    iterations: int = 3
-    delta: float = 0.02
-    limit: str = "hard"
-    queue_gain: float = 0.01
-    seed_index: int = 0
-    max_pops: int = 100
-    reference: str = "seed"
-    mutation: str = "gradient"
-    accept: str = "flipped"
-    tables: str = "own"
-    pick: str = "first"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "balance", self.balance or "none")  # a written ``balance=none`` arrives as None
-        split(self.strategies)
-        check_known(self.pick, PICKS, f"no pick named '{self.pick}'")
-        for name, choices in CHOICES.items():
-            given = getattr(self, name)
-            check_known(given, choices, f"DLFuzz has no {name} '{given}'")
-        check_size("step", self.step)
-        for name in ("eps_norm", "delta"):
-            check_size(name, getattr(self, name), most=float("inf"))
-        for name in ("threshold", "queue_gain"):
-            if not 0 <= check_number(name, getattr(self, name)) < 1:
-                raise BoundsError(f"{name} must be from 0 to below 1, got {getattr(self, name):g}.")
-        for name in ("predict_weight", "coverage_weight"):
-            if not 0 <= check_number(name, getattr(self, name)) < float("inf"):
-                raise BoundsError(f"{name} must be 0 or more and finite, got {getattr(self, name):g}. 0.5 is usual.")
-        for name, least in (("n_neurons", 0), ("iterations", 1), ("seed_index", 0), ("max_pops", 1)):
-            check_whole(name, getattr(self, name), least=least)
 
     def __call__(
         self,
@@ -221,6 +167,5 @@ class DLFuzz:
             signs=self.signs,
             neurons=neurons,
         )
-        mutation = Mutation(kind=self.mutation, **{name: getattr(self, name) for name in OF_MUTATION})
-        rules = {name: getattr(self, name) for name in OF_LOOP}
-        return Loop(neurons=neurons, choice=choice, mutation=mutation, total=total, stop_at_first=stop, **rules)
+        mutation = Mutation(asked=self)
+        return Loop(asked=self, neurons=neurons, choice=choice, mutation=mutation, total=total, stop_at_first=stop)

@@ -7,30 +7,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gazeshift.errors import SettingsError, check_known
 from gazeshift.models import Neurons
 from gazeshift.precision import exact, has_float64
 
-STRATEGIES = ("0", "1", "2", "3", "uniform")
-SIGNS = ("cover", "code")
 TOP_SHARE = 0.1  # of all neurons, by incoming weight: strategy 2
 BELOW, ABOVE = 0.2, 0.25  # the band around the threshold: strategy 3
-
-
-def split(strategies: object) -> tuple[str, ...]:
-    """Names of the strategies that a setting means: ``1``, ``"1+3"``, ``("0", "uniform")``.
-
-    Raises:
-        SettingsError: none, or one twice.
-        UnknownNameError: names the nearest.
-    """
-    given = strategies if isinstance(strategies, tuple | list) else str(strategies).split("+")
-    names = tuple(str(name).strip() for name in given)
-    for name in names:
-        check_known(name, STRATEGIES, f"no DLFuzz strategy named '{name}'")
-    if not names or len(set(names)) < len(names):
-        raise SettingsError(f"strategies must be different ones, joined by '+', got {strategies!r}. Usual: 1, or 0+2.")
-    return names
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -17,6 +17,7 @@ from gazeshift.attacks._gradient import finite
 from gazeshift.attacks.dlfuzz.choice import NeuronChoice
 from gazeshift.attacks.dlfuzz.result import Adversarial, DLFuzzTables
 from gazeshift.attacks.dlfuzz.seed import Item, Progress
+from gazeshift.attacks.dlfuzz.settings import DLFuzzSettings
 from gazeshift.attacks.dlfuzz.step import Mutation, rms
 from gazeshift.models import NeuronActivations, Neurons
 
@@ -25,24 +26,18 @@ MEAN_COLOUR = (123.68 / 255, 116.779 / 255, 103.939 / 255)  # of ImageNet, red f
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Loop:
-    """Pops, mutates and judges. The arguments are settings of `DLFuzz`, and what is built from them.
+    """Pops, mutates and judges.
 
     Args:
+        asked: the settings; `neurons`, `choice` and `mutation` are built from them and from the model.
         total: seeds of the run, for the message about one that is not finite.
         stop_at_first: a seed with an adversarial pops no more.
     """
 
+    asked: DLFuzzSettings
     neurons: Neurons
     choice: NeuronChoice
     mutation: Mutation
-    threshold: float
-    iterations: int
-    delta: float
-    limit: str
-    queue_gain: float
-    max_pops: int
-    reference: str
-    accept: str
     total: int
     stop_at_first: bool
 
@@ -60,7 +55,7 @@ class Loop:
             seed.stop_reason = "first adversarial"
         elif not seed.queue:
             seed.stop_reason = "queue empty"
-        elif seed.pops >= self.max_pops:
+        elif seed.pops >= self.asked.max_pops:
             seed.stop_reason = "max_pops"
         return bool(seed.stop_reason)
 
@@ -72,13 +67,13 @@ class Loop:
         leading = self.mutation.leading(reading.logits)
         self.note(seeds, reading)
         signs = self.choice(times, reading.values.cpu(), generators)
-        for iteration in range(1, self.iterations + 1):
+        for iteration in range(1, self.asked.iterations + 1):
             ascent = self.mutation.ascent(leaf, reading, leading, signs, apart=iteration == 1)
             if iteration == 1:
                 _log(seeds, ascent.classes, ascent.coverage)
             before_step = leaf.detach().contiguous()
             moved = self.checked(self.mutation(before_step, ascent.gradient.contiguous(), generators), seeds)
-            leaf, reading = self.look(moved, graph=iteration < self.iterations)
+            leaf, reading = self.look(moved, graph=iteration < self.asked.iterations)
             covered = self.covers(reading)
             gains = (covered & (times == 0)).double().mean(1)
             mutants = _mutants(moved, reading, seeds, items, gains=gains, iteration=iteration, before=before_step)
@@ -94,7 +89,7 @@ class Loop:
         label, confidence = logits.argmax(1), logits.softmax(1).amax(1)
         rows = zip(seeds, label.tolist(), confidence.tolist(), self.covers(reading), strict=True)
         for seed, its, sure, covered in rows:
-            seed.popped(its, sure, covered, follow=self.reference == "item")
+            seed.popped(its, sure, covered, follow=self.asked.reference == "item")
 
     def look(
         self, images: Float[Tensor, "n channels h w"], *, graph: bool
@@ -109,7 +104,7 @@ class Loop:
 
     def covers(self, reading: NeuronActivations) -> Bool[Tensor, "n neurons"]:
         """Which neurons each image covers, on the CPU."""
-        return (reading.values > self.threshold).cpu()
+        return (reading.values > self.asked.threshold).cpu()
 
     def checked(
         self, moved: Float[Tensor, "n channels h w"], seeds: Sequence[Progress]
@@ -123,14 +118,14 @@ class Loop:
 
     def judge(self, seed: Progress, item: Item, mutant: Adversarial, covered: Bool[Tensor, " neurons"]) -> None:
         """Queue a mutant that covers enough, accept one that the model classifies otherwise."""
-        if mutant.coverage_gain > self.queue_gain / (seed.index + 1) and mutant.l2_ratio < self.delta:
+        if mutant.coverage_gain > self.asked.queue_gain / (seed.index + 1) and mutant.l2_ratio < self.asked.delta:
             seed.queue.append(Item(mutant.image.clone(), item.depth + 1))
-        allowed = self.limit == "queue" or mutant.l2_ratio <= self.delta
+        allowed = self.asked.limit == "queue" or mutant.l2_ratio <= self.asked.delta
         flipped = mutant.label != seed.reference
         seed.iterations += 1
         if allowed:
             seed.last = mutant.image
-        if self.accept == "all" or (flipped and allowed):
+        if self.asked.accept == "all" or (flipped and allowed):
             seed.reported = seed.reported + covered
         if flipped and allowed:
             seed.adversarials.append(replace(mutant, image=mutant.image.clone(), before=mutant.before.clone()))

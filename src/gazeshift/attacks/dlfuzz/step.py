@@ -8,12 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gazeshift.attacks._gradient import gradient_of
+from gazeshift.attacks.dlfuzz.settings import DLFuzzSettings
 from gazeshift.models import NeuronActivations
 from gazeshift.seeds import normal
 
-CLASS_SCORES = ("prob", "logit")
-BALANCES = ("none", "rms")
-MUTATIONS = ("gradient", "gaussian")
 RUNNERS_UP = 4
 GREY_LEVELS = 255  # eps_norm is written for gradients per grey level, ours are per unit of [0, 1]
 
@@ -35,17 +33,10 @@ class Mutation:
     """predict_weight (c2 + c3 + c4 + c5) - c1 + coverage_weight sum of a_n, and a step up its gradient.
 
     c1 to c5 are scores of the five classes that were best when the item was popped, a_n the raw mean activations of
-    the chosen neurons (Guo et al. 2018, arXiv:1808.09413, eq. 1; Renkhoff et al. 2022, eq. 8). The arguments are the
-    settings of `DLFuzz`.
+    the chosen neurons (Guo et al. 2018, arXiv:1808.09413, eq. 1; Renkhoff et al. 2022, eq. 8).
     """
 
-    class_score: str
-    predict_weight: float
-    coverage_weight: float
-    balance: str
-    eps_norm: float
-    step: float
-    kind: str
+    asked: DLFuzzSettings
 
     def leading(self, logits: Float[Tensor, "n c"]) -> Int[Tensor, "n k"]:
         """The best classes, best first: five, or as many as there are."""
@@ -72,16 +63,16 @@ class Mutation:
         Raises:
             ModelError: the logits do not depend on the images in a way that can be differentiated.
         """
-        scores = reading.logits.softmax(1) if self.class_score == "prob" else reading.logits
+        scores = reading.logits.softmax(1) if self.asked.class_score == "prob" else reading.logits
         chosen = scores.gather(1, leading)
-        classes = (self.predict_weight * chosen[:, 1:].sum(1) - chosen[:, 0]).sum()
-        coverage = self.coverage_weight * (reading.means * signs.to(reading.means)).sum()
-        if not apart and self.balance == "none":
+        classes = (self.asked.predict_weight * chosen[:, 1:].sum(1) - chosen[:, 0]).sum()
+        coverage = self.asked.coverage_weight * (reading.means * signs.to(reading.means)).sum()
+        if not apart and self.asked.balance == "none":
             return Ascent(gradient=gradient_of(classes + coverage, images), classes=None, coverage=None)
         covering = _gradient_kept(coverage, images)
         changing = gradient_of(classes, images)
         sizes = rms(changing), rms(covering)
-        if self.balance == "rms":
+        if self.asked.balance == "rms":
             changing, covering = self._direction(changing, sizes[0]), self._direction(covering, sizes[1])
         return Ascent(gradient=changing + covering, classes=sizes[0].flatten(), coverage=sizes[1].flatten())
 
@@ -95,14 +86,14 @@ class Mutation:
 
         ``gaussian`` takes, in place of each image's step, normal noise of the same mean and standard deviation.
         """
-        change = self._direction(gradient, rms(gradient)).mul_(self.step)
-        if self.kind == "gaussian":
+        change = self._direction(gradient, rms(gradient)).mul_(self.asked.step)
+        if self.asked.mutation == "gaussian":
             mean, std = change.mean((1, 2, 3), keepdim=True), change.std((1, 2, 3), correction=0, keepdim=True)
             change = normal(change.shape, generators, change.device).to(change) * std + mean
         return (images + change).clamp_(0, 1).to(images.dtype)
 
     def _direction(self, gradient: Tensor, size: Tensor) -> Tensor:
-        return gradient / (size + GREY_LEVELS * self.eps_norm)
+        return gradient / (size + GREY_LEVELS * self.asked.eps_norm)
 
 
 def _gradient_kept(

@@ -45,7 +45,7 @@ class Columns:
 
 
 def parquet_source(files: Mapping[str, AnyFile], *, name: str, classes: Classes | None) -> ImageSource:
-    """ParquetRows of Parquet files. Ids are row numbers, after the file's name if there are several files.
+    """The images of Parquet files. Ids are row numbers, after the file's name if there are several files.
 
     The images are in the column ``image`` (binary, or a struct with ``bytes``), the labels, if any, in ``label``; or
     in the one column that the table's Hugging Face features call Image, or ClassLabel. Without `classes`

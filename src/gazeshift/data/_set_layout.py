@@ -88,7 +88,7 @@ def set_rows(
     attacked: Float[Tensor, "n channels h w"],
     facts: Mapping[str, Tensor],
 ) -> pa.Table:
-    """ParquetRows of images of one size; everything lies on the CPU."""
+    """Rows of images of one size; everything lies on the CPU."""
     perturbation, exact = taken_apart(clean, attacked)
     height, width = clean.shape[2:]
     columns: dict[str, object] = {

@@ -83,7 +83,7 @@ class Shard:
             raise DataError(f"the shard {self._name} holds rows that are no images ({cause}). {AGAIN}") from cause
 
     def read(self, size: int) -> Iterator[pa.RecordBatch]:
-        """ParquetRows of the shard, `size` at a time, after the whole file was checked.
+        """Rows of the shard, `size` at a time, after the whole file was checked.
 
         Raises:
             DataError: missing, cut short, changed, or not of the layout.

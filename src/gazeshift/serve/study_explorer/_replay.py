@@ -19,7 +19,7 @@ from gazeshift.registry import find
 from gazeshift.runs.open import open_attack, open_classifier, open_images
 from gazeshift.runs.parts import open_cams
 from gazeshift.seeds import generator_for
-from gazeshift.serve.explorer.serialize import side_json
+from gazeshift.serve.explorer.serialize import PictureSide, side_json
 from gazeshift.transforms.matched_noise import MatchedNoise
 from gazeshift.transforms.strength import Strengths
 
@@ -100,7 +100,7 @@ class StudyReplay:
             raise DataError(f"{spec} has other weights now than when the study ran. Name the right ones: --weights.")
         return found
 
-    def drawn(self, name: str, attack_spec: str, strength: float) -> dict[str, dict[str, object]]:
+    def drawn(self, name: str, attack_spec: str, strength: float) -> dict[str, PictureSide]:
         """Clean, attacked and noisy image with all maps, computed anew as the study did.
 
         Raises:
@@ -109,7 +109,7 @@ class StudyReplay:
         with self._lock:
             return self._drawn(name, attack_spec, strength)
 
-    def _drawn(self, name: str, spec: str, strength: float) -> dict[str, dict[str, object]]:
+    def _drawn(self, name: str, spec: str, strength: float) -> dict[str, PictureSide]:
         settings, classifier = self.settings, self.classifier
         batch = open_images(settings, classifier).read(ids=[name], preprocessing=classifier.preprocessing)
         if not batch.ids:

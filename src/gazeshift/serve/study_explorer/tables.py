@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from gazeshift.errors import BoundsError, DataError, UnknownNameError, did_you_mean
 from gazeshift.report.measure_scale import MeasureScale
 from gazeshift.report.study import REPAIR
+from gazeshift.serve.explorer.serialize import EightBitMap
 from gazeshift.summaries import finite
 
 Kind = TypeVar("Kind")
@@ -137,7 +138,7 @@ class KeptSide:
     """
 
     picture: str
-    maps: dict[str, dict[str, list[dict[str, object] | None]]] = field(default_factory=dict)
+    maps: dict[str, dict[str, list[EightBitMap | None]]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:
         """As the page has a side that is drawn anew: `gazeshift.serve.explorer.serialize.side_json`."""

@@ -184,6 +184,19 @@ def test_they_are_choices_of_its_explorer(grown, explorer):
     assert len(image["moved"]["fgsm|1|attacked|predicted|grad_cam|peak"]) == 2
 
 
+def test_the_explorer_of_images_draws_it_too(grown):
+    code = """
+import torch, gazeshift as gs
+from gazeshift.serve.explorer.analysis import analyse
+from gazeshift.serve.explorer.serialize import analysis_json
+
+classifier = gs.load("module:tiny_network.py:tiny", device="cpu")
+said = analysis_json(analyse(classifier, None, torch.rand(3, 32, 32), seed=0))
+print(*said["cams"], len(said["before"]["maps"]["predicted"]["largest"]))
+"""
+    assert python(grown, "-c", code).split() == ["grad_cam", "grad_cam_pp", "layer_cam", "noise_cam", "largest", "2"]
+
+
 def test_a_measure_and_a_cam_of_another_package_reach_the_study_too(package):
     given = ("--model", make_network(package), "--device", "cpu", "--images", "images", "--limit", 4, "--strengths", 1)
     python(package, "-m", "gazeshift", "study", "deviation", *given, "--attack", "salt", "--out", "deviation")

@@ -13,10 +13,11 @@ from gazeshift.models import Classifier
 from gazeshift.pipeline import attack, compare, judge, look, rows_of
 from gazeshift.records import Attacked, Comparison, Evidence, Verdict
 from gazeshift.registry import build
+from gazeshift.runs.parts import cam_specs
 from gazeshift.seeds import generator_for
 from gazeshift.transforms.bit_depth import BitDepth
 
-CAMS = ("grad_cam", "grad_cam_pp", "layer_cam", "noise_cam")
+CAMS = tuple(name for name in cam_specs(["all"]) if name != "cam")  # which most layers do not define
 ATTACKS = ("fgsm", "pgd")
 MAX_LEVELS, MAX_STEPS = 16, 40
 PREDICTED, REFERENCE = "predicted", "reference"

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from gazeshift.errors import BoundsError
-from gazeshift.models import Classifier, tapped
+from gazeshift.model_edits.patch_maps import PatchMaps
+from gazeshift.models import Classifier
 from gazeshift.records import Layer
 
 __all__ = ["MaskMaps"]
@@ -32,20 +33,14 @@ class MaskMaps:
         for layer, channels in maps.items():
             check_channels(layer.name, layer.shape[0], channels)
 
-        def silence(layer: Layer, tensor: Tensor, *, in_place: bool = False) -> Tensor:
-            at = torch.tensor(list(maps[layer]), dtype=torch.long, device=tensor.device)
-            if in_place and tensor.grad_fn:
-                # The activation keeps this very tensor for its derivative, and autograd would refuse one that was
-                # written into: so it is not told, and the gradient of what is silent ends before the activation.
-                tensor.grad_fn.register_prehook(lambda upward: (upward[0].index_fill(1, at, 0),))
-                tensor.data[:, at] = 0
-                return tensor
-            made = tensor if in_place else tensor.clone()
-            made[:, at] = 0
-            return made
-
-        with tapped(classifier.module, maps, silence):
+        with PatchMaps()(classifier, {layer: _silence(layer, channels) for layer, channels in maps.items()}):
             yield classifier
+
+
+def _silence(layer: Layer, channels: Sequence[int]) -> tuple[Tensor, Tensor]:
+    mask = torch.zeros(1, layer.shape[0], 1, 1, dtype=torch.bool)
+    mask[:, list(channels)] = True
+    return mask, torch.zeros(1, 1, 1, 1)
 
 
 def check_channels(name: str, count: int, channels: Sequence[int]) -> None:

@@ -4,9 +4,9 @@ Shapes: n images of channels x h x w in [0, 1]; c classes; a layer has k channel
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Annotated, TypeVar
+from typing import Annotated, Self, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -329,6 +329,11 @@ class Attacked(Summary):
     forwards: float
     backwards: float
     class_names: tuple[str, ...] = ()
+
+    def pick(self, at: Int[Tensor, " m"]) -> Self:
+        """The same of some of the images."""
+        names = ("clean", "images", "labels", "clean_logits", "logits")
+        return replace(self, **{name: getattr(self, name)[at] for name in names})
 
     @property
     def perturbation(self) -> Float[Tensor, "n channels h w"]:

@@ -9,6 +9,7 @@ import torch
 import gazeshift as gs
 from gazeshift.errors import BoundsError, LayerError
 from gazeshift.model_edits.mask_maps import MaskMaps
+from gazeshift.model_edits.patch_maps import PatchMaps
 from gazeshift.model_edits.scale_filters import ScaleFilters, convolution_before
 from gazeshift.models import select
 from gazeshift.transforms.roi_pixels import RoiPixels, enlarged
@@ -83,6 +84,53 @@ def test_a_masked_model_has_the_gradients_of_one_that_multiplies_by_zero(how):
             trace = evidence.traces[layer.name]
             assert torch.allclose(trace.activation, act.mean((2, 3)), atol=1e-6)
             assert torch.allclose(trace.gradient, gradient.mean((2, 3)), atol=1e-6)
+
+
+def by_hand(classifier, images, changed):
+    """Logits of the network by hand, each layer's maps passed through `changed(place, maps)`; and those maps."""
+    plain, maps, acts = classifier.module, images, []
+    for at, (conv, norm) in enumerate(zip(plain.convs, plain.norms, strict=True)):
+        acts.append(changed(at, torch.relu(norm(conv(maps)))))
+        maps = torch.nn.functional.max_pool2d(acts[-1], 2) if at == 0 else acts[-1]
+    return plain.head(maps.mean((2, 3))), acts
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_patched_activations_are_those_of_the_other_image(how):
+    classifier, images, others = model(how), images_of(), images_of().flip(0)
+    layers = select(classifier.layers((16, 16)), "convs", "tested")
+    _, donors = by_hand(classifier, others, lambda _, maps: maps)
+    mask = torch.rand(len(images), donors[1].shape[1], 1, 1, generator=torch.Generator().manual_seed(0)) < 0.5
+    with PatchMaps()(classifier, {layers[1]: (mask, donors[1])}):
+        patched = classifier(images)
+        asked = images.clone().requires_grad_()
+        (found,) = torch.autograd.grad(classifier(asked).square().sum(), asked)
+    ours = images.clone().requires_grad_()
+    wanted, _ = by_hand(classifier, ours, lambda at, maps: torch.where(mask, donors[1], maps) if at == 1 else maps)
+    assert torch.allclose(patched, wanted, atol=1e-6)
+    assert torch.allclose(found, torch.autograd.grad(wanted.square().sum(), ours)[0], atol=1e-6)
+    assert not torch.allclose(patched, classifier(images), atol=1e-4)
+
+
+def test_all_activations_of_another_image_give_its_answer():
+    classifier, images, others = model(), images_of(), images_of().flip(0)
+    everything = torch.ones(1, 1, 1, 1, dtype=torch.bool)
+    for layer in select(classifier.layers((16, 16)), "convs", "tested"):
+        donors = raw(classifier, others, layer.names[0], classes=None)
+        (maps, _) = donors[layer.name]
+        with PatchMaps()(classifier, {layer: (everything, maps)}):
+            assert torch.allclose(classifier(images), classifier.module(others), atol=1e-6)
+
+
+def test_a_patch_of_another_size_is_refused():
+    classifier, images = model(), images_of()
+    layer = named(classifier, "relus.1")
+    with (
+        pytest.raises(BoundsError, match=r"a patch of relus\.1 must fit its activations .*, got \(1, 3, 1, 1\)"),
+        PatchMaps()(classifier, {layer: (torch.ones(1, 3, 1, 1, dtype=torch.bool), torch.zeros(1, 1, 1, 1))}),
+    ):
+        classifier(images)
+    assert hooks_on(classifier) == 0
 
 
 @pytest.mark.parametrize("change", ["mask", "filters"])

@@ -60,6 +60,6 @@ def _check_shape(layer: Layer, tensor: Tensor, part: Tensor) -> None:
     )
     if not fits:
         raise BoundsError(
-            f"a patch of {layer.name} must fit its activations {tuple(tensor.shape)}, got {tuple(part.shape)}. Sizes of "
-            "1 stand for all."
+            f"a patch of {layer.name} must fit its activations {tuple(tensor.shape)}, got {tuple(part.shape)}. Sizes "
+            "of 1 stand for all."
         )

@@ -1,0 +1,1 @@
+"""The page of the patching study, made from its tables alone."""

@@ -113,8 +113,8 @@ def test_the_interval_is_about_as_wide_as_theory_has_it():
 
 def test_means_and_leaders_go_sample_by_sample():
     one, other = np.array([0.9, 0.8, 1.0]), np.array([0.7, 0.9, 0.8])
-    np.testing.assert_allclose(mean({"a": one, "b": other}), [0.8, 0.85, 0.9])
-    np.testing.assert_allclose(mean({"a": one, "none": np.full(3, np.nan)}), one)
+    np.testing.assert_allclose(mean([one, other]), [0.8, 0.85, 0.9])
+    np.testing.assert_allclose(mean([one, np.full(3, np.nan)]), one)
     assert leaders({"a": one, "b": other}) == ("a", ["b"]), "b is better in one of two samples"
     assert leaders({"a": one, "b": one - 0.1}) == ("a", [])
     assert leaders({"none": np.full(3, np.nan)}) == (None, [])

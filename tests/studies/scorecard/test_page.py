@@ -260,6 +260,12 @@ def test_damaged_tables_are_named(tmp_path):
         report.make(folder)
 
 
+def test_a_damaged_manifest_is_named(tmp_path):
+    folder = edit(write(tmp_path / "study", images=16), detectors={"stability": {"kind": "stability"}})
+    with pytest.raises(DataError, match=r"manifest.json is damaged at detectors.stability.name"):
+        report.make(folder)
+
+
 def test_the_same_study_gives_the_same_page(folder):
     first = report.make(folder)
     assert first.html == report.make(folder).html

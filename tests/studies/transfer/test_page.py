@@ -1,5 +1,6 @@
 """The page of the transfer study: its sentences and numbers from a table made by hand."""
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -7,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gazeshift import report
+from gazeshift.errors import DataError
 from gazeshift.report.document import Chart, Document, Table
 from gazeshift.report.statistics import wilson
 from gazeshift.report.study import open_study
@@ -102,3 +104,15 @@ def test_names_of_models_are_text(tmp_path: Path) -> None:
 def test_two_models_of_the_same_name_keep_their_paths(tmp_path: Path) -> None:
     folder = renamed(write(tmp_path / "study"), "module:/elsewhere.py:other")
     assert MODELS[1] in dict(document(folder).facts)["Shown to"]
+
+
+def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
+    folder = write(tmp_path / "study")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"settings": {"fit": 3}}))
+    with pytest.raises(DataError, match=r"manifest.json is damaged at settings.fit"):
+        document(folder)
+    del manifest["sources"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match=r"manifest.json is damaged at sources"):
+        document(folder)

@@ -21,11 +21,12 @@ from gazeshift.errors import DataError, SettingsError
 from gazeshift.runs.detector.rows import FeatureExtractor
 from gazeshift.runs.detector.run import Learned, read_learned
 from gazeshift.runs.detector.settings import named_folders
-from gazeshift.runs.examples import SetSource, open_pairs
+from gazeshift.runs.examples import open_pairs
 from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.run import Run, accuracy
 from gazeshift.runs.store import Cell, CellResult
 from gazeshift.runs.tables import Rows
+from gazeshift.studies.scorecard.manifest import DetectorEntry, ScorecardManifest, SetAttackEntry, SetEntry
 from gazeshift.studies.scorecard.rows import CLEAN, ScorecardRows
 from gazeshift.studies.scorecard.settings import Scorecard
 
@@ -49,7 +50,7 @@ ROWS = pa.schema(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Judge:
     """A detector as it is, or as it would be had it learned from less.
 
@@ -75,29 +76,37 @@ def run(settings: Scorecard, out: Path, **how: Any) -> Path:
     work.open()
     looks = study.looks
     detectors = [repr(eyes.detector) for eyes in looks.eyes]
-    cells = work.cells("clean", detectors=detectors, noise=_story(looks.noise))
+    noise = None if looks.noise is None else looks.noise.examples.manifest
+    cells = work.cells("clean", detectors=detectors, noise=noise)
     notes = work.do(cells, study.clean, main="seen", what="clean images")
-    told: dict[str, Any] = {}
+    told = {}
     for name, pairs in study.sets.items():
-        more = work.cells(
-            "attacked", ids=pairs.ids, first=len(cells), set=name, made=_story(pairs), detectors=detectors
-        )
+        made = pairs.examples.manifest
+        more = work.cells("attacked", ids=pairs.ids, first=len(cells), set=name, made=made, detectors=detectors)
         found = work.do(more, partial(study.attacked, name=name), main="seen", what=f"examples of {name}")
-        told[name] = _told(pairs) | {"examples": sum(note.examples for note in found), "tried": len(pairs)}
+        attack = SetAttackEntry.model_validate(made.get("attack") or {})
+        told[name] = SetEntry(
+            attack=attack,
+            family=attack.family,
+            model=(made.get("model") or {}).get("name"),
+            examples=sum(note.examples for note in found),
+            tried=len(pairs),
+        )
         cells, notes = [*cells, *more], [*notes, *(note.beside() for note in found)]
     seen = work.table(cells, "seen")
     if seen is None:
         raise DataError(f"none of the images of {work.source.name} can be used.")
     table = pq.read_table(seen)
     _check_fresh(table, study.deployed)
-    rows = Rows(ROWS)
+    rows, families = Rows(ROWS), list(dict.fromkeys(entry.family for entry in told.values()))
     for name, folder in study.folders.items():
         mine = table.filter(pa.array(np.array(table["eyes"]) == study.eyes_of[name]))
-        for judge in _judges(name, study.deployed[name], read_learned(folder), told):
+        for judge in _judges(name, study.deployed[name], read_learned(folder), families):
             _add(rows, judge, mine, study.deployed[name].false_alarms)
     replace_file(work.store.folder / "rows.parquet", partial(pq.write_table, rows.table(), compression="zstd"))
     return work.finish(
         notes,
+        ScorecardManifest,
         preflight=accuracy(work.source, notes),
         sets=told,
         detectors={name: _card(name, one) for name, one in study.deployed.items()},
@@ -148,34 +157,31 @@ class ScorecardCells(Reopened):
         return images.noted(result)
 
 
-def _judges(
-    name: str, deployed: CalibratedDetector, learned: Learned, sets: Mapping[str, Mapping[str, Any]]
-) -> Iterator[Judge]:
+def _judges(name: str, deployed: CalibratedDetector, learned: Learned, families: Sequence[str]) -> Iterator[Judge]:
     """The detector; and if it learned from sets, what it would be without them, without one attack, with one set."""
-    yield _judge(name, AS_FITTED, "", deployed.detector, deployed.scores)
+    yield Judge(name, AS_FITTED, "", deployed.detector, deployed.scores)
     if not learned.attacked:
         return
-    unfitted, families = deployed.detector, {one: _family(told) for one, told in deployed.facts["sets"].items()}
-    fit = cache(partial(_refitted, unfitted, learned))  # all families without a set of their own leave out nothing
+    taught = {
+        one: SetAttackEntry.model_validate(told.get("attack") or {}).family
+        for one, told in deployed.facts["sets"].items()
+    }
+    fit = cache(partial(_refitted, deployed.detector, learned))  # without a set of theirs, families leave out nothing
     with suppress(SettingsError):  # some learn nothing from clean images alone
-        yield _judge(name, BENIGN_ONLY, "", *fit(()))
-    for family in dict.fromkeys(_family(told) for told in sets.values()):
-        others = tuple(one for one in learned.attacked if families[one] != family)
+        yield Judge(name, BENIGN_ONLY, "", *fit(()))
+    for family in families:
+        others = tuple(one for one in learned.attacked if taught[one] != family)
         if others:
-            yield _judge(name, WITHOUT, family, *fit(others))
+            yield Judge(name, WITHOUT, family, *fit(others))
     for one, values in learned.attacked.items():
         if len(values) > 1:
-            yield _judge(name, ONLY, one, *fit((one,)))
+            yield Judge(name, ONLY, one, *fit((one,)))
 
 
 def _refitted(detector: Detector, learned: Learned, sets: Sequence[str]) -> tuple[Detector, Tensor]:
     attacked = torch.cat([learned.attacked[name] for name in sets]) if sets else None
     fitted = detector.fit(learned.benign, attacked)
     return fitted, fitted.score(learned.calibration)
-
-
-def _judge(name: str, learned: str, of: str, detector: Detector, clean: Tensor) -> Judge:
-    return Judge(name=name, learned=learned, of=of, detector=detector, clean=clean)
 
 
 def _add(rows: Rows, judge: Judge, seen: pa.Table, rate: float) -> None:
@@ -207,35 +213,18 @@ def _check_fresh(seen: pa.Table, deployed: Mapping[str, CalibratedDetector]) -> 
                 )
 
 
-def _family(told: Mapping[str, Any]) -> str:
-    """The attack that made a set, whatever its size: ``pgd``, ``foolbox:L2DeepFoolAttack``."""
-    name, _, rest = str((told.get("attack") or {}).get("name", "unknown")).partition(":")
-    bare = rest.partition(",")[0]
-    return f"{name}:{bare}" if bare and "=" not in bare else name
-
-
-def _told(source: SetSource) -> dict[str, Any]:
-    manifest = source.examples.manifest
-    attack, model = manifest.get("attack") or {}, manifest.get("model")
-    return {"attack": attack, "family": _family({"attack": attack}), "model": model and model["name"]}
-
-
-def _story(source: SetSource | None) -> Mapping[str, Any] | None:
-    return None if source is None else source.examples.manifest
-
-
-def _card(name: str, deployed: CalibratedDetector) -> dict[str, Any]:
-    return {
-        "name": name,
-        "kind": deployed.name,
-        "learned_from": len(deployed.fitted_on),
-        "calibrated_on": len(deployed.calibrated_on),
-        "false_alarms": deployed.false_alarms,
-        "threshold": deployed.threshold,
-        "layers": list(deployed.layers),
-        "views": list(getattr(deployed.detector, "names", ())),
-        "sets": deployed.facts.get("sets") or {},
-    }
+def _card(name: str, deployed: CalibratedDetector) -> DetectorEntry:
+    return DetectorEntry(
+        name=name,
+        kind=deployed.name,
+        learned_from=len(deployed.fitted_on),
+        calibrated_on=len(deployed.calibrated_on),
+        false_alarms=deployed.false_alarms,
+        threshold=deployed.threshold,
+        layers=deployed.layers,
+        views=tuple(getattr(deployed.detector, "names", ())),
+        sets=deployed.facts.get("sets") or {},
+    )
 
 
 def _adaptive(file: Path | None) -> list[Any]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gazeshift.errors import SettingsError
 from gazeshift.models import Classifier
-from gazeshift.pipeline import attack
+from gazeshift.pipeline import Part, attack
 from gazeshift.records import Attacked, Batch
 from gazeshift.runs.examples import fitted
 from gazeshift.runs.tables import Rows
@@ -53,7 +53,7 @@ class Show:
 
     source: str
     models: Mapping[str, Classifier]
-    attacks: Mapping[str, Any]
+    attacks: Mapping[str, Part]
     fit: str
     rms: float | None
     seed: int

@@ -10,6 +10,7 @@ from gazeshift.runs.open import check_first, open_attack
 from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.run import Run
 from gazeshift.runs.store import Cell, CellResult
+from gazeshift.studies.transfer.manifest import TransferManifest
 from gazeshift.studies.transfer.rows import Show
 from gazeshift.studies.transfer.settings import Transfer
 from gazeshift.studies.transfer.summary import write_table
@@ -33,6 +34,7 @@ def run(settings: Transfer, out: Path, **how: Any) -> Path:
     write_table(work.store.folder, [*study.attacks], [*cards])
     return work.finish(
         [note if note.source == settings.model else note.beside() for note in notes],
+        TransferManifest,
         preflight=[CheckEntry(**vars(finding), model=name) for name, found in others.items() for finding in found],
         models=cards,
         sources=attacked,

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,6 +26,7 @@ SUMMARY = (
     ("only_here", "sum", "only_here"),
     ("only_first", "sum", "only_first"),
 )  # of the rows, how, called
+WIDE = {pa.uint64(): pa.int64(), pa.float32(): pa.float64()}  # types of the table, for what Arrow sums up in others
 
 
 def paired(here: int, first: int, n: int) -> tuple[float, float]:
@@ -48,16 +48,24 @@ def paired(here: int, first: int, n: int) -> tuple[float, float]:
 
 
 def write_table(folder: Path, attacks: Sequence[str], models: Sequence[str]) -> None:
-    """Write ``table.parquet`` beside the rows: attacks and models in the order given."""
-    table = pa.Table.from_pylist(_summed(folder, attacks, models))
+    """Write ``table.parquet`` beside the rows: one line per source, size, attack and victim, in the order given."""
+    table = _with_intervals(_summed(pq.read_table(folder / "rows.parquet"), attacks[0]))
+    ranks = pa.table(
+        {
+            "source": pc.index_in(table["source"], pa.array(models)),
+            "size": pc.cast(pc.not_equal(table["size"], AS_MADE), pa.int8()),
+            "attack": pc.index_in(table["attack"], pa.array(attacks)),
+            "victim": pc.index_in(table["victim"], pa.array(models)),
+        }
+    )
+    table = table.take(pc.sort_indices(ranks, [(name, "ascending") for name in ranks.column_names]))
     replace_file(folder / "table.parquet", lambda path: pq.write_table(table, path, compression="zstd"))
 
 
-def _summed(folder: Path, attacks: Sequence[str], models: Sequence[str]) -> list[dict[str, Any]]:
-    """One line per source, attack, size and victim."""
-    rows = pq.read_table(folder / "rows.parquet")
-    first = rows.filter(pc.equal(rows["attack"], attacks[0])).select([*PAIR, "error"])
-    rows = rows.join(first, PAIR, join_type="inner", right_suffix="_first", use_threads=False)
+def _summed(rows: pa.Table, first: str) -> pa.Table:
+    """Counts and means of each line; `first` is the attack that the others are compared with."""
+    beside = rows.filter(pc.equal(rows["attack"], first)).select([*PAIR, "error"])
+    rows = rows.join(beside, PAIR, join_type="inner", right_suffix="_first", use_threads=False)
     here, before = rows["error"], rows["error_first"]
     rows = rows.append_column("clean_error", pc.invert(rows["clean_correct"]))
     rows = rows.append_column("only_here", pc.and_(here, pc.invert(before)))
@@ -65,21 +73,18 @@ def _summed(folder: Path, attacks: Sequence[str], models: Sequence[str]) -> list
     groups = rows.group_by(LINE, use_threads=False)  # sums in one order, so that a table is always the same
     found = groups.aggregate([(column, how) for column, how, _ in SUMMARY])
     found = found.rename_columns([*LINE, *(name for *_, name in SUMMARY)])
-    lines = [_with_intervals(line | {"white_box": line["source"] == line["victim"]}) for line in found.to_pylist()]
-    return sorted(
-        lines,
-        key=lambda line: (
-            models.index(line["source"]),
-            line["size"] != AS_MADE,
-            attacks.index(line["attack"]),
-            models.index(line["victim"]),
-        ),
-    )
+    return found.cast(pa.schema([(each.name, WIDE.get(each.type, each.type)) for each in found.schema]))
 
 
-def _with_intervals(line: dict[str, Any]) -> dict[str, Any]:
-    n, here, first = line["n"], line["only_here"], line["only_first"]
+def _with_intervals(table: pa.Table) -> pa.Table:
+    n, here, first = (table[name].to_pylist() for name in ("n", "only_here", "only_first"))
+    columns = {"white_box": pc.equal(table["source"], table["victim"])}
     for name in ("clean_error", "error"):
-        line[f"{name}_low"], line[f"{name}_high"] = wilson(round(line[name] * n), n)
-    low, high = paired(here, first, n)
-    return line | {"against_first": (here - first) / n, "against_first_low": low, "against_first_high": high}
+        bounds = [wilson(round(share * count), count) for share, count in zip(table[name].to_pylist(), n, strict=True)]
+        columns |= {f"{name}_low": [low for low, _ in bounds], f"{name}_high": [high for _, high in bounds]}
+    bounds = list(map(paired, here, first, n))
+    columns["against_first"] = [(one - other) / count for one, other, count in zip(here, first, n, strict=True)]
+    columns |= {"against_first_low": [low for low, _ in bounds], "against_first_high": [high for _, high in bounds]}
+    for name, values in columns.items():
+        table = table.append_column(name, pa.array(values) if isinstance(values, list) else values)
+    return table

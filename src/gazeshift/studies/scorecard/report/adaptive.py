@@ -2,18 +2,17 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
+from gazeshift.report.cells import Estimate
 from gazeshift.report.charts import lines
 from gazeshift.report.document import NONE, Chart, Table, share
-from gazeshift.studies.scorecard.report.tables import counted
 
 NOTHING = (
     "No adaptive attack was tried: nothing here says what an attacker who knows the detector would reach. Expect much "
     "less than these numbers against one."
 )
 COUNTS = ("n", "misclassified", "flagged", "evaded")
-Row = Mapping[str, Any]
+Row = Mapping[str, object]  # a line of a file of results, which may hold anything
 
 
 def first_line(rows: Sequence[Row]) -> str:
@@ -167,7 +166,7 @@ def _counted(row: Row, key: str) -> str:
     part, whole = _share(row, key), row.get("n")
     if part is None:
         return NONE
-    return counted(round(part * whole), whole).partition(" of ")[0] if isinstance(whole, int) else share(part, 1)
+    return Estimate.counted(round(part * whole), whole).percent(1) if isinstance(whole, int) else share(part, 1)
 
 
 def _share(row: Row, key: str) -> float | None:
@@ -178,5 +177,5 @@ def _share(row: Row, key: str) -> float | None:
     return value if isinstance(value, float) and 0 <= value <= 1 else None
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     return NONE if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

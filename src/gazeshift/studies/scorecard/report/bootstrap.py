@@ -5,12 +5,14 @@ all that was made of it, clean, changed and attacked, because these are not inde
 shared by detectors and attacks, so that means and differences can be taken sample by sample.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+
+from gazeshift.report.cells import Estimate
 
 RESAMPLES = 500
 
@@ -20,14 +22,6 @@ class Resample(NamedTuple):
 
     score: Float[np.ndarray, " n"]
     image: Int[np.ndarray, " n"]
-
-
-class Estimate(NamedTuple):
-    """A value and its 95 % bootstrap interval (percentiles); NaN where it is undefined."""
-
-    value: float
-    low: float
-    high: float
 
 
 def resampled(images: int, repeats: int = RESAMPLES, seed: int = 0) -> Int[np.ndarray, "b i"]:
@@ -136,9 +130,9 @@ def share(
     return _ratio((drawn * weights).sum(1), drawn.sum(1))
 
 
-def mean(values: Mapping[str, Float[np.ndarray, " b"]]) -> Float[np.ndarray, " b"]:
+def mean(values: Iterable[Float[np.ndarray, " b"]]) -> Float[np.ndarray, " b"]:
     """Mean over attacks, sample by sample, of those that are defined for the images as they are; NaN without one."""
-    known = [value for value in values.values() if np.isfinite(value[0])]
+    known = [value for value in values if np.isfinite(value[0])]
     return np.mean(known, axis=0) if known else np.full(1, np.nan)
 
 

@@ -1,24 +1,26 @@
 """Charts of a scorecard: AUROC at a glance, ROC curves, suspicions, false alarms, and unseen attacks."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from gazeshift.report.charts import COLOURS, bars, curves, heat, histogram, lines
+from gazeshift.report.cells import Estimate, with_whiskers
+from gazeshift.report.charts import COLOURS, Values, bars, curves, heat, histogram, lines
 from gazeshift.report.document import Chart, Choice
-from gazeshift.report.statistics import wilson
 from gazeshift.studies.scorecard.report.bootstrap import estimate
 from gazeshift.studies.scorecard.report.numbers import (
     ALL,
     AS_FITTED,
+    AUROC,
     CLEAN,
     CLEAN_ONLY,
     FOOLED,
     ONLY,
     Key,
+    Samples,
     ScorecardNumbers,
     ScorecardScores,
 )
@@ -43,18 +45,14 @@ def condition_name(condition: str) -> str:
 
 def glance(found: ScorecardNumbers) -> Chart:
     """Mean and every attack's AUROC of every contestant."""
-    rows = [
-        [
-            _first(one.auroc),
-            *(_first(one.detections[name].auroc) if name in one.detections else None for name in found.tested),
-        ]
-        for one in found.contestants
-    ]
-    names = [one.name for one in found.contestants]
+    rows = []
+    for one in found.contestants:
+        known = {name: detection.values[AUROC] for name, detection in one.detections.items()}
+        rows.append([_first(one.means[AUROC]), *(_first(known.get(name)) for name in found.tested)])
     chart = heat(
         "AUROC by detector and attack",
         ["mean", *found.tested],
-        names,
+        [one.name for one in found.contestants],
         rows,
         about="From 0.5, chance, to 1. Successful examples against clean images and benign changes.",
         wide=True,
@@ -64,23 +62,22 @@ def glance(found: ScorecardNumbers) -> Chart:
     return _written(chart)
 
 
-def strengths(found: ScorecardNumbers) -> Chart | None:
-    """AUROC of the main detector against the size of the change, for attacks of several sizes; None without one."""
+def strengths(found: ScorecardNumbers) -> Iterator[Chart]:
+    """AUROC of the main detector against the size of the change, if there are attacks of several sizes."""
     sizes: dict[str, dict[float, str]] = {}
     for name in found.tested:
         told = found.sets[name]
-        made = told.get("attack") or {}
-        if made.get("epsilon") is not None and made.get("norm") != "l2":
-            family = f"{told['family']} on {told.get('model') or 'the model'}"
-            sizes.setdefault(family, {})[round(255 * float(made["epsilon"]), 4)] = name
+        if told.attack.epsilon is not None and told.attack.norm != "l2":
+            family = f"{told.family} on {told.model or 'the model'}"
+            sizes.setdefault(family, {})[round(255 * told.attack.epsilon, 4)] = name
     several = {family: of for family, of in sizes.items() if len(of) > 1}
     if not several:
-        return None
+        return
     main = found.fitted(found.main)
     places = sorted({size for of in several.values() for size in of})
-    areas = {name: _first(main.detection(name).auroc) for of in several.values() for name in of.values()}
+    areas = {name: _area(main, name) for of in several.values() for name in of.values()}
     series = {family: [areas[of[size]] if size in of else None for size in places] for family, of in several.items()}
-    return lines(
+    yield lines(
         f"{found.main}: AUROC against the size of the change",
         places,
         series,
@@ -116,13 +113,21 @@ def _receiver(title: str, scores: Mapping[str, ScorecardScores | None], name: st
     paths = {called: path for called, path in paths.items() if path[0].size}
     least = min((0.5 / len(one.negatives.score) for one in known.values() if len(one.negatives.score)), default=0.01)
     least = max(LEAST, least)
-    series: dict[str, Any] = {called: (np.maximum(x, least).tolist(), y.tolist()) for called, (x, y) in paths.items()}
+    series: dict[str, tuple[Values, Values]] = {
+        called: (np.maximum(x, least).tolist(), y.tolist()) for called, (x, y) in paths.items()
+    }
     summary = {called: f"AUROC {_area(known[called], name):.3f}" for called in series}
     if series:
         diagonal = np.geomspace(least, 1, 40).tolist()
         series["chance"], summary["chance"] = (diagonal, diagonal), "AUROC 0.500"
-    words = {"x_title": "false alarms", "y_title": "detected", "summary": summary, "colours": {"chance": "--quiet"}}
-    chart = curves(f"ROC, {title}", series, **words)  # type: ignore[arg-type]
+    chart = curves(
+        f"ROC, {title}",
+        series,
+        x_title="false alarms",
+        y_title="detected",
+        summary=summary,
+        colours={"chance": "--quiet"},
+    )
     traces = [_told_apart(trace, place) for place, trace in enumerate(chart.traces)]
     ticks = [tick for tick in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if tick >= least]
     axis = {"type": "log", "range": [math.log10(least), 0.01], "tickvals": ticks, "tickformat": ".3~p"}
@@ -131,7 +136,7 @@ def _receiver(title: str, scores: Mapping[str, ScorecardScores | None], name: st
     return replace(chart, traces=traces, layout=layout)
 
 
-def _told_apart(trace: Mapping[str, Any], place: int) -> dict[str, Any]:
+def _told_apart(trace: Mapping[str, Any], place: int) -> Mapping[str, Any]:  # as Plotly takes it
     """A step of one curve; more of them than colours differ in their dashes."""
     chance = trace["name"] == "chance"
     dash = "dot" if chance else DASHES[place // len(COLOURS) % len(DASHES)]
@@ -166,9 +171,16 @@ def _suspicion(found: ScorecardNumbers, name: str) -> Chart:
     low, high = np.quantile(finite, (0.005, 0.995)) if finite.size else (0.0, 1.0)
     colours = {"clean": "--ok", "benign changes": "--noise", "successful attacks": "--attacked"}
     groups = {key: np.clip(values, low, high) for key, values in groups.items() if values.size}
-    span = {"low": float(low), "high": float(high) if high > low else float(low) + 1, "bins": 40}
-    chart = histogram(f"Suspicions of {name}", groups, x_title="suspicion", colours=colours, **span)  # type: ignore[arg-type]
-    limit = found.detectors[name].get("threshold")
+    chart = histogram(
+        f"Suspicions of {name}",
+        groups,
+        low=float(low),
+        high=float(high) if high > low else float(low) + 1,
+        bins=40,
+        x_title="suspicion",
+        colours=colours,
+    )
+    limit = found.detectors[name].threshold
     if limit is None or not math.isfinite(limit):
         return chart
     shape = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": limit, "x1": limit}
@@ -179,13 +191,14 @@ def _suspicion(found: ScorecardNumbers, name: str) -> Chart:
 def false_alarms(found: ScorecardNumbers) -> Chart:
     """Flagged clean images and benign changes, with the promised rate."""
     everyone = [one for one in found.contestants if one.common is not None]
-    promised = sorted({float(found.detectors[one.detector].get("false_alarms") or 0) for one in everyone})
+    promised = sorted({found.detectors[one.detector].false_alarms for one in everyone})
     counts = {one.name: [one.false_alarms(condition) or (0, 0) for condition in found.conditions] for one in everyone}
+    shares = {name: [Estimate.counted(*pair) for pair in several] for name, several in counts.items()}
     names = [condition_name(condition) for condition in found.conditions]
     chart = bars(
         "Flagged images that are no attack",
         names,
-        {name: [part / whole if whole else None for part, whole in several] for name, several in counts.items()},
+        {name: [one.value for one in several] for name, several in shares.items()},
         y_title="share flagged",
         level=promised[0] if len(promised) == 1 else None,
         wide=True,
@@ -193,28 +206,18 @@ def false_alarms(found: ScorecardNumbers) -> Chart:
         "intervals (Wilson). The dotted line is the promised rate; the promise is about clean images.",
         name="benign",
     )
-    traces = [
-        {**trace, "error_y": _whiskers(counts[trace["name"]]), "marker": _striped(trace["marker"], place)}
-        for place, trace in enumerate(chart.traces)
-    ]
-    rows = [[name, *(counted(*several[at]) for several in counts.values())] for at, name in enumerate(names)]
-    layout = dict(chart.layout) | {
-        "yaxis": chart.layout["yaxis"] | {"tickformat": ".0%", "rangemode": "tozero"},
-        "height": 420,
-    }
-    return replace(chart, traces=traces, rows=rows, layout=layout)
-
-
-def _striped(marker: Mapping[str, Any], place: int) -> dict[str, Any]:
-    return {**marker, "pattern": {"shape": STRIPES[place // len(COLOURS) % len(STRIPES)]}}
-
-
-def _whiskers(several: Sequence[tuple[int, int]]) -> dict[str, Any]:
-    rates = [part / whole if whole else 0.0 for part, whole in several]
-    bounds = [wilson(part, whole) if whole else (0.0, 0.0) for part, whole in several]
-    up = [high - middle for middle, (_, high) in zip(rates, bounds, strict=True)]
-    down = [middle - low for middle, (low, _) in zip(rates, bounds, strict=True)]
-    return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "color": "--ink", "thickness": 1}
+    chart = with_whiskers(chart, shares.values())
+    stripes = [STRIPES[place // len(COLOURS) % len(STRIPES)] for place in range(len(chart.traces))]
+    return replace(
+        chart,
+        traces=[
+            {**trace, "marker": {**trace["marker"], "pattern": {"shape": stripe}}}
+            for trace, stripe in zip(chart.traces, stripes, strict=True)
+        ],
+        rows=[[name, *(counted(*several[at]) for several in counts.values())] for at, name in enumerate(names)],
+        layout=dict(chart.layout)
+        | {"yaxis": chart.layout["yaxis"] | {"tickformat": ".0%", "rangemode": "tozero"}, "height": 420},
+    )
 
 
 def transfer(found: ScorecardNumbers, detector: str) -> Chart:
@@ -255,5 +258,5 @@ def _written(chart: Chart) -> Chart:
     return replace(chart, traces=[{**trace, "texttemplate": f"%{{z:.{digits}f}}"} for trace in chart.traces])
 
 
-def _first(values: Any) -> float | None:
-    return float(values[0]) if np.isfinite(values[0]) else None
+def _first(values: Samples | None) -> float | None:
+    return None if values is None else float(values[0])

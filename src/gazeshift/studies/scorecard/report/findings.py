@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from gazeshift.report.document import number, share
 from gazeshift.report.statistics import wilson
 from gazeshift.report.words import small
 from gazeshift.studies.scorecard.report.adaptive import first_line
 from gazeshift.studies.scorecard.report.bootstrap import estimate, leaders
 from gazeshift.studies.scorecard.report.charts import condition_name
-from gazeshift.studies.scorecard.report.numbers import CLEAN, Contestant, ScorecardNumbers
-from gazeshift.studies.scorecard.report.tables import area, counted, rate
+from gazeshift.studies.scorecard.report.numbers import AUROC, RATES, Contestant, ScorecardNumbers
+from gazeshift.studies.scorecard.report.tables import cell, counted, worst_area
 
 FEW = 100
 
@@ -24,9 +26,8 @@ def findings(found: ScorecardNumbers) -> Iterator[str]:
     else:
         yield "No adversarial example that fools the model was tested, so that only false alarms can be judged."
     yield _alarms(found)
-    clean = _clean(found)
-    if small(clean):
-        yield small(clean)
+    if small(found.clean):
+        yield small(found.clean)
 
 
 def warnings(found: ScorecardNumbers) -> Iterator[str]:
@@ -51,23 +52,22 @@ def warnings(found: ScorecardNumbers) -> Iterator[str]:
 
 
 def _headline(one: Contestant) -> str:
-    worst = one.worst
-    worst_area = number(estimate(one.detections[worst].auroc).value, 3) if worst else ""
     count = len(one.detections)
+    mean, five, one_percent = (cell(measure, one.means[measure]) for measure in (AUROC, *RATES))
     return (
-        f"{one.name}: mean AUROC {area(one.auroc)} over {count} attack{'s' * (count != 1)}, worst {worst_area} "
-        f"({worst}); it detects {rate(one.detected(0.05))} of the successful examples at 5 % false alarms and "
-        f"{rate(one.detected(0.01))} at 1 %."
+        f"{one.name}: mean AUROC {mean} over {count} attack{'s' * (count != 1)}, worst {worst_area(one)} "
+        f"({one.worst}); it detects {five} of the successful examples at 5 % false alarms and {one_percent} at 1 %."
     )
 
 
 def _others(found: ScorecardNumbers) -> Iterator[str]:
-    others = [one for one in found.contestants if one.detector != found.main]
-    others.sort(key=lambda one: -(estimate(one.auroc).value if one.detections else 0))
-    said = [
-        f"{one.name} {number(estimate(one.auroc).value, 3)} / {share(estimate(one.detected(0.05)).value)}"
-        for one in others
-    ]
+    figures = {
+        one.name: [estimate(one.means[measure]).value for measure in (AUROC, *RATES)][:2]
+        for one in found.contestants
+        if one.detector != found.main
+    }
+    order = sorted(figures, key=lambda name: -np.nan_to_num(figures[name][0]))
+    said = [f"{name} {number(figures[name][0], 3)} / {share(figures[name][1])}" for name in order]
     if said:
         yield f"Beside it, mean AUROC / detected at 5 % false alarms: {', '.join(said)}."
 
@@ -80,7 +80,7 @@ def _best(found: ScorecardNumbers) -> Iterator[str]:
     ahead: dict[str, list[str]] = {}
     for name in found.tested:
         fair = (one for one in found.contestants if not one.knows and name in one.detections)
-        best, near = leaders({one.name: one.detections[name].auroc for one in fair})
+        best, near = leaders({one.name: one.detections[name].values[AUROC] for one in fair})
         if best is not None and owner[best] != found.main:
             close = any(owner[other] == found.main for other in near)
             ahead.setdefault(best, []).append(f"{name} ≈" if close else name)
@@ -95,14 +95,10 @@ def _best(found: ScorecardNumbers) -> Iterator[str]:
 
 def _alarms(found: ScorecardNumbers) -> str:
     """The main detector's false alarms against its promise."""
-    promised, main = float(found.detectors[found.main].get("false_alarms") or 0), found.fitted(found.main)
+    promised, main = found.detectors[found.main].false_alarms, found.fitted(found.main)
     flagged = {name: main.flagged[main.benign(name)] for name in found.conditions}
     counts = {condition_name(name): (int(some.sum()), len(some)) for name, some in flagged.items()}
     said = "; ".join(f"{name} {counted(*count)}" for name, count in counts.items())
     above = [name for name, count in counts.items() if wilson(*count)[0] > promised]
     kept = f"more than promised: {', '.join(above)}" if above else "no interval lies above the promise"
     return f"False alarms of {found.main} as it was fitted, at a promised {share(promised, 1)}: {said}; {kept}."
-
-
-def _clean(found: ScorecardNumbers) -> int:
-    return int(found.fitted(found.main).benign(CLEAN).sum())

@@ -10,13 +10,18 @@ from jaxtyping import Bool, Float, Int
 
 from gazeshift.errors import DataError
 from gazeshift.report.study import REPAIR, Study
+from gazeshift.studies.scorecard.manifest import DetectorEntry, ScorecardManifest, SetEntry
 from gazeshift.studies.scorecard.report.bootstrap import Negatives, Resample, mean, resampled, share
 
 CLEAN, ATTACK = "clean", "attack"
 AS_FITTED, CLEAN_ONLY, WITHOUT, ONLY = "as fitted", "clean images only", "without", "only"
+KEYS = ("detector", "learned", "from_set")
 COLUMNS = ("kind", "condition", "image", "clean_correct", "success", "suspicion", "is_attack")
 FOOLED, FAILED, ALL = "successful", "failed", "all"
-RATES = (0.05, 0.01)
+AUROC, FLAGGED = "AUROC", "flagged"
+RATES = {"TPR at 5 %": 0.05, "TPR at 1 %": 0.01}  # of false alarms
+MEASURES = (AUROC, *RATES, FLAGGED)
+Samples = Float[np.ndarray, " b"]
 
 
 class Key(NamedTuple):
@@ -29,19 +34,17 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:
-    """How well one attack's examples are told from what is no attack; arrays as of `_scorecard_statistics`.
+    """How well one attack's examples are told from what is no attack.
 
     Args:
         n: examples.
-        auroc: against clean images and their benign changes.
-        detected: share above the threshold that the rate of false alarms leaves, by rate.
-        flagged: share that the detector itself, with its own threshold, called attacks.
+        values: of `MEASURES`: the AUROC against clean images and their benign changes; the share above the threshold
+            that a rate of false alarms leaves; the share that the detector itself called attacks. Arrays as of
+            `bootstrap`.
     """
 
     n: int
-    auroc: Float[np.ndarray, " b"]
-    detected: Mapping[float, Float[np.ndarray, " b"]]
-    flagged: Float[np.ndarray, " b"]
+    values: Mapping[str, Samples]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +100,11 @@ class ScorecardScores:
         positive = self.sample(chosen)
         return Detection(
             n=int(chosen.sum()),
-            auroc=self.negatives.auroc(positive),
-            detected={rate: self.negatives.detected(positive, rate) for rate in RATES},
-            flagged=share(self.flagged[chosen], positive.image, self.counts),
+            values={
+                AUROC: self.negatives.auroc(positive),
+                **{name: self.negatives.detected(positive, rate) for name, rate in RATES.items()},
+                FLAGGED: share(self.flagged[chosen], positive.image, self.counts),
+            },
         )
 
 
@@ -128,23 +133,14 @@ class Contestant:
         return {name: one for name, one in found.items() if one.n}
 
     @cached_property
-    def auroc(self) -> Float[np.ndarray, " b"]:
-        """Mean over the attacks."""
-        return mean({name: one.auroc for name, one in self.detections.items()})
-
-    def detected(self, rate: float) -> Float[np.ndarray, " b"]:
-        """Mean over the attacks of the share detected at a rate of false alarms."""
-        return mean({name: one.detected[rate] for name, one in self.detections.items()})
-
-    @property
-    def flagged(self) -> Float[np.ndarray, " b"]:
-        """Mean over the attacks of the share that it called attacks."""
-        return mean({name: one.flagged for name, one in self.detections.items()})
+    def means(self) -> Mapping[str, Samples]:
+        """Of each measure over the attacks."""
+        return means(self.detections)
 
     @property
     def worst(self) -> str | None:
         """The attack that it tells worst."""
-        return min(self.detections, key=lambda name: self.detections[name].auroc[0], default=None)
+        return min(self.detections, key=lambda name: self.detections[name].values[AUROC][0], default=None)
 
     def false_alarms(self, condition: str) -> tuple[int, int] | None:
         """Flagged and all images under a benign change; None if its threshold is another one for every attack."""
@@ -160,17 +156,17 @@ class ScorecardNumbers:
 
     Args:
         scores: by detector and way to learn.
-        sets: by name, as the manifest tells of them.
-        detectors: likewise.
+        sets: by name.
+        detectors: by name.
         conditions: clean, then the benign changes.
         adaptive: results of attacks that know the detector; may be empty.
     """
 
     scores: Mapping[Key, ScorecardScores]
-    sets: Mapping[str, Mapping[str, Any]]
-    detectors: Mapping[str, Mapping[str, Any]]
+    sets: Mapping[str, SetEntry]
+    detectors: Mapping[str, DetectorEntry]
     conditions: Sequence[str]
-    adaptive: Sequence[Mapping[str, Any]]
+    adaptive: Sequence[Mapping[str, object]]
 
     def fitted(self, detector: str) -> ScorecardScores:
         """As it was fitted."""
@@ -180,6 +176,11 @@ class ScorecardNumbers:
     def main(self) -> str:
         """The detector named first."""
         return next(iter(self.detectors))
+
+    @property
+    def clean(self) -> int:
+        """How many clean images there are."""
+        return int(self.fitted(self.main).benign(CLEAN).sum())
 
     @cached_property
     def supervised(self) -> list[str]:
@@ -200,7 +201,7 @@ class ScorecardNumbers:
 
     def left_out(self, detector: str) -> Mapping[str, ScorecardScores]:
         """By set, what the detector says that learned from the sets of other attacks; without those it cannot have."""
-        keys = {name: Key(detector, WITHOUT, str(told["family"])) for name, told in self.sets.items()}
+        keys = {name: Key(detector, WITHOUT, told.family) for name, told in self.sets.items()}
         return {name: self.scores[key] for name, key in keys.items() if key in self.scores}
 
     def _ways(self, name: str) -> list[Contestant]:
@@ -226,51 +227,48 @@ def read_found(study: Study) -> ScorecardNumbers:
     Raises:
         DataError: its table is absent or damaged, or says nothing of a detector.
     """
-    table, manifest = study.table("rows"), study.manifest
-    lacking = [name for name in (*Key._fields[:1], "learned", "from_set", *COLUMNS) if name not in table.column_names]
+    table, told = study.table("rows"), study.entries(ScorecardManifest)
+    lacking = [name for name in (*KEYS, *COLUMNS) if name not in table.column_names]
     if lacking:
         raise DataError(f"{study.folder / 'rows.parquet'} lacks the column {lacking[0]}. {REPAIR}")
-    columns = {name: table[name].to_numpy(zero_copy_only=False) for name in COLUMNS}
-    names, places = np.unique(columns["image"].astype(str), return_inverse=True)
-    columns["image"], counts = places, resampled(len(names))
-    found = {}
-    for key, at in _places(table).items():
-        some = {name: column[at] for name, column in columns.items()}
-        found[key] = _scores(some, counts[:1] if key.learned == ONLY else counts)
-    silent = [name for name in manifest["detectors"] if Key(name, AS_FITTED, "") not in found]
+
+    def column(name: str, kind: type) -> np.ndarray:
+        values: np.ndarray = table[name].to_numpy(zero_copy_only=False).astype(kind)
+        return values
+
+    names, places = np.unique(column("image", str), return_inverse=True)
+    suspicion, counts = column("suspicion", float), resampled(len(names))
+    arrays = {
+        "kind": column("kind", str),
+        "condition": column("condition", str),
+        "image": places,
+        "correct": column("clean_correct", bool),
+        "success": column("success", bool),
+        "flagged": column("is_attack", bool),
+        "suspicion": np.where(np.isnan(suspicion), np.inf, suspicion),
+    }
+    rows: dict[Key, list[int]] = {}
+    for at, key in enumerate(zip(*(table[name].to_pylist() for name in KEYS), strict=True)):
+        rows.setdefault(Key(*key), []).append(at)
+    found = {
+        key: ScorecardScores(
+            **{name: array[own] for name, array in arrays.items()}, counts=counts[:1] if key.learned == ONLY else counts
+        )
+        for key, own in rows.items()
+    }
+    silent = [name for name in told.detectors if Key(name, AS_FITTED, "") not in found]
     if silent or not found:
         raise DataError(f"{study.folder / 'rows.parquet'} says nothing of detector {', '.join(silent)}. {REPAIR}")
+    seen = dict.fromkeys(arrays["condition"][arrays["kind"] != ATTACK].tolist())
     return ScorecardNumbers(
         scores=found,
-        sets=manifest["sets"],
-        detectors=manifest["detectors"],
-        conditions=_conditions(next(iter(found.values()))),
-        adaptive=[one for one in manifest.get("adaptive") or () if isinstance(one, Mapping)],
+        sets=told.sets,
+        detectors=told.detectors,
+        conditions=sorted(seen, key=lambda name: name != CLEAN),
+        adaptive=[one for one in told.adaptive if isinstance(one, Mapping)],
     )
 
 
-def _places(table: Any) -> Mapping[Key, Int[np.ndarray, " k"]]:
-    places: dict[Key, list[int]] = {}
-    keys = zip(*(table[name].to_pylist() for name in ("detector", "learned", "from_set")), strict=True)
-    for at, key in enumerate(keys):
-        places.setdefault(Key(*key), []).append(at)
-    return {key: np.array(at) for key, at in places.items()}
-
-
-def _scores(columns: Mapping[str, Any], counts: Int[np.ndarray, "b i"]) -> ScorecardScores:
-    suspicion = columns["suspicion"].astype(float)
-    return ScorecardScores(
-        kind=columns["kind"].astype(str),
-        condition=columns["condition"].astype(str),
-        image=columns["image"],
-        correct=columns["clean_correct"].astype(bool),
-        success=columns["success"].astype(bool),
-        flagged=columns["is_attack"].astype(bool),
-        suspicion=np.where(np.isnan(suspicion), np.inf, suspicion),
-        counts=counts,
-    )
-
-
-def _conditions(scores: ScorecardScores) -> list[str]:
-    seen = dict.fromkeys(scores.condition[scores.kind != ATTACK].tolist())
-    return sorted(seen, key=lambda name: name != CLEAN)
+def means(detections: Mapping[str, Detection]) -> Mapping[str, Samples]:
+    """Of each measure over the attacks."""
+    return {measure: mean([one.values[measure] for one in detections.values()]) for measure in MEASURES}

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from gazeshift.report.document import Document, Item, Section, number, share
 from gazeshift.report.study import Study
+from gazeshift.studies.scorecard.manifest import ScorecardManifest
 from gazeshift.studies.scorecard.report import adaptive, charts, tables
 from gazeshift.studies.scorecard.report.findings import findings, warnings
 from gazeshift.studies.scorecard.report.numbers import CLEAN, ScorecardNumbers, read_found
@@ -29,7 +30,7 @@ def page(study: Study) -> Document:
     return Document(
         title="What detectors of adversarial images are worth",
         paper=ABOUT if found.adaptive else UNTRIED + ABOUT,
-        facts=_facts(study, found),
+        facts=_facts(study.entries(ScorecardManifest), found),
         findings=list(findings(found)),
         claims=(),
         sections=list(_sections(found)),
@@ -38,53 +39,38 @@ def page(study: Study) -> Document:
     )
 
 
-def _facts(study: Study, found: ScorecardNumbers) -> list[tuple[str, str]]:
-    manifest, main = study.manifest, found.fitted(found.main)
-    images, clean = manifest["images"], main.benign(CLEAN)
-    wrong = int((clean & ~main.correct).sum())
-    promised = {share(card.get("false_alarms"), 1) for card in found.detectors.values()}
-    ratio = (manifest.get("cost") or {}).get("ratio")
+def _facts(told: ScorecardManifest, found: ScorecardNumbers) -> list[tuple[str, str]]:
+    main, images = found.fitted(found.main), told.images
+    wrong = int((main.benign(CLEAN) & ~main.correct).sum())
+    promised = {share(card.false_alarms, 1) for card in found.detectors.values()}
     return [
-        ("Model", str(manifest["model"]["name"]).rsplit("/", 1)[-1]),
-        ("Images", f"{clean.sum()} from {images['source']}, {wrong} misclassified; labels {images['labels']}"),
+        ("Model", told.model.name.rsplit("/", 1)[-1]),
+        ("Images", f"{found.clean} from {images.source}, {wrong} misclassified; labels {images.labels}"),
         ("Detectors", ", ".join(found.detectors)),
         ("Attacks", f"{len(found.sets)} sets, {main.examples().sum()} successful examples"),
         ("Promised false alarms", ", ".join(sorted(promised))),
-        ("Cost", f"{number(ratio)} x its bare forward and backward passes"),
+        ("Cost", f"{number(told.cost.ratio)} x its bare forward and backward passes"),
     ]
 
 
 def _sections(found: ScorecardNumbers) -> Iterator[Section]:
     if found.adaptive:
-        known: list[Item] = [
-            adaptive.evasion(found.adaptive),
-            adaptive.budget(found.adaptive),
-            adaptive.table(found.adaptive),
-        ]
+        known = [draw(found.adaptive) for draw in (adaptive.evasion, adaptive.budget, adaptive.table)]
         yield Section(title="Attacks that know the detector", items=known)
     if found.tested:
         main = found.fitted(found.main)
         about = NEGATIVES.format(len(main.negatives.score), len(main.counts) - 1)
-        sizes = charts.strengths(found)
-        items: list[Item] = [
-            tables.contestants(found),
-            charts.glance(found),
-            *tables.per_attack(found),
-            *([sizes] if sizes else []),
-        ]
+        across: list[Item] = [tables.contestants(found), charts.glance(found), *tables.per_attack(found)]
+        items = [*across, *charts.strengths(found)]
         yield Section(title="Detectors and attacks", items=items, about=(about,))
         yield Section(title="Curves", items=[charts.receivers(found), charts.suspicions(found)])
     yield Section(title="False alarms", items=[charts.false_alarms(found), tables.misclassified(found)])
     if found.tested and found.supervised:
-        learned: list[Item] = [item for name in found.supervised for item in _learned(found, name)]
+        learned: list[Item] = []
+        for name in found.supervised:
+            learned += [charts.transfer(found, name), *([tables.unseen(found, name)] if found.left_out(name) else [])]
         yield Section(title="Unseen attacks", items=learned)
     if found.sets:
         yield Section(title="Successful, failed and all", items=tables.outcomes(found))
     tested = [tables.detectors(found), tables.sets(found)] if found.sets else [tables.detectors(found)]
     yield Section(title="What was tested", items=tested)
-
-
-def _learned(found: ScorecardNumbers, name: str) -> Iterator[Item]:
-    yield charts.transfer(found, name)
-    if found.left_out(name):
-        yield tables.unseen(found, name)

@@ -1,27 +1,29 @@
 """Tables of a scorecard: detectors at a glance, every attack, what fooled the model and what did not, and the rest."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
+from functools import partial
 
-import numpy as np
-from jaxtyping import Float
-
+from gazeshift.report.cells import Estimate, table
 from gazeshift.report.document import NONE, Table, number, share
-from gazeshift.report.statistics import wilson
 from gazeshift.report.words import levels
-from gazeshift.studies.scorecard.report.bootstrap import estimate, leaders, mean
+from gazeshift.studies.scorecard.manifest import SetEntry
+from gazeshift.studies.scorecard.report.bootstrap import estimate, leaders
 from gazeshift.studies.scorecard.report.numbers import (
     ALL,
+    AUROC,
     CLEAN,
     FAILED,
+    FLAGGED,
     FOOLED,
+    MEASURES,
     RATES,
     Contestant,
     Detection,
+    Samples,
     ScorecardNumbers,
+    means,
 )
 
-Samples = Float[np.ndarray, " b"]
 MARKS = (
     "★ is the best of a row, ≈ is not told apart from it on these images (95 % interval of the paired difference). "
     "“All sets” learned from the tested attack too, on other images, and gets no mark."
@@ -32,24 +34,15 @@ ABOVE = (
 )
 
 
-def area(values: Samples) -> str:
-    """An AUROC with its interval.
+def cell(measure: str, values: Samples) -> str:
+    """A mean or a value of a measure, with its interval.
 
-    >>> area(np.array([0.5, 0.25, 0.25]))
-    '0.500 [0.250, 0.250]'
+    >>> import numpy as np
+    >>> cell(AUROC, np.array([0.5, 0.25, 0.25])), cell(FLAGGED, np.array([0.5, 0.25, 0.25]))
+    ('0.500 [0.250, 0.250]', '50 % [25, 25]')
     """
     found = estimate(values)
-    return f"{number(found.value, 3)} [{number(found.low, 3)}, {number(found.high, 3)}]" if _known(values) else NONE
-
-
-def rate(values: Samples) -> str:
-    """A share with its interval, in percent.
-
-    >>> rate(np.array([0.5, 0.25, 0.25]))
-    '50 % [25, 25]'
-    """
-    found = estimate(values)
-    return f"{share(found.value)} [{100 * found.low:.0f}, {100 * found.high:.0f}]" if _known(values) else NONE
+    return found.decimals() if measure == AUROC else found.percent()
 
 
 def counted(part: int, whole: int) -> str:
@@ -58,93 +51,85 @@ def counted(part: int, whole: int) -> str:
     >>> counted(1, 20)
     '5.0 % [0.9, 23.6] of 20'
     """
-    low, high = wilson(part, whole)
-    return f"{share(part / whole, 1)} [{100 * low:.1f}, {100 * high:.1f}] of {whole}" if whole else NONE
+    return f"{Estimate.counted(part, whole).percent(1)} of {whole}" if whole else NONE
 
 
-def attack_name(told: Mapping[str, Any]) -> str:
+def attack_name(told: SetEntry) -> str:
     """How a set was made: the attack and its size, as the set's manifest says."""
-    made = told.get("attack") or {}
-    name, size = str(made.get("name", "unknown")).partition(":")[0], made.get("epsilon")
-    full = str(told.get("family") or name)
+    size = told.attack.epsilon
     if size is None:
-        return full
-    return f"{full}, L2 {size:g}" if made.get("norm") == "l2" else f"{full}, L-inf {levels(float(size))}"
+        return told.family
+    return f"{told.family}, L2 {size:g}" if told.attack.norm == "l2" else f"{told.family}, L-inf {levels(size)}"
 
 
 def contestants(found: ScorecardNumbers) -> Table:
     """Every detector in every way to learn, over all attacks."""
-    rows = []
-    for one in found.contestants:
-        worst = one.worst
-        lowest = number(estimate(one.detections[worst].auroc).value, 3) if worst else NONE
-        alarms = one.false_alarms(CLEAN)
-        cells = [area(one.auroc), f"{lowest} ({worst})" if worst else NONE]
-        cells += [rate(one.detected(limit)) for limit in RATES]
-        cells += [rate(one.flagged), counted(*alarms).partition(" of ")[0] if alarms else NONE]
+
+    def named(one: Contestant) -> str:
         few = len(one.detections)
-        rows.append([one.name if few == len(found.tested) else f"{one.name} ({few} attacks)", *cells])
-    clean = int(found.fitted(found.main).benign(CLEAN).sum())
-    head = ["detector", "mean AUROC", "worst AUROC", "TPR at 5 %", "TPR at 1 %", "flagged", "false alarms"]
-    return Table(
-        title="All detectors over all attacks",
-        head=head,
-        rows=rows,
+        return one.name if few == len(found.tested) else f"{one.name} ({few} attacks)"
+
+    def mean(measure: str, one: Contestant) -> str:
+        return cell(measure, one.means[measure])
+
+    def alarms(one: Contestant) -> str:
+        counts = one.false_alarms(CLEAN)
+        return Estimate.counted(*counts).percent(1) if counts else NONE
+
+    return table(
+        "All detectors over all attacks",
+        found.contestants,
+        {
+            "detector": named,
+            "mean AUROC": partial(mean, AUROC),
+            "worst AUROC": lambda one: f"{worst_area(one)} ({one.worst})" if one.worst else NONE,
+            **{measure: partial(mean, measure) for measure in (*RATES, FLAGGED)},
+            "false alarms": alarms,
+        },
         about=f"Means over {len(found.tested)} attacks, with 95 % bootstrap intervals over images. TPR: share of "
         "successful examples detected at 5 % and 1 % false alarms among clean images and benign changes. Flagged "
-        f"examples, and false alarms among the {clean} clean images (Wilson interval): by the detector’s own "
+        f"examples, and false alarms among the {found.clean} clean images (Wilson interval): by the detector’s own "
         "calibrated threshold.",
         name="contestants",
     )
 
 
+def worst_area(one: Contestant) -> str:
+    """The smallest AUROC of all attacks."""
+    return number(estimate(one.detections[one.worst].values[AUROC]).value, 3) if one.worst else ""
+
+
 def per_attack(found: ScorecardNumbers) -> list[Table]:
     """One table for each number: attacks down, detectors across."""
-    fooled = "Successful examples against clean images and benign changes. "
-    wanted: list[tuple[str, str, Callable[[Detection], Samples], Callable[[Samples], str]]] = [
-        ("AUROC", fooled, lambda one: one.auroc, area),
-        *(
-            (f"TPR at {share(limit)} false alarms", ABOVE.format(share(limit)) + " ", _at(limit), rate)
-            for limit in RATES
-        ),
-        (
-            "Flagged",
-            "Share of the successful examples that the detector called attacks. ",
-            lambda one: one.flagged,
-            rate,
-        ),
-    ]
-    return [_matrix(found, title, about + MARKS, pick, said) for title, about, pick, said in wanted]
+    wanted = {AUROC: (AUROC, "Successful examples against clean images and benign changes. ")}
+    wanted |= {
+        measure: (f"TPR at {share(limit)} false alarms", ABOVE.format(share(limit)) + " ")
+        for measure, limit in RATES.items()
+    }
+    wanted[FLAGGED] = "Flagged", "Share of the successful examples that the detector called attacks. "
+    return [_matrix(found, measure, title, about + MARKS) for measure, (title, about) in wanted.items()]
 
 
-def _at(limit: float) -> Callable[[Detection], Samples]:
-    return lambda one: one.detected[limit]
-
-
-def _matrix(
-    found: ScorecardNumbers,
-    title: str,
-    about: str,
-    pick: Callable[[Detection], Samples],
-    said: Callable[[Samples], str],
-) -> Table:
+def _matrix(found: ScorecardNumbers, measure: str, title: str, about: str) -> Table:
     everyone, rows = found.contestants, []
     for name in found.tested:
-        values = {one.name: pick(one.detections[name]) for one in everyone if name in one.detections}
-        rows.append([name, str(found.fitted(found.main).examples(name).sum()), *_marked(everyone, values, said)])
-    means = {one.name: mean({name: pick(each) for name, each in one.detections.items()}) for one in everyone}
-    rows.append(["mean", "", *_marked(everyone, means, said)])
+        values = {one.name: one.detections[name].values[measure] for one in everyone if name in one.detections}
+        count = str(found.fitted(found.main).examples(name).sum())
+        rows.append([name, count, *_marked(everyone, values, measure)])
+    rows.append(["mean", "", *_marked(everyone, {one.name: one.means[measure] for one in everyone}, measure)])
     return Table(title=f"{title} by attack", head=["set", "n", *(one.name for one in everyone)], rows=rows, about=about)
 
 
-def _marked(everyone: Sequence[Contestant], values: Mapping[str, Samples], said: Callable[[Samples], str]) -> list[str]:
+def _marked(everyone: Iterable[Contestant], values: Mapping[str, Samples], measure: str) -> list[str]:
     """The cells of a row; the best gets a star."""
     fair = {one.name: values[one.name] for one in everyone if one.name in values and not one.knows}
     best, near = leaders(fair)
     marks = dict.fromkeys(near, " ≈")
     if best is not None and len(fair) > 1:
         marks[best] = " ★"
-    return [said(values[one.name]) + marks.get(one.name, "") if one.name in values else NONE for one in everyone]
+    return [
+        cell(measure, values[one.name]) + marks.get(one.name, "") if one.name in values else NONE for one in everyone
+    ]
 
 
 def outcomes(found: ScorecardNumbers) -> list[Table]:
@@ -170,83 +155,62 @@ def outcomes(found: ScorecardNumbers) -> list[Table]:
     ]
 
 
-def _parts(detections: Any) -> list[str]:
-    return [
-        cell
-        for one in detections
-        for cell in (
-            str(one.n),
-            number(estimate(one.auroc).value, 3),
-            share(estimate(one.flagged).value),
-        )
-    ]
+def _parts(detections: Iterable[Detection]) -> list[str]:
+    cells = []
+    for one in detections:
+        area, flagged = (estimate(one.values[measure]).value for measure in (AUROC, FLAGGED))
+        cells += [str(one.n), number(area, 3), share(flagged)]
+    return cells
 
 
 def sets(found: ScorecardNumbers) -> Table:
     """What was attacked with."""
-    rows = [
-        [
-            name,
-            attack_name(told),
-            str(told.get("model") or NONE),
-            str(told.get("tried", NONE)),
-            str(int(found.fitted(found.main).examples(name).sum())),
-        ]
-        for name, told in found.sets.items()
-    ]
-    return Table(
-        title="Adversarial sets",
-        head=["set", "attack and largest change", "made on", "examples", "fool the model"],
-        rows=rows,
+    main = found.fitted(found.main)
+    return table(
+        "Adversarial sets",
+        found.sets.items(),
+        {
+            "set": lambda one: one[0],
+            "attack and largest change": lambda one: attack_name(one[1]),
+            "made on": lambda one: one[1].model or NONE,
+            "examples": lambda one: str(one[1].tried),
+            "fool the model": lambda one: str(int(main.examples(one[0]).sum())),
+        },
         about="The last column counts images that the model classified right before and wrong after, as 8-bit files.",
     )
 
 
 def detectors(found: ScorecardNumbers) -> Table:
     """What was put to the test."""
-    rows = [
-        [
-            name,
-            str(card.get("kind", NONE)),
-            f"{card.get('learned_from', NONE)} images",
-            ", ".join(card.get("sets") or {}) or "none",
-            f"{card.get('calibrated_on', NONE)} images",
-            share(card.get("false_alarms"), 1),
-            str(len(card.get("layers") or ())),
-            str(len(card.get("views") or ())),
-        ]
-        for name, card in found.detectors.items()
-    ]
-    head = [
-        "detector",
-        "kind",
-        "learned from clean",
-        "and from sets",
-        "calibrated on clean",
-        "promised",
-        "layers",
-        "views",
-    ]
-    return Table(title="Detectors", head=head, rows=rows, about="Fitted, calibrated and tested on different images.")
+    return table(
+        "Detectors",
+        found.detectors.items(),
+        {
+            "detector": lambda one: one[0],
+            "kind": lambda one: one[1].kind,
+            "learned from clean": lambda one: f"{one[1].learned_from} images",
+            "and from sets": lambda one: ", ".join(one[1].sets) or "none",
+            "calibrated on clean": lambda one: f"{one[1].calibrated_on} images",
+            "promised": lambda one: share(one[1].false_alarms, 1),
+            "layers": lambda one: str(len(one[1].layers)),
+            "views": lambda one: str(len(one[1].views)),
+        },
+        about="Fitted, calibrated and tested on different images.",
+    )
 
 
 def unseen(found: ScorecardNumbers, detector: str) -> Table:
     """A detector that learned from the sets of other attacks than the one it is tested on."""
-    scores = found.left_out(detector)
-    seen = {name: one.detection(name) for name, one in scores.items()}
+    seen = {name: scores.detection(name) for name, scores in found.left_out(detector).items()}
     seen = {name: one for name, one in seen.items() if one.n}
+    told = [(name, found.sets[name].family, str(one.n), one.values) for name, one in seen.items()]
     rows = [
-        [name, str(found.sets[name]["family"]), str(one.n), area(one.auroc)]
-        + [rate(one.detected[limit]) for limit in RATES]
-        + [rate(one.flagged)]
-        for name, one in seen.items()
+        [*words, *(cell(measure, values[measure]) for measure in MEASURES)]
+        for *words, values in (*told, ("mean", "", "", means(seen)))
     ]
-    averages = [mean({name: one.detected[limit] for name, one in seen.items()}) for limit in RATES]
-    cells = [area(mean({name: one.auroc for name, one in seen.items()})), *map(rate, averages)]
-    rows.append(["mean", "", "", *cells, rate(mean({name: one.flagged for name, one in seen.items()}))])
     return Table(
         title=f"{detector}: supervised with the tested attack left out",
-        head=["set", "left out", "n", "AUROC", "TPR at 5 %", "TPR at 1 %", "flagged"],
+        head=["set", "left out", "n", *MEASURES],
         rows=rows,
         about="Left out is every set of that attack, of any size and model. Successful examples.",
     )
@@ -254,21 +218,17 @@ def unseen(found: ScorecardNumbers, detector: str) -> Table:
 
 def misclassified(found: ScorecardNumbers) -> Table:
     """Clean images that the model gets wrong, against those that it gets right."""
-    rows = []
-    for name in found.detectors:
+
+    def flagged(right: bool, name: str) -> str:
         scores = found.fitted(name)
-        clean = scores.benign(CLEAN)
-        sides = [clean & scores.correct, clean & ~scores.correct]
-        rows.append([name, *(counted(int(scores.flagged[side].sum()), int(side.sum())) for side in sides)])
-    return Table(
-        title="Flagged clean images",
-        head=["detector", "classified right", "misclassified"],
-        rows=rows,
+        side = scores.flagged[scores.benign(CLEAN) & (scores.correct == right)]
+        return counted(int(side.sum()), len(side))
+
+    return table(
+        "Flagged clean images",
+        found.detectors,
+        {"detector": str, "classified right": partial(flagged, True), "misclassified": partial(flagged, False)},
         about="A misclassified clean image is no attack, and flagging it is a false alarm; all of them count above. "
         "Without labels none is known to be misclassified. Wilson intervals.",
         name="misclassified",
     )
-
-
-def _known(values: Samples) -> bool:
-    return bool(np.isfinite(values[0]))

@@ -6,9 +6,10 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from gazeshift import report
+from gazeshift.report.roc import auroc, roc
 from gazeshift.report.study import open_study
 from gazeshift.studies.noisecam2023.report.claims import claims
-from gazeshift.studies.noisecam2023.report.numbers import NoisecamScores, auroc, chance, read_found, roc
+from gazeshift.studies.noisecam2023.report.numbers import NoisecamScores, chance, read_found
 from gazeshift.studies.noisecam2023.settings import Noisecam2023
 from helpers.noisecam_study import make_settings
 

@@ -1,10 +1,8 @@
 """One cell of the noisecam2023 study: where the gaze went, what NoiseCAM's maps hold, and pictures of them."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
-
+from gazeshift.detectors.behaviour_deviation import BehaviourDeviation
 from gazeshift.detectors.noisecam_dbscan import NoisecamDbscan
 from gazeshift.measures.psnr import Psnr
 from gazeshift.pipeline import detector_inputs, look
@@ -75,47 +73,36 @@ def combination(detector: NoisecamDbscan) -> dict[str, str]:
     return {name: getattr(detector, name) for name in names}
 
 
-def behaviour_cell(plan: NoisecamPlan, detector: Any, batch: Batch) -> CellResult:
+def behaviour_cell(plan: NoisecamPlan, detector: BehaviourDeviation, batch: Batch) -> CellResult:
     """What the deviation of one layer says of a batch's examples, at every strength."""
-    rows = Rows(BEHAVIOUR)
-    if batch.ids:
-        _, some, made = plan.find(batch)
-        for kind, strength, images in plan.conditions(some.ids, made) if some.ids else ():
-            condition = {"kind": kind, "strength": strength}
-            classes = made.clean_logits.argmax(1)
-            _behave(rows, plan, detector, some.ids, images=images, classes=classes, condition=condition)
+    rows, nothing = Rows(BEHAVIOUR), CellResult({"behaviour": BEHAVIOUR.empty_table()})
+    if not batch.ids:
+        return nothing
+    _, some, made = plan.find(batch)
+    if not some.ids:
+        return nothing
+    pca = Pca(mode=detector.cleaning, variance=detector.variance)
+    for kind, strength, images in plan.conditions(some.ids, made):
+        draws = plan.generators(some.ids, "views", kind, f"{strength:g}")
+        seen = detector_inputs(plan.opened.classifier, images, detector, generator=draws)
+        reading = detector.read(seen)
+        cleaned, components = pca.cleaned(images)
+        residual = (images - cleaned).flatten(1)
+        rows.add(
+            len(some.ids),
+            image=list(some.ids),
+            kind=kind,
+            strength=strength,
+            fooled=seen.own.predicted != made.clean_logits.argmax(1),
+            similarity=reading.similarity,
+            null_mean=reading.mean,
+            null_std=reading.std,
+            threshold=reading.threshold,
+            p_value=reading.p_value,
+            z=reading.z,
+            is_attack=reading.margin > 0,
+            components=components.tolist(),
+            residual_mean=residual.mean(1),
+            residual_std=residual.std(1, correction=0),
+        )
     return CellResult({"behaviour": rows.table()})
-
-
-def _behave(
-    rows: Rows,
-    plan: NoisecamPlan,
-    detector: Any,
-    ids: Sequence[str],
-    *,
-    images: Tensor,
-    classes: Tensor,
-    condition: Mapping[str, Any],
-) -> None:
-    """Rows of one condition; `classes` are those of the clean images."""
-    draws = plan.generators(ids, "views", condition["kind"], f"{condition['strength']:g}")
-    seen = detector_inputs(plan.opened.classifier, images, detector, generator=draws)
-    reading = detector.read(seen)
-    cleaned, components = Pca(mode=detector.cleaning, variance=detector.variance).cleaned(images)
-    residual = (images - cleaned).flatten(1)
-    rows.add(
-        len(ids),
-        image=list(ids),
-        **condition,
-        fooled=seen.own.predicted != classes,
-        similarity=reading.similarity,
-        null_mean=reading.mean,
-        null_std=reading.std,
-        threshold=reading.threshold,
-        p_value=reading.p_value,
-        z=reading.z,
-        is_attack=reading.margin > 0,
-        components=components.tolist(),
-        residual_mean=residual.mean(1),
-        residual_std=residual.std(1, correction=0),
-    )

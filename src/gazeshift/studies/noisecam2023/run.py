@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gazeshift.detectors.behaviour_deviation import BehaviourDeviation
@@ -20,6 +21,7 @@ from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.run import Run, accuracy
 from gazeshift.runs.store import Cell, CellResult
 from gazeshift.studies.noisecam2023.examples import NoisecamPlan
+from gazeshift.studies.noisecam2023.manifest import NoisecamManifest
 from gazeshift.studies.noisecam2023.rows import behaviour_cell, combination, seeds_cell
 from gazeshift.studies.noisecam2023.settings import Noisecam2023
 from gazeshift.studies.noisecam2023.verdicts import parts, write_verdicts
@@ -46,6 +48,7 @@ def run(settings: Noisecam2023, out: Path, **how: Any) -> Path:
     seen = _deviate(work, study, ids, len(cells))
     return work.finish(
         [*notes, *seen],
+        NoisecamManifest,
         preflight=accuracy(work.source, notes),
         layers=[layer_entry(layer) for layer in plan.opened.layers],
         attacks=[{"name": settings.attack, "settings": vars(study.made)}],
@@ -133,8 +136,8 @@ def _behaviour(settings: Noisecam2023) -> BehaviourDeviation:
 
 def _tested(folder: Path, part_of: dict[str, str], most: int | None) -> tuple[str, ...]:
     """The first test images whose class the attack changed, in the order of the source."""
-    seeds = pq.read_table(folder / "seeds.parquet", columns=["image", "switched"]).to_pylist()
-    found = [row["image"] for row in seeds if row["switched"] and part_of[row["image"]] == "test"]
+    seeds = pq.read_table(folder / "seeds.parquet", columns=["image"], filters=pc.field("switched"))
+    found = [image for image in seeds["image"].to_pylist() if part_of[image] == "test"]
     return tuple(found[:most])
 
 

@@ -1,7 +1,7 @@
 """Whether NoiseCAM's clusters or one layer's deviation give an attack away (Tan et al. 2023)."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,7 +22,7 @@ class Noisecam2023(PaperSettings):
     --out study
     """
 
-    QUICK: ClassVar[Mapping[str, Any]] = {"limit": 10, "behaviour_images": 1, "noise_images": 20, "gallery": 1}
+    QUICK: ClassVar[Mapping[str, object]] = {"limit": 10, "behaviour_images": 1, "noise_images": 20, "gallery": 1}
 
     attack: str = Field("dlfuzz", description="One attack, with settings if wanted: pgd:epsilon=2/255")
     strengths: Numbers = Field(written("0.25,0.5,1,2,4"), description="Multiples of the perturbation and the noise.")

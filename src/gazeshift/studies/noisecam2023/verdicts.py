@@ -1,9 +1,9 @@
 """NoiseCAM's verdicts: each combination learns from the calibration images and judges all, after the cells are done."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import partial, reduce
+from operator import and_
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -40,20 +40,13 @@ def write_verdicts(
     found = pq.read_table(folder / "measured.parquet")
     verdicts, fitted = Rows(VERDICTS), Rows(FITTED)
     for detector in detectors:
-        rows = found.filter(_is(found, detector))
+        wanted = (pc.field(name) == value for name, value in combination(detector).items())
+        rows = found.filter(reduce(and_, wanted))
         if rows.num_rows:
             part = np.array([part_of[image] for image in rows["image"].to_pylist()])
             _judge(detector, rows, part, strength, (verdicts, fitted))
     for name, table in (("verdicts", verdicts.table()), ("fitted", fitted.table())):
         replace_file(folder / f"{name}.parquet", partial(pq.write_table, table, compression="zstd"))
-
-
-def _is(table: pa.Table, detector: NoisecamDbscan) -> Any:
-    masks = [pc.equal(table[name], value) for name, value in combination(detector).items()]
-    mask = masks[0]
-    for other in masks[1:]:
-        mask = pc.and_(mask, other)
-    return mask
 
 
 def _judge(

@@ -1,12 +1,14 @@
 """Figures 6 to 8 of Tan et al. 2023, ROC curves, and the tables of all combinations."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from gazeshift.report.charts import curves, heat, lines
 from gazeshift.report.document import NONE, Chart, Table, number, share
+from gazeshift.report.roc import auroc, roc
 from gazeshift.report.similarity import percent
 from gazeshift.report.similarity_charts import mean_lines, probability
 from gazeshift.studies.noisecam2023.report.numbers import (
@@ -20,13 +22,13 @@ from gazeshift.studies.noisecam2023.report.numbers import (
     NoisecamScores,
     NoisecamTables,
     chance,
-    roc,
 )
 
 NAMES = {CLEAN: "clean", NOISE: "Gaussian"}
 DOUBT = "low confidence"
 CLUSTERS, DEVIATION = "clusters", "deviation"  # a chart draws what is called noise as a control
 COLOURS = {CLUSTERS: "--attacked", DEVIATION: "--noise"}
+AREAS = {"AUC clean": (CLEAN,), "AUC Gaussian": (NOISE,), "AUC both": (CLEAN, NOISE)}
 FIRST = 12
 
 
@@ -54,13 +56,11 @@ def compromise(found: NoisecamTables) -> Chart:
 
 def accuracy(found: NoisecamTables) -> Chart:
     """Figure 8a."""
-    return lines(
+    return _by_strength(
+        found,
         "Accuracy of both detectors",
-        [percent(strength) for strength in found.strengths],
         {name: [said.accuracy(s) for s in found.strengths] for name, said in detectors(found).items()},
-        x_title="strength",
         y_title="accuracy",
-        y_range=(0.0, 1.02),
         level=2 / 3,
         colours=COLOURS,
         item="Fig 8a",
@@ -69,54 +69,50 @@ def accuracy(found: NoisecamTables) -> Chart:
         "raises the alarm has, two thirds.",
         paper="NoiseCAM is the more accurate at every strength (bars without numbers).",
         name="accuracy",
-        empty=_nothing(found),
     )
 
 
 def rates(found: NoisecamTables) -> Chart:
     """Figure 8b."""
-    series: dict[str, list[float | None]] = {}
+    series: dict[str, list[float]] = {}
     for name, said in detectors(found).items():
         series[f"{name}, TPR"] = [said.rate(ATTACKED, s) for s in found.strengths]
         for kind, what in NAMES.items():
             series[f"{name}, TNR {what}"] = [1 - said.rate(kind, s) for s in found.strengths]
-    return lines(
+    return _by_strength(
+        found,
         "Attacks found, and benign images left alone",
-        [percent(strength) for strength in found.strengths],
         series,
-        x_title="strength",
         y_title="rate",
-        y_range=(0.0, 1.02),
         item="Fig 8b",
         about="TPR: attacked test images that raise the alarm. TNR: clean ones, and ones with matched Gaussian noise, "
         "that do not. TPR + TNR = 1 is chance.",
         paper="the deviation has a lower TPR and a higher TNR than NoiseCAM; its TPR falls slightly from 25 to 400 %, "
         "NoiseCAM's stays.",
         name="rates",
-        empty=_nothing(found),
     )
+
+
+def _by_strength(found: NoisecamTables, title: str, series: Mapping[str, Sequence[float]], **words: Any) -> Chart:
+    places = [percent(strength) for strength in found.strengths]
+    return lines(title, places, series, x_title="strength", y_range=(0.0, 1.02), empty=_nothing(found), **words)
 
 
 def receiver(found: NoisecamTables) -> Chart:
     """ROC curves of both detectors and of the map's maximum, at the attack's own strength."""
-    series, areas = {}, {}
+    s, scored = found.shown, {}
     for name, said in detectors(found).items():
         for kind, what in NAMES.items():
-            one = f"{name} against {what}"
-            positive, negative = said.at(ATTACKED, found.shown), said.at(kind, found.shown)
-            series[one] = roc(said.score[positive], said.score[negative])
-            areas[one] = number(said.auroc(found.shown, (kind,)), 3)
+            scored[f"{name} against {what}"] = said.score[said.at(ATTACKED, s)], said.score[said.at(kind, s)]
     if found.noisecam is not None:
-        said = found.noisecam
-        peaks = said.peak[said.at(ATTACKED, found.shown)], said.peak[said.at(NOISE, found.shown)]
-        series["map's maximum against Gaussian"] = roc(*peaks)
-        areas["map's maximum against Gaussian"] = number(said.auroc(found.shown, (NOISE,), peak=True), 3)
+        peak, at = found.noisecam.peak, found.noisecam.at
+        scored["map's maximum against Gaussian"] = peak[at(ATTACKED, s)], peak[at(NOISE, s)]
     return curves(
         f"ROC curves at {percent(found.shown)}",
-        series,
+        {name: roc(*sides) for name, sides in scored.items()},
         x_title="false alarms",
         y_title="attacks found",
-        summary={name: f"AUC {area}" for name, area in areas.items()},
+        summary={name: f"AUC {number(auroc(*sides), 3)}" for name, sides in scored.items()},
         diagonal=True,
         about="Clusters are scored by their number, the deviation by how many standard deviations the "
         "similarity lies below those under noise. Dotted: chance.",
@@ -132,45 +128,31 @@ def areas(found: NoisecamTables) -> Chart:
         for name, said in (detectors(found) | {DOUBT: found.doubt}).items()
         for kind, what in NAMES.items()
     }
-    return lines(
+    return _by_strength(
+        found,
         "AUC at each strength",
-        [percent(strength) for strength in found.strengths],
         series,
-        x_title="strength",
         y_title="AUC",
-        y_range=(0.0, 1.02),
         level=0.5,
         about="Against clean images and against Gaussian noise apart; low confidence is what the class probabilities "
         "alone say, without any map. Dotted: chance.",
         name="auc",
-        empty=_nothing(found),
     )
 
 
 def strengths(found: NoisecamTables) -> Table:
     """Both detectors in numbers, negatives apart and together."""
+
+    def decided(said: NoisecamScores, s: float) -> list[str]:
+        decisions = said.accuracy(s), said.rate(ATTACKED, s), *(1 - said.rate(kind, s) for kind in NAMES)
+        return [NONE] * len(decisions) if said is found.doubt else [share(value) for value in decisions]
+
     rows = [
-        [
-            f"{name}, {percent(s)}",
-            share(said.accuracy(s)),
-            share(said.rate(ATTACKED, s)),
-            *(share(1 - said.rate(kind, s)) for kind in NAMES),
-            *(number(said.auroc(s, kinds), 3) for kinds in ((CLEAN,), (NOISE,), (CLEAN, NOISE))),
-            str(int(said.at(CLEAN).sum())),
-        ]
-        for name, said in detectors(found).items()
+        [f"{name}, {percent(s)}", *decided(said, s), *_areas(said, s), str(int(said.at(CLEAN).sum()))]
+        for name, said in (detectors(found) | {DOUBT: found.doubt}).items()
         for s in found.strengths
     ]
-    rows += [
-        [
-            f"{DOUBT}, {percent(s)}",
-            *([NONE] * 4),
-            *(number(found.doubt.auroc(s, kinds), 3) for kinds in ((CLEAN,), (NOISE,), (CLEAN, NOISE))),
-            str(int(found.doubt.at(CLEAN).sum())),
-        ]
-        for s in found.strengths
-    ]
-    head = ["detector", "accuracy", "TPR", "TNR clean", "TNR Gaussian", "AUC clean", "AUC Gaussian", "AUC both"]
+    head = ["detector", "accuracy", "TPR", "TNR clean", "TNR Gaussian", *AREAS]
     return Table(
         title="Both detectors at every strength",
         head=[*head, "examples"],
@@ -181,21 +163,23 @@ def strengths(found: NoisecamTables) -> Table:
     )
 
 
+def _areas(said: NoisecamScores, strength: float) -> list[str]:
+    return [number(said.auroc(strength, kinds), 3) for kinds in AREAS.values()]
+
+
 def combinations(found: NoisecamTables, against: str) -> Chart:
     """AUC of every combination against one kind of benign image, and of the map's maximum."""
-    maps = list(dict.fromkeys(one.map for one in found.verdicts))
-    by_map: Mapping[str, dict[str, Combination]] = {name: {} for name in maps}
-    for one in found.verdicts:
-        by_map[one.map][one.binarise] = one
+    by_map: dict[str, dict[str, NoisecamScores]] = {}
+    for one, said in found.verdicts.items():
+        by_map.setdefault(one.map, {})[one.binarise] = said
     values = []
-    for ways in by_map.values():
-        known = {way: found.verdicts[one] for way, one in ways.items()}
+    for known in by_map.values():
         row = [known[way].auroc(found.shown, (against,)) if way in known else None for way in WAYS]
         values.append([*row, next(iter(known.values())).auroc(found.shown, (against,), peak=True)])
     return heat(
         f"AUC of every combination against {NAMES[against]} images",
         [*WAYS.values(), PEAK],
-        maps,
+        list(by_map),
         values,
         x_title="binarised by",
         about=f"Test images at {percent(found.shown)}; 0.5 is chance. Rows are layer, normalisation of the weights and "
@@ -208,16 +192,10 @@ def combinations(found: NoisecamTables, against: str) -> Chart:
 
 def best(found: NoisecamTables) -> Table:
     """The combinations that separate best on the test images, and what the paper's rule makes of them."""
-    ranked = list(found.ranked())
-    shown = ranked[:FIRST]
-    listed = {one for one, _ in shown}
-    for special in (found.chosen, found.main):
-        if special is not None and special not in listed and special in found.verdicts:
-            shown += [pair for pair in ranked if pair[0] == special]
-            listed.add(special)
-    order = {one: at for at, (one, _) in enumerate(ranked, 1)}
-    rows = [[str(order[one]), *_described(one), *_rates(found, one)] for one, _ in shown]
-    head = ["rank", "layer", "normalised", "factor", "binarised by", "AUC clean", "AUC Gaussian", "AUC both"]
+    ranked = [one for one, _ in found.ranked()]
+    shown = dict.fromkeys((*ranked[:FIRST], *(one for one in (found.chosen, found.main) if one in ranked)))
+    rows = [[str(ranked.index(one) + 1), *_described(one), *_rates(found, one)] for one in shown]
+    head = ["rank", "layer", "normalised", "factor", "binarised by", *AREAS]
     looks, n = len(ranked), found.tested
     return Table(
         title=f"The best of {looks} combinations",
@@ -237,11 +215,10 @@ def _described(one: Combination) -> list[str]:
 
 def _rates(found: NoisecamTables, one: Combination) -> list[str]:
     said, s = found.verdicts[one], found.shown
-    kinds = ((CLEAN,), (NOISE,), (CLEAN, NOISE))
     benign = said.alarm[said.at(CLEAN) | said.at(NOISE, s)]
     points = said.share[said.at(CLEAN) | said.at(NOISE, s) | said.at(ATTACKED, s)]
     return [
-        *(number(said.auroc(s, kind), 3) for kind in kinds),
+        *_areas(said, s),
         share(said.accuracy(s)),
         share(said.rate(ATTACKED, s)),
         share(1 - float(benign.mean()) if benign.size else None),

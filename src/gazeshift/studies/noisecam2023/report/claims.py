@@ -18,9 +18,7 @@ OTHER = "Another model and other images. The paper does not say how its map beco
 
 def findings(found: NoisecamTables) -> list[str]:
     """The few sentences that matter."""
-    seeds = found.gaze.seeds
-    attack = found.gaze.manifest.settings["attack"]
-    said = [f"{attack} changed the class of {sum(seed.switched for seed in seeds)} of {len(seeds)} images."]
+    said = [f"{found.told.asked.attack} changed the class of {found.switched} of {found.seeds} images."]
     if not detectors(found):
         return [*said, nothing(found)]
     return [*said, *_each(found), *_chosen(found), *_peak(found)]
@@ -28,7 +26,7 @@ def findings(found: NoisecamTables) -> list[str]:
 
 def nothing(found: NoisecamTables) -> str:
     """Why there is nothing to detect."""
-    if not any(seed.switched for seed in found.gaze.seeds):
+    if not found.switched:
         return "No image's class was changed, so there is nothing to detect: a stronger attack or more images may help."
     return "No test image has an adversarial example, so nothing could be detected: more images are needed."
 
@@ -108,11 +106,10 @@ def _held(found: NoisecamTables, verdict: str) -> str:
 
 
 def _success(found: NoisecamTables) -> Claim:
-    seeds = found.gaze.seeds
-    hit = sum(seed.switched for seed in seeds)
     return Claim(
         paper="DLFuzz finds an adversarial example for 48 % of 5,000 ImageNet images (VGG-16).",
-        ours=f"{hit} of {len(seeds)} images ({share(hit / len(seeds) if seeds else None)}).",
+        ours=f"{found.switched} of {found.seeds} images "
+        f"({share(found.switched / found.seeds if found.seeds else None)}).",
         held=UNTESTED,
         why="Another model, other images, and a number of steps that the paper does not give.",
     )

@@ -1,30 +1,31 @@
 """Figures 1, 5 and 9 of Tan et al. 2023."""
 
-from typing import Any
+from collections import defaultdict
 
 from gazeshift.report.document import Gallery, Picture
 from gazeshift.report.study import Study
 
 KINDS = {"attacked": "adversarial", "noise": "Gaussian noise", "clean": "clean"}
 FRAMES = {"attacked": "attacked", "noise": "noise", "clean": "ok"}
+COLUMNS = ("image", "figure", "kind", "what", "caption", "webp")
+Pictures = defaultdict[tuple[str, str, str], list[Picture]]
 
 
-def galleries(study: Study) -> list[Gallery]:
-    """The three figures, for each example that the study kept."""
-    rows = study.table("pictures").to_pylist()
-    images = list(dict.fromkeys(row["image"] for row in rows))[: study.manifest["settings"]["gallery"]]
-    shown = [row for row in rows if row["image"] in images]
-    return [_blurred(shown, images), _compared(shown, images), _ninth(shown, images)]
+def galleries(study: Study, most: int) -> list[Gallery]:
+    """The three figures, for each of the first `most` examples that the study kept."""
+    table, pictures = study.table("pictures", COLUMNS), Pictures(list)
+    for image, figure, kind, what, caption, webp in zip(*(table[name].to_pylist() for name in COLUMNS), strict=True):
+        said = {"blurred": f"{KINDS[kind]}, blurred: {caption}", "image": f"predicted {caption}"}.get(what, caption)
+        framed = FRAMES[kind] if what in ("image", "blurred") else ""
+        pictures[image, figure, kind].append(Picture(webp=webp, caption=said, frame=framed))
+    images = list(dict.fromkeys(image for image, *_ in pictures))[:most]
+    return [_blurred(pictures, images), _compared(pictures, images), _ninth(pictures, images)]
 
 
-def _blurred(rows: list[dict[str, Any]], images: list[str]) -> Gallery:
-    lines = [
-        (image, [_picture(row, f"{KINDS[row['kind']]}, blurred: {row['caption']}") for row in _of(rows, image, "1")])
-        for image in images
-    ]
+def _blurred(pictures: Pictures, images: list[str]) -> Gallery:
     return Gallery(
         title="What a blur of 1.5 pixels makes of the prediction",
-        rows=lines,
+        rows=[(image, [picture for kind in KINDS for picture in pictures[image, "1", kind]]) for image in images],
         item="Fig 1",
         about="Each picture was blurred and classified again.",
         paper="a space shuttle becomes a volcano (adversarial) and a matchstick (noise, and clean).",
@@ -33,15 +34,10 @@ def _blurred(rows: list[dict[str, Any]], images: list[str]) -> Gallery:
     )
 
 
-def _compared(rows: list[dict[str, Any]], images: list[str]) -> Gallery:
-    lines = [
-        (f"{image}: {KINDS[kind]}", [_picture(row, _said(row)) for row in _of(rows, image, "5") if row["kind"] == kind])
-        for image in images
-        for kind in KINDS
-    ]
+def _compared(pictures: Pictures, images: list[str]) -> Gallery:
     return Gallery(
         title="Grad-CAM++ and NoiseCAM under attack, noise and neither",
-        rows=lines,
+        rows=[(f"{image}: {KINDS[kind]}", pictures[image, "5", kind]) for image in images for kind in KINDS],
         item="Fig 5",
         about="NoiseCAM in one colour scale for the three kinds of an image, so that a blank map would be dark.",
         paper="NoiseCAM shows a pattern for the adversarial image and is blank for the other two.",
@@ -50,27 +46,13 @@ def _compared(rows: list[dict[str, Any]], images: list[str]) -> Gallery:
     )
 
 
-def _ninth(rows: list[dict[str, Any]], images: list[str]) -> Gallery:
-    lines = [(image, [_picture(row, _said(row)) for row in _of(rows, image, "9")]) for image in images]
+def _ninth(pictures: Pictures, images: list[str]) -> Gallery:
     return Gallery(
         title="An example, its perturbation and its maps",
-        rows=lines,
+        rows=[(image, pictures[image, "9", "attacked"]) for image in images],
         item="Fig 9a-f",
         about="The image with its predicted class, the perturbation as it is and amplified, and three maps at the "
         "layer of figure 8.",
         paper="the three maps of the third convolution; NoiseCAM highlights the perturbation.",
         name="example",
     )
-
-
-def _of(rows: list[dict[str, Any]], image: str, figure: str) -> list[dict[str, Any]]:
-    return [row for row in rows if row["image"] == image and row["figure"] == figure]
-
-
-def _said(row: dict[str, Any]) -> str:
-    return f"predicted {row['caption']}" if row["what"] == "image" else str(row["caption"])
-
-
-def _picture(row: dict[str, Any], caption: str) -> Picture:
-    framed = row["what"] in {"image", "blurred"}
-    return Picture(webp=row["webp"], caption=caption, frame=FRAMES[row["kind"]] if framed else "")

@@ -8,10 +8,13 @@ from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from jaxtyping import Bool, Float
 
+from gazeshift.report.roc import auroc
 from gazeshift.report.similarity import SimilarityNumbers, numbers, short
 from gazeshift.report.study import Study
+from gazeshift.studies.noisecam2023.manifest import NoisecamManifest
 
 CLEAN, ATTACKED, NOISE = "clean", "attacked", "noise"
 FACTORS = {"none": "1", "logit": "exp(logit)", "prob": "exp(probability)"}
@@ -23,6 +26,9 @@ WAYS = {
     "absolute": "learned level",
 }
 PEAK = "maximum"
+NOTHING = pa.table({"kind": pa.array([], pa.string()), "strength": pa.array([], pa.float32())})
+SURE = ("image", "kind", "strength", "clean_confidence", "changed_confidence")
+FOOLED = ("kind", "strength", "switched_sum", "switched_count")
 
 
 class Combination(NamedTuple):
@@ -91,7 +97,11 @@ class NoisecamTables:
     """Everything that the page says in numbers.
 
     Args:
+        told: the manifest.
         gaze: similarities of the maps, as a renkhoff2022 study has them.
+        seeds: images attacked.
+        switched: those whose class was changed.
+        fooled: images of a kind and strength whose class is another one, and all of them.
         verdicts: by combination.
         deviation: of one layer.
         doubt: one minus the model's confidence in its class, as a score; it raises no alarm.
@@ -99,7 +109,11 @@ class NoisecamTables:
         probe: the layer of the deviation.
     """
 
+    told: NoisecamManifest
     gaze: SimilarityNumbers
+    seeds: int
+    switched: int
+    fooled: Mapping[tuple[str, float], Sequence[int]]
     verdicts: Mapping[Combination, NoisecamScores]
     deviation: NoisecamScores
     doubt: NoisecamScores
@@ -146,111 +160,72 @@ class NoisecamTables:
 
 
 def read_found(study: Study) -> NoisecamTables:
-    """All numbers of a finished study."""
-    verdicts, called = study.table("verdicts"), _names(study)
-    keys = zip(*(verdicts[name].to_pylist() for name in Combination._fields), strict=True)
+    """All numbers of a finished study.
+
+    Raises:
+        DataError: a table or the manifest is absent or damaged.
+    """
+    told, verdicts = study.entries(NoisecamManifest), study.table("verdicts")
+    called = {layer.name: short((layer.name, *layer.aliases)) for layer in told.layers}
     places: dict[Combination, list[int]] = {}
-    for at, (layer, *rest) in enumerate(keys):
+    for at, (layer, *rest) in enumerate(_rows(verdicts, *Combination._fields)):
         places.setdefault(Combination(called.get(layer, layer), *rest), []).append(at)
-    columns = {name: verdicts[name].to_numpy(zero_copy_only=False) for name in verdicts.column_names}
+    images = study.table("images", (*SURE, "switched"))
+    switched = study.table("seeds", ["switched"])["switched"].to_pylist()
+    groups = images.group_by(["kind", "strength"]).aggregate([("switched", "sum"), ("switched", "count")])
+    main = told.main
     return NoisecamTables(
+        told=told,
         gaze=numbers(study),
-        verdicts={key: _verdicts({name: column[at] for name, column in columns.items()}) for key, at in places.items()},
-        deviation=_deviation(study.table("behaviour") if study.has("behaviour") else None),
-        doubt=_doubt(study),
-        main=_main(study, called),
-        probe=called.get(study.manifest["probe"], study.manifest["probe"]),
+        seeds=len(switched),
+        switched=sum(switched),
+        fooled={(kind, strength): pair for kind, strength, *pair in _rows(groups, *FOOLED)},
+        verdicts={key: _scores(verdicts.take(at), "clusters") for key, at in places.items()},
+        deviation=_scores(study.table("behaviour") if study.has("behaviour") else NOTHING, "z"),
+        doubt=_doubt(images, verdicts),
+        main=Combination(called.get(main.layer, main.layer), main.alpha_norm, main.factor, main.binarise),
+        probe=called.get(told.probe, told.probe),
     )
 
 
-def _main(study: Study, called: Mapping[str, str]) -> Combination:
-    main = Combination(**study.manifest["main"])
-    return main._replace(layer=called.get(main.layer, main.layer))
+def _scores(table: pa.Table, score: str) -> NoisecamScores:
+    """A detector's answers; what the table does not say is NaN, a test image, and no alarm."""
 
+    def column(name: str, kind: type, other: object) -> np.ndarray:
+        if name not in table.column_names:
+            return np.full(table.num_rows, other)
+        values: np.ndarray = table[name].to_numpy(zero_copy_only=False).astype(kind)
+        return values
 
-def _names(study: Study) -> dict[str, str]:
-    """Layers as the papers' axes name them, where they do."""
-    return {layer["name"]: short((layer["name"], *layer["aliases"])) for layer in study.manifest["layers"]}
-
-
-def _verdicts(columns: Mapping[str, Any]) -> NoisecamScores:
     return NoisecamScores(
-        kind=columns["kind"],
-        strength=columns["strength"].astype(float),
-        is_test=columns["part"] == "test",
-        score=columns["clusters"].astype(float),
-        alarm=columns["is_attack"].astype(bool),
-        share=columns["share"].astype(float),
-        peak=columns["peak"].astype(float),
+        kind=column("kind", str, ""),
+        strength=column("strength", float, 0.0),
+        is_test=column("part", str, "test") == "test",
+        score=column(score, float, np.nan),
+        alarm=column("is_attack", bool, False),
+        share=column("share", float, np.nan),
+        peak=column("peak", float, np.nan),
     )
 
 
-def _deviation(table: Any) -> NoisecamScores:
-    rows = {} if table is None else {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
-    nothing = np.array([])
-    strength = rows.get("strength", nothing).astype(float)
-    undefined = np.full(strength.shape, np.nan)
-    return NoisecamScores(
-        kind=rows.get("kind", nothing),
-        strength=strength,
-        is_test=np.ones(strength.shape, dtype=bool),
-        score=rows.get("z", nothing).astype(float),
-        alarm=rows.get("is_attack", nothing).astype(bool),
-        share=undefined,
-        peak=undefined,
-    )
-
-
-def _doubt(study: Study) -> NoisecamScores:
+def _doubt(images: pa.Table, verdicts: pa.Table) -> NoisecamScores:
     """What a reader of the class probabilities alone would suspect."""
-    tests = {image for image, part in _columns(study, "verdicts", "image", "part") if part == "test"}
+    part = dict(_rows(verdicts, "image", "part"))
     found: dict[tuple[str, str, float], float] = {}
-    names = ("image", "kind", "strength", "clean_confidence", "changed_confidence")
-    for image, kind, strength, clean, changed in _columns(study, "images", *names):
+    for image, kind, strength, clean, changed in _rows(images, *SURE):
         found[image, CLEAN, 0.0] = 1 - clean
         found[image, kind, strength] = 1 - changed
-    score = np.array(list(found.values()), dtype=float)
-    return NoisecamScores(
-        kind=np.array([kind for _, kind, _ in found]),
-        strength=np.array([strength for *_, strength in found], dtype=float),
-        is_test=np.array([image in tests for image, *_ in found], dtype=bool),
-        score=score,
-        alarm=np.zeros(score.shape, dtype=bool),
-        share=np.full(score.shape, np.nan),
-        peak=np.full(score.shape, np.nan),
-    )
+    columns = {
+        "kind": [kind for _, kind, _ in found],
+        "strength": [strength for *_, strength in found],
+        "part": [part.get(image, "") for image, *_ in found],
+        "doubt": list(found.values()),
+    }
+    return _scores(pa.table(columns), "doubt")
 
 
-def _columns(study: Study, table: str, *names: str) -> Iterator[tuple[Any, ...]]:
-    found = study.table(table, names)
-    return zip(*(found[name].to_pylist() for name in names), strict=True)
-
-
-def auroc(positive: Float[np.ndarray, " p"], negative: Float[np.ndarray, " n"]) -> float:
-    """Probability that a positive scores above a negative, equals counting half; NaN if either side has no number.
-
-    >>> auroc(np.array([2.0, 1.0]), np.array([1.0, 0.0]))
-    0.875
-    """
-    positive, negative = (side[np.isfinite(side)] for side in (positive, negative))
-    if not positive.size or not negative.size:
-        return float("nan")
-    ordered = np.sort(negative)
-    below, upto = (np.searchsorted(ordered, positive, side=side) for side in ("left", "right"))
-    return float((below + upto).mean() / 2 / negative.size)
-
-
-def roc(
-    positive: Float[np.ndarray, " p"], negative: Float[np.ndarray, " n"]
-) -> tuple[list[float | None], list[float | None]]:
-    """False-alarm and detection rate at every threshold, from (0, 0) to (1, 1)."""
-    positive, negative = (side[np.isfinite(side)] for side in (positive, negative))
-    if not positive.size or not negative.size:
-        return [], []
-    levels = np.unique(np.concatenate([positive, negative]))[::-1]
-    rates = ([0.0, *(float((side >= level).mean()) for level in levels)] for side in (negative, positive))
-    false, true = rates
-    return list(false), list(true)
+def _rows(table: pa.Table, *names: str) -> Iterator[tuple[Any, ...]]:
+    return zip(*(table[name].to_pylist() for name in names), strict=True)
 
 
 def chance(positives: int, negatives: int, looks: int = 1) -> float:

@@ -1,7 +1,9 @@
 """The page of the noisecam2023 study: every figure of the paper, and which reading of it, if any, detects."""
 
 from dataclasses import replace
+from functools import partial
 
+from gazeshift.report.cells import table
 from gazeshift.report.document import Chart, Document, Section, Table, number, share
 from gazeshift.report.similarity import ATTACKED as ATTACKED_SIDE
 from gazeshift.report.similarity import NOISE as NOISE_SIDE
@@ -11,7 +13,7 @@ from gazeshift.report.study import Study
 from gazeshift.studies.noisecam2023.report import charts as draw
 from gazeshift.studies.noisecam2023.report.claims import claims, findings, nothing
 from gazeshift.studies.noisecam2023.report.galleries import galleries
-from gazeshift.studies.noisecam2023.report.numbers import CLEAN, NOISE, WAYS, NoisecamTables, read_found
+from gazeshift.studies.noisecam2023.report.numbers import ATTACKED, CLEAN, NOISE, WAYS, NoisecamTables, read_found
 
 __all__ = ["page"]
 
@@ -36,7 +38,7 @@ def page(study: Study) -> Document:
     return Document(
         title="Whether clusters in NoiseCAM, or one layer's deviation, give an attack away",
         paper=PAPER,
-        facts=_facts(study, found),
+        facts=_facts(found),
         findings=findings(found),
         claims=claims(found),
         sections=_sections(study, found),
@@ -47,7 +49,7 @@ def page(study: Study) -> Document:
 
 def _sections(study: Study, found: NoisecamTables) -> list[Section]:
     seeds = replace(outcomes(found.gaze), about=COUNTED)
-    examples = [seeds, _fooled(found)] if found.gaze.images else [seeds]
+    examples = [seeds, _fooled(found)] if found.fooled else [seeds]
     sections = [Section(title="Examples", items=examples)]
     if found.gaze.found is None or not found.gaze.main.any():
         return sections
@@ -63,26 +65,25 @@ def _sections(study: Study, found: NoisecamTables) -> list[Section]:
     readings: list[Chart | Table] = [draw.combinations(found, CLEAN), draw.combinations(found, NOISE), draw.best(found)]
     return [
         *sections,
-        Section(title="Pictures", items=galleries(study)),
+        Section(title="Pictures", items=galleries(study, found.told.asked.gallery)),
         Section(title="Behaviour of the layers", items=deviation),
         Section(title="Both detectors", items=together),
         Section(title="Every reading of NoiseCAM", items=readings, about=(_learned(study),)),
     ]
 
 
-def _facts(study: Study, found: NoisecamTables) -> list[tuple[str, str]]:
-    manifest = study.manifest
-    settings, images, parts = manifest["settings"], manifest["images"], manifest["parts"]
+def _facts(found: NoisecamTables) -> list[tuple[str, str]]:
+    told, asked, parts = found.told, found.told.asked, found.told.parts
     return [
-        ("Model", str(manifest["model"]["name"]).rsplit("/", 1)[-1]),
-        ("Images", f"{images['used']} of {images['source']}: {parts['calibration']} calibrate, {parts['test']} test"),
-        ("Attack", f"examples of the set {settings['set']}" if settings["set"] else settings["attack"]),
-        ("NoiseCAM", f"{found.main.map}, {WAYS[found.main.binarise]}, DBSCAN within 2 pixels, 3 points"),
+        ("Model", told.model.name.rsplit("/", 1)[-1]),
         (
-            "Deviation",
-            f"{found.probe}, {settings['noise_images']} noisy versions; {found.deviated} of the examples",
+            "Images",
+            f"{told.images.used} of {told.images.source}: {parts.calibration} calibrate, {parts.test} test",
         ),
-        ("Cost", f"{number(manifest['cost']['ratio'])} x its bare forward and backward passes"),
+        ("Attack", f"examples of the set {asked.set}" if asked.set else asked.attack),
+        ("NoiseCAM", f"{found.main.map}, {WAYS[found.main.binarise]}, DBSCAN within 2 pixels, 3 points"),
+        ("Deviation", f"{found.probe}, {asked.noise_images} noisy versions; {found.deviated} of the examples"),
+        ("Cost", f"{number(told.cost.ratio)} x its bare forward and backward passes"),
     ]
 
 
@@ -95,32 +96,35 @@ def _warnings(study: Study, found: NoisecamTables) -> list[str]:
             f"Small numbers: NoiseCAM was tested on {found.tested} examples, the deviation on {found.deviated}. A rate "
             f"of {found.tested} has a standard error of up to {share(0.5 / max(1, found.tested) ** 0.5)}."
         )
-    if study.has("fitted") and any(row["benign"] == 0 for row in study.table("fitted", ["benign"]).to_pylist()):
+    if 0 in _benign(study):
         said.append("No calibration image has an example, so nothing was calibrated: gates are 0.")
     return said
 
 
+def _benign(study: Study) -> list[int]:
+    """How many benign images each combination learned from."""
+    counts: list[int] = study.table("fitted", ["benign"])["benign"].to_pylist() if study.has("fitted") else []
+    return counts
+
+
 def _learned(study: Study) -> str:
-    benign = study.table("fitted", ["benign"])["benign"].to_pylist() if study.has("fitted") else []
     return (
-        f"Gates and levels were learned from {max(benign, default=0)} benign calibration images, clean and noisy, so "
-        "that at most 5 % of them are taken for attacks; everything shown is measured on other images."
+        f"Gates and levels were learned from {max(_benign(study), default=0)} benign calibration images, clean and "
+        "noisy, so that at most 5 % of them are taken for attacks; everything shown is measured on other images."
     )
 
 
 def _fooled(found: NoisecamTables) -> Table:
     """How many examples still change the class at each strength."""
-    rows = []
-    for strength in found.strengths:
-        some = {
-            kind: [row.switched for row in found.gaze.images if row.kind == kind and row.strength == strength]
-            for kind in ("attacked", "noise")
-        }
-        rows.append([percent(strength), *(f"{sum(values)} of {len(values)}" for values in some.values())])
-    return Table(
-        title="Images whose class is another one than the clean image's",
-        head=["strength", "adversarial", "Gaussian noise"],
-        rows=rows,
+
+    def counted(kind: str, strength: float) -> str:
+        some, every = found.fooled.get((kind, strength), (0, 0))
+        return f"{some} of {every}"
+
+    return table(
+        "Images whose class is another one than the clean image's",
+        found.strengths,
+        {"strength": percent, "adversarial": partial(counted, ATTACKED), "Gaussian noise": partial(counted, NOISE)},
         about="All of them count as attacked, or as benign, whether the class changes or not, as in the paper.",
         name="fooled",
     )

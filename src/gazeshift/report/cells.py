@@ -1,9 +1,11 @@
 """What tables and charts of several studies have in common: shares with intervals, whiskers, tables by columns."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any, NamedTuple, Self, TypeVar
+
+import pyarrow as pa
 
 from gazeshift.report.document import NONE, Chart, Table, number, share
 from gazeshift.report.statistics import wilson
@@ -52,6 +54,17 @@ def _whiskers(estimates: Sequence[Estimate]) -> Mapping[str, object]:
     known = [Estimate(0.0, 0.0, 0.0) if math.isnan(one.value) else one for one in estimates]
     up, down = [one.high - one.value for one in known], [one.value - one.low for one in known]
     return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "color": "--ink", "thickness": 1}
+
+
+def tuples(rows: pa.Table, *names: str) -> Iterator[tuple[Any, ...]]:
+    """A table's rows, of these columns."""
+    return zip(*(rows[name].to_pylist() for name in names), strict=True)
+
+
+def records(rows: pa.Table, kind: type[Thing]) -> list[Thing]:
+    """A table's rows as things of a dataclass, whose fields are the columns that it takes."""
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # mypy has no name for dataclasses
+    return [kind(**dict(zip(names, values, strict=True))) for values in tuples(rows, *names)]
 
 
 def table(title: str, things: Iterable[Thing], columns: Mapping[str, Callable[[Thing], str]], **words: Any) -> Table:

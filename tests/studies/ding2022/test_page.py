@@ -1,46 +1,48 @@
 """What the page of ding2022 claims of its trainings: held, did not hold, or too small to tell."""
 
+import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from gazeshift import report
+from gazeshift.errors import DataError
+from gazeshift.manifest import AttackEntry
+from gazeshift.studies.ding2022.manifest import DingSetEntry
 from gazeshift.studies.ding2022.report import claims
-from gazeshift.studies.ding2022.report.numbers import SetNumbers
+from gazeshift.studies.ding2022.report.numbers import DetectorEpoch, Epoch, SetNumbers
 from gazeshift.studies.ding2022.report.power import balanced, conclusion, difference
 
 GUESSING = math.log(2)
 
 
-def trained(before: tuple[int, int], after: tuple[int, int], *, n: int, size: int, loss: float = 1.0) -> list[dict]:
-    """Rows of two training sets; (clean, adversarial) images right of n, before and after the larger one."""
-    accuracies = [
-        dict(zip(("clean_accuracy", "attacked_accuracy"), (a / n, b / n), strict=True)) for a, b in (before, after)
+def trained(before: tuple[int, int], after: tuple[int, int], *, n: int, size: int, loss: float = 1.0) -> list[Epoch]:
+    """Epochs of two training sets; (clean, adversarial) images right of n, before and after the larger one."""
+    first, second = ([right / n for right in pair] for pair in (before, after))
+    return [
+        epoch
+        for own, last in ((size // 2, first), (size, second))
+        for epoch in (Epoch(own, 0, None, *first, n, False), Epoch(own, 1, loss, *last, n, True))
     ]
-    rows = []
-    for own, last in ((size // 2, accuracies[0]), (size, accuracies[1])):
-        rows.append({"size": own, "epoch": 0, "loss": None, "validation": n, "kept": False} | accuracies[0])
-        rows.append({"size": own, "epoch": 1, "loss": loss, "validation": n, "kept": True} | last)
-    return rows
 
 
-def detected(right: tuple[int, int], *, n: int, learned: int, loss: float = 0.1) -> dict[str, list[dict]]:
-    """Rows of a detector that gets so many of n clean and of n adversarial images right."""
-    scores = []
-    for kind, count in zip(("clean", "attacked"), right, strict=True):
-        said = [kind == "attacked"] * count + [kind == "clean"] * (n - count)
-        scores += [{"trained_on": "attacked", "kind": kind, "score": float(one)} for one in said]
-    return {
-        "detector": [{"trained_on": "attacked", "kept": True, "train": learned // 2, "loss": loss}],
-        "scores": scores,
+def detected(right: tuple[int, int], *, n: int, learned: int, loss: float = 0.1) -> dict[str, Any]:
+    """A detector that gets so many of n clean and of n adversarial images right."""
+    scores = {
+        ("attacked", kind): np.array([kind == "attacked"] * count + [kind == "clean"] * (n - count), dtype=float)
+        for kind, count in zip(("clean", "attacked"), right, strict=True)
     }
+    epoch = DetectorEpoch(trained_on="attacked", train=learned // 2, loss=loss, kept=True)
+    return {"detector": [epoch], "scores": scores}
 
 
-def one_set(**rows: list[dict]) -> SetNumbers:
-    empty = ("rows", "seen", "histograms", "gallery", "maps", "training", "detector", "scores")
-    told = {"name": "pgd", "attack": {"name": "pgd"}}
-    return SetNumbers(told=told, classes=1000, **{name: rows.get(name, []) for name in empty})
+def one_set(**numbers: Any) -> SetNumbers:
+    told = DingSetEntry.model_construct(name="pgd", attack=AttackEntry(name="pgd"))
+    return SetNumbers(told=told, classes=1000, **{"histograms": {}, "scores": {}} | numbers)
 
 
 @pytest.mark.parametrize(
@@ -86,9 +88,7 @@ def test_one_set_that_tells_is_enough():
 
 def test_more_examples_that_make_it_worse_do_not_hold():
     rows = trained((880, 0), (880, 200), n=1000, size=2000)
-    for row in rows:
-        if row["size"] == 1000 and row["kept"]:
-            row["attacked_accuracy"] = 0.3
+    rows = [replace(row, attacked_accuracy=0.3) if row.size == 1000 and row.kept else row for row in rows]
     assert claims._trained([one_set(training=rows)]).held == "did not hold"
 
 
@@ -109,3 +109,10 @@ def test_the_edges_of_the_rule():
     assert conclusion((0.4, 0.49), 0.5, **vars(told)) is False
     assert conclusion((0.4, 0.49), 0.5, **vars(told) | {"learned": 999}) is None
     assert conclusion((0.51, 0.6), 0.5, **vars(told) | {"judged": 99}) is None
+
+
+def test_a_damaged_manifest_is_named(tmp_path):
+    manifest = {"schema": 1, "study": "ding2022", "status": "finished", "settings": {"pixels": "many"}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match=r"manifest.json is damaged at sets"):
+        report.make(tmp_path)

@@ -14,9 +14,10 @@ import gazeshift as gs
 from gazeshift import report
 from gazeshift.errors import DataError, ModelError, SettingsError
 from gazeshift.model_edits.scale_filters import ScaleFilters
+from gazeshift.report.roc import auroc, roc
 from gazeshift.runs.examples import open_pairs
 from gazeshift.studies.ding2022.feature_maps import PADDED, averaged, map_rmse, padded, ranked_layers, ranking, summed
-from gazeshift.studies.ding2022.report.numbers import area, change_statistic, roc
+from gazeshift.studies.ding2022.report.numbers import Change, change_statistic
 from gazeshift.studies.ding2022.settings import Ding2022
 from gazeshift.studies.ding2022.training_data import noisy, split
 from helpers.ding_study import HIDDEN, SMALL, make_parts, make_settings
@@ -35,9 +36,9 @@ TABLE_8 = [  # clean before, after, adversarial before, after, and whether the a
 ]
 
 
-def row(before: float, after: float, *, stayed: bool = True) -> dict:
-    shares = {"before_confidence": before / 100, "after_confidence": after / 100}
-    return {"before_class": 1, "after_class": 1 if stayed else 2, **shares}
+def row(before: float, after: float, *, stayed: bool = True) -> Change:
+    answers = (1, "one", before / 100), (1 if stayed else 2, "one or two", after / 100)
+    return Change("a.png", "mask", "clean", None, None, 1, "one", *answers[0], *answers[1])
 
 
 def test_the_statistic_of_the_papers_table_8():
@@ -52,12 +53,12 @@ def test_areas_are_those_of_scikit_learn_and_of_hard_labels_the_balanced_accurac
     random_numbers = np.random.default_rng(0)
     high, low = random_numbers.normal(1, 1, 40).round(1), random_numbers.normal(0, 1, 60).round(1)
     truth = [1] * 40 + [0] * 60
-    assert area(high, low) == pytest.approx(roc_auc_score(truth, [*high, *low]))
-    assert area(high, low) == pytest.approx(area(np.exp(high), np.exp(low)))  # a monotone map changes nothing
+    assert auroc(high, low) == pytest.approx(roc_auc_score(truth, [*high, *low]))
+    assert auroc(high, low) == pytest.approx(auroc(np.exp(high), np.exp(low)))  # a monotone map changes nothing
     hard = [(values > 0.5).astype(float) for values in (high, low)]
-    assert area(*hard) == pytest.approx(balanced_accuracy_score(truth, np.concatenate(hard)))
+    assert auroc(*hard) == pytest.approx(balanced_accuracy_score(truth, np.concatenate(hard)))
     false, true = roc(high, low)
-    assert np.trapezoid(true, false) == pytest.approx(area(high, low))
+    assert np.trapezoid(true, false) == pytest.approx(auroc(high, low))
 
 
 def test_no_id_is_on_both_sides_and_smaller_training_sets_lie_in_larger_ones():
@@ -241,4 +242,4 @@ def test_a_detector_learns_what_is_plain_to_see(settings, tmp_path):
     }
     losses = [one["loss"] for one in table(out, "detector")]
     assert losses[-1] < 0.5 * losses[0]
-    assert area(said["attacked"], said["clean"]) > 0.9
+    assert auroc(np.array(said["attacked"]), np.array(said["clean"])) > 0.9

@@ -15,7 +15,8 @@ from gazeshift.records import Attacked, Batch
 from gazeshift.runs.store import CellResult
 from gazeshift.runs.tables import Rows
 from gazeshift.studies.ding2022.feature_maps import PADDED, captured, padded
-from gazeshift.studies.ding2022.rows import OpenedSet, histograms
+from gazeshift.studies.ding2022.opened import OpenedSet
+from gazeshift.studies.ding2022.rows import histograms
 from gazeshift.transforms.roi_pixels import enlarged
 
 PAIRS = 4  # of feature maps, as in the paper's figure 4
@@ -71,7 +72,7 @@ def add(rows: Rows, picture: Image.Image, **keys: Any) -> None:
     rows.add(1, picture=pictures.encode_webp(picture), **{"map": "", "name": "", "confidence": None} | keys)
 
 
-def answer(logits: Float[Tensor, " c"], classifier: Classifier) -> dict[str, Any]:
+def answer(logits: Float[Tensor, " c"], classifier: Classifier) -> dict[str, object]:
     """Top class of one image and its probability."""
     best = logits.softmax(0).max(0)
     return {"name": classifier.class_name(int(best.indices)), "confidence": float(best.values)}

@@ -1,31 +1,25 @@
 """The rows of the study of Ding et al. 2022 that need no training: what was seen, painted, silenced and enlarged."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gazeshift.errors import ModelError
 from gazeshift.model_edits.mask_maps import MaskMaps
 from gazeshift.model_edits.scale_filters import ScaleFilters, convolution_before
-from gazeshift.models import Classifier, select
-from gazeshift.pipeline import look
+from gazeshift.models import Classifier
 from gazeshift.precision import exact
 from gazeshift.records import Attacked, Batch, Layer
-from gazeshift.runs.examples import SetSource, attacked_pairs
 from gazeshift.runs.notes import CellNotes
 from gazeshift.runs.store import CellResult
 from gazeshift.runs.tables import Rows
 from gazeshift.seeds import generator_for
 from gazeshift.studies.ding2022.feature_maps import Ranking, summed
+from gazeshift.studies.ding2022.opened import OpenedSet
 from gazeshift.transforms.roi_pixels import RoiPixels
-
-if TYPE_CHECKING:
-    from gazeshift.studies.ding2022.settings import Ding2022
 
 WEIGHTS = (0.299, 0.587, 0.114)  # of luminance, ITU-R BT.601
 SIDES = ("clean", "attacked")
@@ -54,58 +48,12 @@ ROWS = pa.schema(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class OpenedSet:
-    """One set of the study, with the model and the layers that everything about it needs.
-
-    Args:
-        settings: of the study.
-        name: of the set.
-        source: its examples.
-        classifier: whom they fool.
-        layers: whose maps are ranked, by the name shown.
-        last: where `cam` is defined.
-        size: height and width of the images.
-    """
-
-    settings: "Ding2022"
-    name: str
-    source: SetSource
-    classifier: Classifier
-    layers: Mapping[str, Layer]
-    last: Layer
-    size: tuple[int, int]
-
-    def pairs(self, batch: Batch) -> Attacked:
-        """The examples of a batch, both sides predicted anew."""
-        return attacked_pairs(self.classifier, self.source.pairs(batch.ids))
-
-    def cam(self, images: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n hl wl"]:
-        """CAM of each image's own class."""
-        return look(self.classifier, images, layers=self.last.name, cams="cam").maps(self.last.name, "cam")
-
-
-def last_layer(classifier: Classifier, images: Float[Tensor, "n channels h w"]) -> Layer:
-    """The layer where `cam` is defined: average pooling and one linear layer follow.
-
-    Raises:
-        ModelError: there is none.
-    """
-    layer = select(classifier.layers((images.shape[2], images.shape[3])), "trunk", classifier.name)[-1]
-    if look(classifier, images[:1], layers=layer.name, cams="cam").maps(layer.name, "cam").isnan().any():
-        raise ModelError(
-            f"this study draws CAM, which needs average pooling and one linear layer at the end; {classifier.name} has "
-            "another head. Choose a model such as torchvision:resnet50 or efficientnet_lite0."
-        )
-    return layer
-
-
 def seen_cell(run: OpenedSet, batch: Batch) -> CellResult:
     """What the model answers to each pair, histograms, and how far its feature maps move."""
     if not batch.ids:
         return CellResult({"seen": SEEN.empty_table()})
     found, rows, counts = run.pairs(batch), Rows(SEEN), Rows(HISTOGRAMS)
-    add_seen(rows, run, batch.ids, found)
+    _add_seen(rows, run, batch.ids, found)
     for side, images in zip(SIDES, (found.clean, found.images), strict=True):
         for channel, bins in histograms(images).items():
             counts.add(1, set=run.name, side=side, channel=channel, counts=[bins])
@@ -114,17 +62,13 @@ def seen_cell(run: OpenedSet, batch: Batch) -> CellResult:
     return CellResult(tables, CellNotes(right=int(found.clean_correct.sum())))
 
 
-def add_seen(rows: Rows, run: OpenedSet, ids: Sequence[str], found: Attacked) -> None:
+def _add_seen(rows: Rows, run: OpenedSet, ids: Sequence[str], found: Attacked) -> None:
     """One row per pair."""
     name = run.classifier.class_name
-    told: dict[str, Any] = {}
-    for side, logits in zip(SIDES, (found.clean_logits, found.logits), strict=True):
-        best = logits.softmax(1).max(1)
-        told |= {
-            f"{side}_class": best.indices,
-            f"{side}_name": [name(int(index)) for index in best.indices],
-            f"{side}_confidence": best.values,
-        }
+    clean, attacked = (
+        answers(run.classifier, logits, side)
+        for side, logits in zip(SIDES, (found.clean_logits, found.logits), strict=True)
+    )
     rows.add(
         len(ids),
         set=run.name,
@@ -135,8 +79,16 @@ def add_seen(rows: Rows, run: OpenedSet, ids: Sequence[str], found: Attacked) ->
         linf=found.linf,
         clean_correct=found.clean_correct,
         success=found.success,
-        **told,
+        **clean,
+        **attacked,
     )
+
+
+def answers(classifier: Classifier, logits: Float[Tensor, "n c"], what: str) -> dict[str, object]:
+    """Columns of the top-1 class, its name and its probability, whose names begin with `what`."""
+    best = logits.softmax(1).max(1)
+    names = [classifier.class_name(int(index)) for index in best.indices]
+    return {f"{what}_class": best.indices, f"{what}_name": names, f"{what}_confidence": best.values}
 
 
 def histograms(images: Float[Tensor, "n channels h w"]) -> dict[str, list[int]]:
@@ -158,18 +110,20 @@ def change_cell(run: OpenedSet, found: Ranking, batch: Batch) -> CellResult:
     if not batch.ids:
         return CellResult({"rows": ROWS.empty_table()})
     pairs, rows = run.pairs(batch), Rows(ROWS)
-    images = torch.cat([pairs.clean, pairs.images])
-    for keys, changed in _painted(run, pairs, batch.ids):
-        _add(rows, run, batch.ids, pairs=pairs, after=_answers(run.classifier, changed), **keys)
+    for experiment, value, draw, changed in _painted(run, pairs, batch.ids):
+        after = _logits(run.classifier, changed)
+        _add(rows, run, batch.ids, pairs, after, experiment=experiment, value=value, draw=draw)
     for experiment, changed_model in _mended(run, found):
         with changed_model as model:
-            after = _answers(model, images)
-        _add(rows, run, batch.ids, pairs=pairs, after=after, experiment=experiment, value=None, draw=None)
+            after = _logits(model, torch.cat([pairs.clean, pairs.images]))
+        _add(rows, run, batch.ids, pairs, after, experiment=experiment)
     return CellResult({"rows": rows.table()})
 
 
-def _painted(run: OpenedSet, pairs: Attacked, ids: Sequence[str]) -> Iterator[tuple[dict[str, Any], Tensor]]:
-    """Pixels painted at the same places of both images, inside the clean image's region and outside it."""
+def _painted(run: OpenedSet, pairs: Attacked, ids: Sequence[str]) -> Iterator[tuple[str, float, int, Tensor]]:
+    """Pixels painted at the same places of both images, inside the clean image's region and outside it: experiment,
+    value, draw, and the clean images before the attacked ones.
+    """
     settings, height, width = run.settings, pairs.clean.shape[2], pairs.clean.shape[3]
     brush = RoiPixels(count=settings.pixels, level=settings.level)
     inside = brush.region(run.cam(pairs.clean), (height, width))
@@ -179,7 +133,7 @@ def _painted(run: OpenedSet, pairs: Attacked, ids: Sequence[str]) -> Iterator[tu
             places = brush.positions(region, generator=draws)
             for value in settings.values:
                 painted = [brush(images, places, value / 255) for images in (pairs.clean, pairs.images)]
-                yield {"experiment": experiment, "value": value, "draw": draw}, torch.cat(painted)
+                yield experiment, value, draw, torch.cat(painted)
 
 
 def _mended(run: OpenedSet, found: Ranking) -> Iterator[tuple[str, Any]]:
@@ -210,19 +164,35 @@ def filters(run: OpenedSet, maps: Sequence[tuple[str, int]]) -> dict[str, list[i
 
 
 @torch.no_grad()
-def _answers(model: Classifier, images: Tensor) -> Float[Tensor, "n c"]:
+def _logits(model: Classifier, images: Tensor) -> Float[Tensor, "n c"]:
     return model(images)  # type: ignore[no-any-return]
 
 
-def _add(rows: Rows, run: OpenedSet, ids: Sequence[str], *, pairs: Attacked, after: Tensor, **keys: Any) -> None:
+def _add(
+    rows: Rows,
+    run: OpenedSet,
+    ids: Sequence[str],
+    pairs: Attacked,
+    after: Tensor,
+    *,
+    experiment: str,
+    value: float | None = None,
+    draw: int | None = None,
+) -> None:
     """One row per image of both sides; `after` holds the clean images' logits first."""
-    labels, before = pairs.labels, torch.cat([pairs.clean_logits, pairs.logits])
-    name, n = run.classifier.class_name, len(ids)
-    for side, at in zip(SIDES, (slice(0, n), slice(n, 2 * n)), strict=True):
-        told: dict[str, Any] = {}
-        for when, logits in (("before", before[at]), ("after", after[at])):
-            best = exact(logits).softmax(1).max(1)
-            names = [name(int(index)) for index in best.indices]
-            told |= {f"{when}_class": best.indices, f"{when}_name": names, f"{when}_confidence": best.values}
-        label_names = [name(int(index)) for index in labels]
-        rows.add(n, set=run.name, image=list(ids), label=labels, label_name=label_names, side=side, **keys, **told)
+    label_names = [run.classifier.class_name(int(index)) for index in pairs.labels]
+    sides = (pairs.clean_logits, after[: len(ids)]), (pairs.logits, after[len(ids) :])
+    for side, (before, changed) in zip(SIDES, sides, strict=True):
+        rows.add(
+            len(ids),
+            set=run.name,
+            image=list(ids),
+            label=pairs.labels,
+            label_name=label_names,
+            experiment=experiment,
+            side=side,
+            value=value,
+            draw=draw,
+            **answers(run.classifier, exact(before), "before"),
+            **answers(run.classifier, exact(changed), "after"),
+        )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -23,7 +23,7 @@ class Ding2022(PaperSettings):
     """
 
     TRAINS: ClassVar[bool] = True
-    QUICK: ClassVar[Mapping[str, Any]] = {
+    QUICK: ClassVar[Mapping[str, object]] = {
         "examples": 4,
         "draws": 2,
         "gallery": 2,

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,20 @@ from gazeshift.models import Classifier, Preprocessing, select
 from gazeshift.pipeline import look
 from gazeshift.precision import exact
 from gazeshift.runs.notes import CellNotes
-from gazeshift.runs.settings import Progress
 from gazeshift.runs.store import Cell, CellResult
 from gazeshift.runs.tables import Rows
 from gazeshift.runs.training import History, Schedule, Shuffled, train
+from gazeshift.studies.ding2022.opened import OpenedSet
 from gazeshift.studies.ding2022.pictures import GALLERY, add, answer, map_picture
-from gazeshift.studies.ding2022.settings import Ding2022
+from gazeshift.studies.ding2022.plan import SetPlan
 from gazeshift.studies.ding2022.training_data import (
     PIECE,
     TRAINING,
     Pixels,
-    Split,
     accuracies,
     noisy,
     resampled,
+    write_pixels,
 )
 
 KINDS = ("clean", "attacked", "gaussian", "resampled")
@@ -54,31 +55,29 @@ class TrainingNotes(CellNotes):
     training_seconds: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Trainings:
-    """What the trainings of one set share.
+    """The trainings of one set.
 
     Args:
-        settings: of the study.
-        name: of the set.
-        classifier: to be trained further.
-        pixels: of the set; written when first asked for.
-        checkpoints: folder that a killed training goes on from.
-        progress: called with (steps done, steps in all, what).
+        one: the set.
+        plan: who learns and who judges.
     """
 
-    settings: Ding2022
-    name: str
-    classifier: Classifier
-    pixels: Callable[[], Pixels]
-    checkpoints: Path
-    progress: Progress
+    one: OpenedSet
+    plan: SetPlan
 
-    def adversarial(self, cell: Cell, parts: Split) -> CellResult:
+    @cached_property
+    def pixels(self) -> Pixels:
+        """Of the set; written when first asked for."""
+        return write_pixels(self.one.pixels, self.one.source, self.plan.labels)
+
+    def adversarial(self, cell: Cell) -> CellResult:
         """The classifier trained on the adversarial examples of the cell; epoch 0 is what it was before."""
         started = time.monotonic()
-        settings, pixels, place = self.settings, self.pixels(), self.classifier.device
-        network, ids = Normalised(self.classifier).eval(), parts.train[: cell.inputs["size"]]
+        settings, pixels, parts = self.one.settings, self.pixels, self.plan.parts
+        place, ids = self.one.classifier.device, parts.train[: cell.inputs["size"]]
+        network = Normalised(self.one.classifier).eval()
         before = accuracies(network, pixels, parts.held, place)
         sides = [(own, side) for own in ids for side in ((0, 1) if settings.mix_clean else (1,))]
 
@@ -91,13 +90,14 @@ class Trainings:
         history = self._train(
             network,
             examples,
-            Schedule(epochs=settings.epochs, learning_rate=settings.learning_rate, **self._shared),
-            lambda made: accuracies(made, pixels, parts.held, place),
             cell,
+            lambda made: accuracies(made, pixels, parts.held, place),
+            epochs=settings.epochs,
+            learning_rate=settings.learning_rate,
         )
         rows = [
             {
-                "set": self.name,
+                "set": self.one.name,
                 "size": len(ids),
                 "epoch": at,
                 "loss": epoch.get("loss"),
@@ -112,13 +112,12 @@ class Trainings:
         notes = TrainingNotes(checkpoints=history.notes, training_seconds=time.monotonic() - started)
         return CellResult({"training": table}, notes)
 
-    def detector(self, cell: Cell, halves: tuple[Sequence[str], Sequence[str]], shown: Sequence[str]) -> CellResult:
+    def detector(self, cell: Cell) -> CellResult:
         """A network that learned to tell clean images from attacked ones, or from noisy ones; what it says of each."""
-        started, settings, kind = time.monotonic(), self.settings, cell.inputs["trained_on"]
-        network = fresh_detector(
-            settings.detector, settings.seed, str(self.classifier.device), self.classifier.channels
-        )
-        learn, judge = halves
+        started, settings, kind = time.monotonic(), self.one.settings, cell.inputs["trained_on"]
+        model = self.one.classifier
+        network = fresh_detector(settings.detector, settings.seed, str(model.device), model.channels)
+        learn, judge = self.plan.halves
 
         def read(places: Sequence[int]) -> tuple[Tensor, Tensor]:
             chosen = [(learn[at // 2], at % 2) for at in places]
@@ -132,54 +131,57 @@ class Trainings:
 
         examples = Shuffled(count=2 * len(learn), batch_size=settings.train_batch, load=read)
         rate = settings.detector_learning_rate or settings.learning_rate
-        schedule = Schedule(epochs=settings.detector_epochs, learning_rate=rate, **self._shared)
-        history = self._train(network, examples, schedule, evaluate, cell)
+        history = self._train(network, examples, cell, evaluate, epochs=settings.detector_epochs, learning_rate=rate)
         tables = {
             "detector": self._epochs(history, kind, len(learn), len(judge)),
             "scores": self._judged(network, kind, judge),
-            "maps2": self._maps(network, shown if kind == "attacked" else ()),
+            "maps2": self._maps(network, self.plan.shown if kind == "attacked" else ()),
         }
         return CellResult(tables, TrainingNotes(checkpoints=history.notes, training_seconds=time.monotonic() - started))
-
-    @property
-    def _shared(self) -> dict[str, Any]:
-        """What both schedules have in common."""
-        return {"patience": self.settings.patience, "keep": "last", "seed": self.settings.seed}
 
     def _train(
         self,
         network: nn.Module,
         examples: Shuffled,
-        schedule: Schedule,
-        evaluate: Callable[[nn.Module], Any],
         cell: Cell,
+        evaluate: Callable[[nn.Module], Any],
+        *,
+        epochs: int,
+        learning_rate: float,
     ) -> History:
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        settings, place = self.one.settings, checkpoint(self.one.scratch, cell)
+        place.parent.mkdir(parents=True, exist_ok=True)
         return train(
             network,
             examples,
-            schedule=schedule,
+            schedule=Schedule(
+                epochs=epochs,
+                learning_rate=learning_rate,
+                patience=settings.patience,
+                keep="last",
+                seed=settings.seed,
+            ),
             evaluate=evaluate,
-            checkpoint=checkpoint(self.checkpoints, cell),
+            checkpoint=place,
             identity=cell.key,
-            progress=self.progress,
+            progress=self.one.work.progress,
         )
 
     def _kind(self, kind: str, ids: Sequence[str]) -> Tensor:
         """Images of one kind, as the detector sees them."""
-        pixels = self.pixels()
+        pixels = self.pixels
         if kind == "attacked":
-            return cropped(pixels.read(ids, 1), self.settings.detector_side)
+            return cropped(pixels.read(ids, 1), self.one.settings.detector_side)
         images = pixels.read(ids, 0)
         if kind == "gaussian":
-            images = noisy(images, pixels.read(ids, 1), ids, self.settings.seed)
-        return cropped(resampled(images) if kind == "resampled" else images, self.settings.detector_side)
+            images = noisy(images, pixels.read(ids, 1), ids, self.one.settings.seed)
+        return cropped(resampled(images) if kind == "resampled" else images, self.one.settings.detector_side)
 
     def _scores(self, network: nn.Module, kind: str, ids: Sequence[str]) -> Tensor:
         """The network's probability of "not clean" for each image of one kind."""
         with torch.no_grad():
             pieces = [
-                exact(network(self._kind(kind, ids[at : at + PIECE]).to(self.classifier.device))).softmax(1)[:, 1]
+                exact(network(self._kind(kind, ids[at : at + PIECE]).to(self.one.classifier.device))).softmax(1)[:, 1]
                 for at in range(0, len(ids), PIECE)
             ]
         return torch.cat(pieces).cpu()
@@ -187,7 +189,7 @@ class Trainings:
     def _epochs(self, history: History, kind: str, learned: int, judged: int) -> pa.Table:
         rows = [
             {
-                "set": self.name,
+                "set": self.one.name,
                 "trained_on": kind,
                 "epoch": at + 1,
                 "loss": epoch["loss"],
@@ -205,7 +207,7 @@ class Trainings:
         rows = Rows(SCORES)
         for kind in KINDS:
             found = self._scores(network, kind, ids)
-            rows.add(len(ids), set=self.name, trained_on=trained_on, image=list(ids), kind=kind, score=found)
+            rows.add(len(ids), set=self.one.name, trained_on=trained_on, image=list(ids), kind=kind, score=found)
         return rows.table()
 
     def _maps(self, network: nn.Module, ids: Sequence[str]) -> pa.Table:
@@ -220,7 +222,7 @@ class Trainings:
                 layer = select(made.layers((images.shape[2], images.shape[3])), "trunk", "detector")[-1]
                 seen = look(made, images, layers=layer.name, cams="cam")
                 picture = map_picture(images[0], seen.maps(layer.name, "cam")[0])
-                keys = {"set": self.name, "image": own, "kind": f"detector_{side}_cam"}
+                keys = {"set": self.one.name, "image": own, "kind": f"detector_{side}_cam"}
                 add(rows, picture, **keys, **answer(seen.logits[0], made))
         return rows.table()
 

@@ -9,7 +9,6 @@ from gazeshift.report.document import Claim, number, share
 from gazeshift.studies.ding2022.report.numbers import MENDED, SetNumbers, absolute_change, change_statistic, restored
 from gazeshift.studies.ding2022.report.power import RULE, balanced, conclusion, difference
 from gazeshift.studies.ding2022.report.tables import CALLED, overlap, points
-from gazeshift.studies.ding2022.report.training_tables import trained_row
 
 HELD, NOT, PARTLY, UNTESTED = "held", "did not hold", "partly", "not tested"
 NO_RISE, TELLS = 0.05, 0.95
@@ -39,7 +38,7 @@ def findings(sets: Sequence[SetNumbers]) -> list[str]:
 
 def _seen(one: SetNumbers) -> str:
     told = one.told
-    fooled = f"{one.name}: {told['fooled']} of {told['clean_correct']} images that the model gets right are fooled"
+    fooled = f"{one.name}: {told.fooled} of {told.clean_correct} images that the model gets right are fooled"
     if not one.rows:
         return f"{fooled}; nothing is painted or masked."
     inside, outside = (_sizes(one, place) for place in ("roi", "outside"))
@@ -58,18 +57,18 @@ def _mended(one: SetNumbers) -> str:
 
 def _learned(one: SetNumbers) -> str:
     parts = []
-    trained, found = trained_row(one), one.detected()
+    trained, found = one.largest, one.detected()
     if trained is not None:
-        before, after = trained["before"], trained["after"]
+        before, after = trained.before, trained.after
         parts.append(
-            f"training on {trained['size']} examples takes accuracy from {share(before['attacked_accuracy'], 1)} to "
-            f"{share(after['attacked_accuracy'], 1)} on adversarial and from {share(before['clean_accuracy'], 1)} to "
-            f"{share(after['clean_accuracy'], 1)} on clean images"
+            f"training on {trained.size} examples takes accuracy from {share(before.attacked_accuracy, 1)} to "
+            f"{share(after.attacked_accuracy, 1)} on adversarial and from {share(before.clean_accuracy, 1)} to "
+            f"{share(after.clean_accuracy, 1)} on clean images"
         )
     if found is not None:
         control = one.detected("gaussian")
-        beside = "" if control is None else f" (Gaussian noise of the same size: {number(control['auc_scores'], 3)})"
-        parts.append(f"the detector's AUC is {number(found['auc_scores'], 3)}{beside}")
+        beside = "" if control is None else f" (Gaussian noise of the same size: {number(control.auc_scores, 3)})"
+        parts.append(f"the detector's AUC is {number(found.auc_scores, 3)}{beside}")
     return f"{one.name}: {'; '.join(parts)}." if parts else ""
 
 
@@ -126,7 +125,7 @@ def _more(first: float, second: float) -> bool | None:
 
 def _early(sets: Sequence[SetNumbers]) -> Claim:
     def depths(one: SetNumbers) -> list[float]:
-        top = len(one.told["most"])
+        top = len(one.told.most)
         return [one.depth(one.ranked(key)[:top]) for key in ("rmse", "relative")]
 
     return Claim(
@@ -142,7 +141,7 @@ def _early(sets: Sequence[SetNumbers]) -> Claim:
 
 def _late(sets: Sequence[SetNumbers]) -> Claim:
     def depth(one: SetNumbers) -> float:
-        return one.depth(one.ranked(least=True)[: len(one.told["least"])])
+        return one.depth(one.ranked(least=True)[: len(one.told.least)])
 
     return Claim(
         paper="The maps that change least lie in high layers (Tables 5, 7).",
@@ -190,7 +189,7 @@ def _as_stated(one: SetNumbers, experiment: str, clean: float, attacked: float) 
 
 def _trained(sets: Sequence[SetNumbers]) -> Claim:
     def accuracies(one: SetNumbers) -> list[float]:
-        return [found["after"]["attacked_accuracy"] for found in one.trained()]
+        return [found.after.attacked_accuracy for found in one.trained]
 
     def rises(one: SetNumbers) -> bool | None:
         found = _moved(one, "attacked", margin=NO_RISE)
@@ -208,10 +207,10 @@ def _trained(sets: Sequence[SetNumbers]) -> Claim:
 
 def _clean(sets: Sequence[SetNumbers]) -> Claim:
     def said(one: SetNumbers) -> str:
-        found = trained_row(one)
+        found = one.largest
         if found is None:
             return "not trained"
-        before, after = (share(found[when]["clean_accuracy"], 1) for when in ("before", "after"))
+        before, after = (share(epoch.clean_accuracy, 1) for epoch in (found.before, found.after))
         return f"{before} to {after} at the largest size"
 
     return Claim(
@@ -226,17 +225,17 @@ def _clean(sets: Sequence[SetNumbers]) -> Claim:
 
 def _moved(one: SetNumbers, side: str, *, margin: float = 0.0) -> bool | None:
     """Whether the largest training raised the accuracy on one side."""
-    found = trained_row(one)
+    found = one.largest
     if found is None:
         return None
-    n = found["after"]["validation"]
-    after, before = ((round(found[when][f"{side}_accuracy"] * n), n) for when in ("after", "before"))
+    n = found.after.validation
+    after, before = ((round(epoch.accuracy(side) * n), n) for epoch in (found.after, found.before))
     return conclusion(
         difference(after, before),
         0.0,
         judged=n,
-        learned=found["size"],
-        loss=found["after"]["loss"],
+        learned=found.size,
+        loss=math.nan if found.after.loss is None else found.after.loss,
         classes=one.classes,
         margin=margin,
     )
@@ -247,10 +246,8 @@ def _detected(sets: Sequence[SetNumbers]) -> Claim:
         found, control = one.detected(), one.detected("gaussian")
         if found is None:
             return "not trained"
-        beside = "" if control is None else f"; against Gaussian noise {number(control['auc_scores'], 3)}"
-        return (
-            f"{share(found['clean'], 1)} and {share(found['other'], 1)}, AUC {number(found['auc_scores'], 3)}{beside}"
-        )
+        beside = "" if control is None else f"; against Gaussian noise {number(control.auc_scores, 3)}"
+        return f"{share(found.clean, 1)} and {share(found.other, 1)}, AUC {number(found.auc_scores, 3)}{beside}"
 
     return Claim(
         paper="A network trained from nothing tells 98.42 % of clean and 99.07 % of adversarial images, AUC 0.9875.",
@@ -267,6 +264,6 @@ def _tells(one: SetNumbers) -> bool | None:
     found = one.detected()
     if found is None:
         return None
-    kept = next(row for row in one.detector if row["trained_on"] == "attacked" and row["kept"])
-    bounds = balanced(found["clean"], found["other"], found["n"])
-    return conclusion(bounds, TELLS, judged=found["n"], learned=2 * kept["train"], loss=kept["loss"], classes=2)
+    kept = next(epoch for epoch in one.detector if epoch.trained_on == "attacked" and epoch.kept)
+    bounds = balanced(found.clean, found.other, found.n)
+    return conclusion(bounds, TELLS, judged=found.n, learned=2 * kept.train, loss=kept.loss, classes=2)

@@ -1,16 +1,20 @@
 """Tables and charts of the study of Ding et al. 2022 that need no training, in the paper's order."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 
+from gazeshift.report.cells import table
 from gazeshift.report.charts import bars, lines
-from gazeshift.report.document import Chart, Table, number, share
+from gazeshift.report.document import Chart, Head, Table, number, share
+from gazeshift.studies.ding2022.manifest import ShownLayerEntry
 from gazeshift.studies.ding2022.report.numbers import (
     PIXELS,
-    Row,
+    SIDES,
+    Change,
     SetNumbers,
     absolute_change,
     change_statistic,
@@ -60,72 +64,70 @@ def short(name: str) -> str:
     return first if len(first) <= 24 else f"{first[:23]}…"
 
 
-def _answer(row: Row, when: str) -> list[str]:
-    return [short(row[f"{when}_name"]), f"{100 * row[f'{when}_confidence']:.2f}"]
-
-
-def _pairs(
-    one: SetNumbers, experiment: str, value: float | None = None, draw: int | None = None
-) -> list[tuple[Row, Row]]:
-    """Clean and attacked rows of the same image."""
-    clean, attacked = (one.changes(experiment, side, value) for side in ("clean", "attacked"))
-    pairs = zip(clean, attacked, strict=True)
-    return [pair for pair in pairs if draw is None or pair[0]["draw"] == draw]
+def table_or_dash(title: str, head: Head, rows: Sequence[Sequence[str]], about: str, empty: str, **words: Any) -> Table:
+    """A table; where it has no rows, a row of dashes and why."""
+    return Table(title=title, head=head, rows=rows or [["–"] * len(head)], about=about if rows else empty, **words)
 
 
 HEAD = ("category", "", "change", "clean: label", "confidence", "adversarial: label", "confidence")
 
 
+def _answers(pair: tuple[Change, Change], value: str) -> Iterator[list[str]]:
+    """The model's answers to the clean and the attacked image before and after a change."""
+    for when in ("before", "after"):
+        answers = [one.answer(when) for one in pair]
+        cells = [cell for name, confidence in answers for cell in (short(name), f"{100 * confidence:.2f}")]
+        yield [short(pair[0].label_name), value, when, *cells]
+
+
+def _sides(first: str, value: str, what: str, cells: Sequence[str]) -> list[str]:
+    """A row of statistics, of the clean and the attacked images."""
+    return [first, value, what, "", cells[0], "", cells[1]]
+
+
 def painted(one: SetNumbers) -> Table:
     """Tables 2 and 3: the first draw of the pixels, and the statistic of it."""
-    rows = []
-    images = list(dict.fromkeys(row["image"] for row in one.changes("roi", "clean")))[:SHOWN]
-    for image in images:
-        for value in one.values:
-            clean, attacked = next(pair for pair in _pairs(one, "roi", value, 0) if pair[0]["image"] == image)
-            for when in ("before", "after"):
-                first = short(clean["label_name"])
-                rows.append([first, f"{value:g}", when, *_answer(clean, when), *_answer(attacked, when)])
+    clean, attacked = ([row for row in one.changes("roi", side) if row.draw == 0] for side in SIDES)
+    pairs = {(pair[0].image, pair[0].value): pair for pair in zip(clean, attacked, strict=True)}
+    images = list(dict.fromkeys(image for image, _ in pairs))[:SHOWN]
+    rows = [row for image, value in product(images, one.values) for row in _answers(pairs[image, value], f"{value:g}")]
     for value in one.values:
-        found = [points(one.by_draw("roi", side, value)[0]) for side in ("clean", "attacked")]
-        rows.append(["change statistic", f"{value:g}", "mean", "", found[0], "", found[1]])
-    return Table(
-        title=f"Random pixels of the region of interest painted over, {one.name}",
-        head=HEAD,
-        rows=rows or [["–"] * len(HEAD)],
-        about="One draw, confidences in percent. The statistic is the mean change over images whose top-1 label stayed."
-        if rows
-        else NOBODY,
-        item="Table 3" if one.is_pgd else "Table 2",
-        paper=PAINTED[one.is_pgd],
+        found = [points(one.by_draw("roi", side, value)[0]) for side in SIDES]
+        rows.append(_sides("change statistic", f"{value:g}", "mean", found))
+    return table_or_dash(
+        f"Random pixels of the region of interest painted over, {one.name}",
+        HEAD,
+        rows,
+        "One draw, confidences in percent. The statistic is the mean change over images whose top-1 label stayed.",
+        NOBODY,
+        item="Table 3" if one.told.is_pgd else "Table 2",
+        paper=PAINTED[one.told.is_pgd],
     )
 
 
 def control(one: SetNumbers) -> Table:
     """All draws, inside and outside the region: the statistic with its spread over draws, sizes, labels lost."""
     rows = []
-    for value in one.values:
-        for place in PIXELS:
-            for side in ("clean", "attacked"):
-                found = one.changes(place, side, value)
-                draws = np.array(one.by_draw(place, side, value))
-                known = draws[np.isfinite(draws)]
-                spread = float(known.std()) if known.size else math.nan
-                rows.append(
-                    [
-                        f"{value:g}, {side}, {PLACES[place]}",
-                        points(change_statistic(found)),
-                        number(spread),
-                        number(absolute_change(found)),
-                        share(switched(found)),
-                        str(len(found)),
-                    ]
-                )
-    return Table(
-        title=f"The same with repeated draws, and outside the region, {one.name}",
-        head=["painted", "change, points", "spread over draws", "size of change", "labels changed", "n"],
-        rows=rows or [["–"] * 6],
-        about="An effect of the region is what it has beyond as many random pixels elsewhere.",
+    for value, place, side in product(one.values, PIXELS, SIDES):
+        found, draws = one.changes(place, side, value), np.array(one.by_draw(place, side, value))
+        known = draws[np.isfinite(draws)]
+        rows.append(
+            [
+                f"{value:g}, {side}, {PLACES[place]}",
+                points(change_statistic(found)),
+                number(float(known.std()) if known.size else None),
+                number(absolute_change(found)),
+                share(switched(found)),
+                str(len(found)),
+            ]
+        )
+    about = "An effect of the region is what it has beyond as many random pixels elsewhere."
+    return table_or_dash(
+        f"The same with repeated draws, and outside the region, {one.name}",
+        ["painted", "change, points", "spread over draws", "size of change", "labels changed", "n"],
+        rows,
+        about,
+        about,
     )
 
 
@@ -156,57 +158,53 @@ def painted_chart(one: SetNumbers) -> Chart:
 
 def mended(one: SetNumbers, experiment: str) -> Table:
     """Tables 8 to 13: before and after a change of maps or filters, with the statistic."""
-    rows = []
-    for clean, attacked in _pairs(one, experiment)[:SHOWN]:
-        for when in ("before", "after"):
-            first = short(clean["label_name"])
-            rows.append([first, "", when, *_answer(clean, when), *_answer(attacked, when)])
-    both = [one.changes(experiment, side) for side in ("clean", "attacked")]
+    clean, attacked = both = [one.changes(experiment, side) for side in SIDES]
+    rows = [row for pair in list(zip(clean, attacked, strict=True))[:SHOWN] for row in _answers(pair, "")]
     if rows:
-        found = [points(change_statistic(part)) for part in both]
-        n = len(both[0])
-        rows.append([f"change statistic, {n} images", "", "mean", "", found[0], "", found[1]])
-        lost = [share(switched(part)) for part in both]
-        rows.append([f"labels changed, {n} images", "", "share", "", lost[0], "", lost[1]])
-        right = [share(restored(part)) for part in both]
-        rows.append([f"true label afterwards, {n} images", "", "share", "", right[0], "", right[1]])
-    return Table(
-        title=f"{CALLED[experiment].capitalize()}, {one.name}",
-        head=HEAD,
-        rows=rows or [["–"] * len(HEAD)],
-        about=_changed(one, experiment) if rows else NOBODY,
-        item=ITEMS[experiment][one.is_pgd],
-        paper=PRINTED[experiment][one.is_pgd],
+        n = f"{len(clean)} images"
+        rows.append(_sides(f"change statistic, {n}", "", "mean", [points(change_statistic(part)) for part in both]))
+        rows.append(_sides(f"labels changed, {n}", "", "share", [share(switched(part)) for part in both]))
+        rows.append(_sides(f"true label afterwards, {n}", "", "share", [share(restored(part)) for part in both]))
+    return table_or_dash(
+        f"{CALLED[experiment].capitalize()}, {one.name}",
+        HEAD,
+        rows,
+        _changed(one, experiment),
+        NOBODY,
+        item=ITEMS[experiment][one.told.is_pgd],
+        paper=PRINTED[experiment][one.told.is_pgd],
     )
 
 
 def _changed(one: SetNumbers, experiment: str) -> str:
     if experiment == "mask":
-        return "Silenced: " + ", ".join(f"{layer} {channel}" for layer, channel in one.told["most"]) + "."
-    filters = one.told["filters_least" if experiment == "enlarge_insensitive" else "filters_most"]
+        return "Silenced: " + ", ".join(f"{layer} {channel}" for layer, channel in one.told.most) + "."
+    filters = one.told.filters_least if experiment == "enlarge_insensitive" else one.told.filters_most
     return "Filters: " + "; ".join(f"{conv} {', '.join(map(str, found))}" for conv, found in filters.items()) + "."
 
 
 def ranked(one: SetNumbers, *, least: bool) -> Table:
     """Tables 4 to 7: the feature maps that change most, or least, absolute and relative to their layer."""
-    top = len(one.told["most"])
+    top = len(one.told.most)
     absolute, relative = (one.ranked(key, least=least)[:top] for key in ("rmse", "relative"))
-    rows = [
-        [str(at), _named(first), f"{first['rmse']:.3g}", _named(second), f"{second['relative']:.3g}"]
-        for at, (first, second) in enumerate(zip(absolute, relative, strict=True), 1)
-    ]
     place = {(False, False): "Table 4", (True, False): "Table 5", (False, True): "Table 6", (True, True): "Table 7"}
-    dead = sum(row["dead"] for row in one.maps)
-    still = sum(row["rmse"] == 0 and not row["dead"] for row in one.maps)
+    dead = sum(each.dead for each in one.maps)
+    still = sum(each.rmse == 0 and not each.dead for each in one.maps)
     silent = f" {dead} maps are zero in all images on both sides and are left out; {still} others never change."
     silent = silent if least else ""
-    return Table(
-        title=f"Feature maps that change {'least' if least else 'most'}, {one.name}",
-        head=["rank", "feature map", "RMSE", "relative to its layer", "RMSE / layer's RMS"],
-        rows=rows,
-        about=f"Mean over {one.told['pairs']} pairs, of {len(one.maps)} maps. Layer and channel, from 0.{silent}",
-        item=place[least, one.is_pgd],
-        paper=_printed_maps(least=least, pgd=one.is_pgd),
+    return table(
+        f"Feature maps that change {'least' if least else 'most'}, {one.name}",
+        enumerate(zip(absolute, relative, strict=True), 1),
+        {
+            "rank": lambda row: str(row[0]),
+            "feature map": lambda row: row[1][0].name,
+            "RMSE": lambda row: f"{row[1][0].rmse:.3g}",
+            "relative to its layer": lambda row: row[1][1].name,
+            "RMSE / layer's RMS": lambda row: f"{row[1][1].relative:.3g}",
+        },
+        about=f"Mean over {one.told.pairs} pairs, of {len(one.maps)} maps. Layer and channel, from 0.{silent}",
+        item=place[least, one.told.is_pgd],
+        paper=_printed_maps(least=least, pgd=one.told.is_pgd),
     )
 
 
@@ -215,10 +213,6 @@ def _printed_maps(*, least: bool, pgd: bool) -> str:
         return "maps of activation_32 to 43, all 0.0883: a floor of the paper's sum over pixels, not an RMSE"
     top = "pool_1_pad_31 with 1128.23" if pgd else "pool_1_pad_35 with 1148.25"
     return f"{top}; all ten in pool_1_pad and activation_1. The printed numbers grow with a map's area"
-
-
-def _named(row: Row) -> str:
-    return f"{row['layer']}_{row['channel']}"
 
 
 def layers_chart(one: SetNumbers) -> Chart:
@@ -241,40 +235,44 @@ def layers_chart(one: SetNumbers) -> Chart:
 
 def histograms(one: SetNumbers) -> list[Chart]:
     """Figure 2's histograms over all images: luminance, and the colours or other channels if there are several."""
-    found = {(row["side"], row["channel"]): np.zeros(256) for row in one.histograms}
-    for row in one.histograms:
-        found[row["side"], row["channel"]] += np.asarray(row["counts"])
-    shares: dict[Any, list[float]] = {}
-    for key, counts in found.items():
-        shares[key] = [float(value) for value in counts / max(1, counts.sum())]
+    found = one.histograms
+    shares = {key: [float(value) for value in counts / max(1, counts.sum())] for key, counts in found.items()}
     names = (("luminance",), tuple(dict.fromkeys(channel for _, channel in found if channel != "luminance")))
-    words: dict[str, Any] = {"item": "Fig 2", "paper": "the two histograms of an image differ little"}
     charts, colours = [], {"clean, luminance": "--ok", "attacked, luminance": "--attacked"}
     for channels in filter(None, names):
         series = {f"{side}, {channel}": shares[side, channel] for channel in channels for side in ("clean", "attacked")}
-        title = f"Histogram of {', '.join(channels)}, {one.name}"
-        axes: dict[str, Any] = {"x_title": "level", "y_title": "share", "digits": 4}
-        charts.append(lines(title, list(range(256)), series, colours=colours, **axes, **words))
+        chart = lines(
+            f"Histogram of {', '.join(channels)}, {one.name}",
+            list(range(256)),
+            series,
+            x_title="level",
+            y_title="share",
+            colours=colours,
+            digits=4,
+            item="Fig 2",
+            paper="the two histograms of an image differ little",
+        )
+        charts.append(chart)
     return charts
 
 
 def overlap(one: SetNumbers) -> float:
     """Half the sum of absolute differences of the two luminance histograms: 0 the same, 1 disjoint."""
-    sides = []
-    for side in ("clean", "attacked"):
-        parts = [row["counts"] for row in one.histograms if row["side"] == side and row["channel"] == "luminance"]
-        counts = np.sum(parts, axis=0)
-        sides.append(counts / counts.sum())
+    counts = [one.histograms[side, "luminance"] for side in SIDES]
+    sides = [each / each.sum() for each in counts]
     return float(np.abs(sides[0] - sides[1]).sum() / 2)
 
 
-def structure(layers: Sequence[Row]) -> Table:
+def structure(layers: Sequence[ShownLayerEntry]) -> Table:
     """Table 1: the model's layers whose maps are ranked."""
-    rows = [[str(row["shown"]), str(row["name"]), " x ".join(map(str, row["shape"]))] for row in layers]
-    return Table(
-        title="Layers of the model",
-        head=["shown as", "in the model", "channels x height x width"],
-        rows=rows,
+    return table(
+        "Layers of the model",
+        layers,
+        {
+            "shown as": lambda layer: layer.shown,
+            "in the model": lambda layer: layer.name,
+            "channels x height x width": lambda layer: " x ".join(map(str, layer.shape or ())),
+        },
         item="Table 1",
         paper="the structure of ResNet-50",
     )

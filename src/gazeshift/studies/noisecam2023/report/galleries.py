@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 
+from gazeshift.report.cells import tuples
 from gazeshift.report.document import Gallery, Picture
 from gazeshift.report.study import Study
 
@@ -13,8 +14,8 @@ Pictures = defaultdict[tuple[str, str, str], list[Picture]]
 
 def galleries(study: Study, most: int) -> list[Gallery]:
     """The three figures, for each of the first `most` examples that the study kept."""
-    table, pictures = study.table("pictures", COLUMNS), Pictures(list)
-    for image, figure, kind, what, caption, webp in zip(*(table[name].to_pylist() for name in COLUMNS), strict=True):
+    pictures = Pictures(list)
+    for image, figure, kind, what, caption, webp in tuples(study.table("pictures", COLUMNS), *COLUMNS):
         said = {"blurred": f"{KINDS[kind]}, blurred: {caption}", "image": f"predicted {caption}"}.get(what, caption)
         framed = FRAMES[kind] if what in ("image", "blurred") else ""
         pictures[image, figure, kind].append(Picture(webp=webp, caption=said, frame=framed))

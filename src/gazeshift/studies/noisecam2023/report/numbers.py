@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float
 
+from gazeshift.report.cells import tuples
 from gazeshift.report.roc import auroc
 from gazeshift.report.similarity import SimilarityNumbers, numbers, short
 from gazeshift.report.study import Study
@@ -168,7 +169,7 @@ def read_found(study: Study) -> NoisecamTables:
     told, verdicts = study.entries(NoisecamManifest), study.table("verdicts")
     called = {layer.name: short((layer.name, *layer.aliases)) for layer in told.layers}
     places: dict[Combination, list[int]] = {}
-    for at, (layer, *rest) in enumerate(_rows(verdicts, *Combination._fields)):
+    for at, (layer, *rest) in enumerate(tuples(verdicts, *Combination._fields)):
         places.setdefault(Combination(called.get(layer, layer), *rest), []).append(at)
     images = study.table("images", (*SURE, "switched"))
     switched = study.table("seeds", ["switched"])["switched"].to_pylist()
@@ -179,7 +180,7 @@ def read_found(study: Study) -> NoisecamTables:
         gaze=numbers(study),
         seeds=len(switched),
         switched=sum(switched),
-        fooled={(kind, strength): pair for kind, strength, *pair in _rows(groups, *FOOLED)},
+        fooled={(kind, strength): pair for kind, strength, *pair in tuples(groups, *FOOLED)},
         verdicts={key: _scores(verdicts.take(at), "clusters") for key, at in places.items()},
         deviation=_scores(study.table("behaviour") if study.has("behaviour") else NOTHING, "z"),
         doubt=_doubt(images, verdicts),
@@ -210,9 +211,9 @@ def _scores(table: pa.Table, score: str) -> NoisecamScores:
 
 def _doubt(images: pa.Table, verdicts: pa.Table) -> NoisecamScores:
     """What a reader of the class probabilities alone would suspect."""
-    part = dict(_rows(verdicts, "image", "part"))
+    part = dict(tuples(verdicts, "image", "part"))
     found: dict[tuple[str, str, float], float] = {}
-    for image, kind, strength, clean, changed in _rows(images, *SURE):
+    for image, kind, strength, clean, changed in tuples(images, *SURE):
         found[image, CLEAN, 0.0] = 1 - clean
         found[image, kind, strength] = 1 - changed
     columns = {
@@ -222,10 +223,6 @@ def _doubt(images: pa.Table, verdicts: pa.Table) -> NoisecamScores:
         "doubt": list(found.values()),
     }
     return _scores(pa.table(columns), "doubt")
-
-
-def _rows(table: pa.Table, *names: str) -> Iterator[tuple[Any, ...]]:
-    return zip(*(table[name].to_pylist() for name in names), strict=True)
 
 
 def chance(positives: int, negatives: int, looks: int = 1) -> float:

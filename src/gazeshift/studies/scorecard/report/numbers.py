@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from gazeshift.errors import DataError
+from gazeshift.report.cells import tuples
 from gazeshift.report.study import REPAIR, Study
 from gazeshift.studies.scorecard.manifest import DetectorEntry, ScorecardManifest, SetEntry
 from gazeshift.studies.scorecard.report.bootstrap import Negatives, Resample, mean, resampled, share
@@ -248,7 +249,7 @@ def read_found(study: Study) -> ScorecardNumbers:
         "suspicion": np.where(np.isnan(suspicion), np.inf, suspicion),
     }
     rows: dict[Key, list[int]] = {}
-    for at, key in enumerate(zip(*(table[name].to_pylist() for name in KEYS), strict=True)):
+    for at, key in enumerate(tuples(table, *KEYS)):
         rows.setdefault(Key(*key), []).append(at)
     found = {
         key: ScorecardScores(

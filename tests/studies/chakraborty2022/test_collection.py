@@ -34,7 +34,7 @@ def test_wordnet_ids_get_the_models_names(tmp_path):
     make_classes(tmp_path / "set", classes=2)
     (tmp_path / "set" / "class-0").rename(tmp_path / "set" / "n01440764")
     names = {"class_names": ["tench, Tinca tinca"], "wnids": ["n01440764"]}
-    assert open_collection(tmp_path / "set", names=names).names == ("class-1", "tench")
+    assert open_collection(tmp_path / "set", **names).names == ("class-1", "tench")
 
 
 def test_a_table_of_labels_gives_only_the_classes_that_occur(tmp_path):

@@ -9,11 +9,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from gazeshift import report
+from gazeshift.errors import DataError
 from gazeshift.report.document import Gallery
-from gazeshift.report.study import open_study
+from gazeshift.report.study import Study, open_study
 from gazeshift.report.words import called
+from gazeshift.studies.chakraborty2022.manifest import ChakrabortyManifest
 from gazeshift.studies.chakraborty2022.report.claims import claims, findings
-from gazeshift.studies.chakraborty2022.report.numbers import ALIGNED, MOD, RAW, mean_row, read_numbers
+from gazeshift.studies.chakraborty2022.report.numbers import (
+    ALIGNED,
+    MOD,
+    RAW,
+    ChakrabortyNumbers,
+    mean_row,
+    read_numbers,
+)
 from gazeshift.studies.chakraborty2022.report.page import page as chakraborty2022
 from gazeshift.studies.chakraborty2022.settings import Chakraborty2022
 from helpers.faces import make_classes, make_vggface2, small_settings
@@ -90,9 +99,13 @@ def write(folder: Path, *, fooled: int, conditions=("raw",)) -> Path:
     return folder
 
 
+def opened(study: Study) -> ChakrabortyNumbers:
+    return read_numbers(study, study.entries(ChakrabortyManifest))
+
+
 @pytest.fixture
 def numbers(tmp_path):
-    return read_numbers(open_study(write(tmp_path / "study", fooled=1)))
+    return opened(open_study(write(tmp_path / "study", fooled=1)))
 
 
 def test_numbers_by_hand(numbers):
@@ -118,7 +131,7 @@ def test_epsilon_zero_as_a_level_inflates_vid(tmp_path):
     folder = write(tmp_path / "study", fooled=1)
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(manifest | {"settings": {"include_zero": True}}))
-    found = read_numbers(open_study(folder)).vid(MODELS[0])
+    found = opened(open_study(folder)).vid(MODELS[0])
     assert found[0] == pytest.approx(np.std([0, 0.1, 0.2]))
 
 
@@ -190,3 +203,11 @@ def test_every_figure_and_table_of_the_paper_is_there(tmp_path, faces):
 def test_models_are_called_as_people_write_them():
     assert called("timm:xception") == "xception"
     assert called("efficientnet_lite2") == "EfficientNet-Lite2"
+
+
+def test_a_damaged_manifest_is_named(tmp_path):
+    folder = write(tmp_path / "study", fooled=1)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"levels": ["large"]}))
+    with pytest.raises(DataError, match=r"manifest.json is damaged at levels.0"):
+        report.make(folder)

@@ -6,8 +6,8 @@ The classes are the collection's, not a model's: their indices follow the sorted
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image, ImageOps
@@ -44,7 +44,13 @@ class Collection:
     aligned: ImageSource | None = None
 
 
-def open_collection(path: Path | str | None, *, labels: Path | str | None = None, names: Any = None) -> Collection:
+def open_collection(
+    path: Path | str | None,
+    *,
+    labels: Path | str | None = None,
+    class_names: Sequence[str] = (),
+    wnids: Sequence[str] = (),
+) -> Collection:
     """Labelled pictures in one of these forms; nothing is decoded yet.
 
     * A folder of class folders, or one with the folders ``train``, ``val`` and ``test`` that hold class folders of
@@ -56,22 +62,27 @@ def open_collection(path: Path | str | None, *, labels: Path | str | None = None
     Args:
         path: of the folder.
         labels: table of labels.
-        names: `open_source`'s arguments ``class_names`` and ``wnids``, to read a table's labels.
+        class_names: of a model, as of `open_source`, to read a table's labels.
+        wnids: likewise.
 
     Raises:
         DataError: nothing there, or no classes.
     """
     if path is None:
-        return _demo_views(names or {})
-    root = place_of(path)
+        return _demo_views(class_names)
+    root, table = place_of(path), partial(_labelled, path, labels, class_names, wnids)
     if labels is not None or isinstance(root, Remote) or not root.is_dir():
-        return _dense(open_source(path, labels=labels, **(names or {})), names or {})
+        return table()
     listing = list_folder(root)
     if not listing.images or listing.flat or any((root / own).is_file() for own in ("labels.csv", "val.txt")):
-        return _dense(open_source(path, **(names or {})), names or {})
+        return table()
     if is_vggface2(root):
         return _faces(root, listing.images)
-    return _folders(root, listing.images, dict(zip(*(_known(names or {})), strict=False)))
+    return _folders(root, listing.images, dict(zip(wnids, map(_first_name, class_names), strict=False)))
+
+
+def _first_name(name: str) -> str:
+    return name.split(",", maxsplit=1)[0]
 
 
 def draw_classes(found: Collection, *, classes: int | None, images: int | None, seed: int) -> Collection:
@@ -128,11 +139,7 @@ def _picked(source: ImageSource, wanted: Callable[[str, int], bool], label: Call
     )
 
 
-def _known(names: dict[str, Any]) -> tuple[Sequence[str], list[str]]:
-    return names.get("wnids", ()), [name.split(",")[0] for name in names.get("class_names", ())]
-
-
-def _folders(root: Path, images: Mapping[str, AnyFile], known: dict[str, str]) -> Collection:
+def _folders(root: Path, images: dict[str, AnyFile], known: dict[str, str]) -> Collection:
     """Class folders; those named by WordNet ids get the names that a model knows."""
     folder = _class_folder(list(images))
     folders = sorted({folder(own) for own in images})
@@ -163,16 +170,18 @@ def _faces(root: Path, images: Mapping[str, AnyFile]) -> Collection:
     return replace(found, aligned=replace(kept, kind="aligned faces", skipped=lost, fetch=aligner(faces)))
 
 
-def _dense(source: ImageSource, names: dict[str, Any]) -> Collection:
-    """Labels of a model's classes as places in the list of classes that occur."""
+def _labelled(
+    path: Path | str, labels: Path | str | None, class_names: Sequence[str], wnids: Sequence[str]
+) -> Collection:
+    """Images with a table of labels of a model's classes; the collection has those that occur."""
+    source = open_source(path, labels=labels, class_names=class_names, wnids=wnids)
     held = sorted({label for label in source.labels if label is not None})
-    called = names.get("class_names", ())
-    known = tuple(called[label].split(",")[0] if label < len(called) else f"class {label}" for label in held)
+    known = tuple(_first_name(class_names[label]) if label < len(class_names) else f"class {label}" for label in held)
     place = {label: at for at, label in enumerate(held)}
     return Collection(source=_picked(source, lambda *_: True, lambda label: place.get(label, 0)), names=known)
 
 
-def _demo_views(names: dict[str, Any]) -> Collection:
+def _demo_views(class_names: Sequence[str]) -> Collection:
     """Every demo image as a class of its own. Its views overlap, so that telling them apart is easy: say so."""
     demo = demo_images()
     places = {
@@ -185,9 +194,11 @@ def _demo_views(names: dict[str, Any]) -> Collection:
     source = assemble(
         name="views of the demo images", kind="demo", places=places, labels=labels, fetch=_view, notes=(note,)
     )
-    called = names.get("class_names", ())
-    known = [called[label].split(",")[0] if label is not None and label < len(called) else "" for label in demo.labels]
-    return Collection(source=source, names=tuple(name or own for name, own in zip(known, demo.ids, strict=True)))
+    known = [
+        _first_name(class_names[label]) if label is not None and label < len(class_names) else own
+        for own, label in zip(demo.ids, demo.labels, strict=True)
+    ]
+    return Collection(source=source, names=tuple(known))
 
 
 def _view(place: tuple[Path, int], name: str) -> bytes:

@@ -125,7 +125,7 @@ def add(rows: Rows, picture: bytes, **keys: Any) -> None:
     rows.add(1, picture=picture, **empty | keys)
 
 
-def answer(classifier: Classifier, evidence: Evidence) -> dict[str, Any]:
+def answer(classifier: Classifier, evidence: Evidence) -> dict[str, object]:
     """What the classifier says of the only image of a batch, and how sure it is."""
     index = int(evidence.predicted[0])
     return {"predicted": classifier.class_name(index), "confidence": float(evidence.logits.softmax(1)[0, index])}

@@ -112,9 +112,9 @@ class Attacks:
         for name, seen in self.models.items():
             own = fitted(images, seen.classifier.size, "resize")
             clean = seen.look(own)
-            keys: dict[str, Any] = {"condition": self.condition, "image": list(batch.ids), "model": name}
+            keys: dict[str, object] = {"condition": self.condition, "image": list(batch.ids), "model": name}
             _add_clean(rows, clean, labels, **keys)
-            _add_maps(maps, clean, seen.last.name, **keys)
+            _add_maps(maps, clean.maps(seen.last.name).cpu(), **keys)
             steps = {"black_box": (images, step), "random": (images, signs)}
             if name != self.source:
                 steps["white_box"] = (own, direction(seen.classifier, own, labels))
@@ -207,11 +207,10 @@ def _add_clean(rows: Rows, clean: Evidence, labels: Tensor, **keys: Any) -> None
     _add(rows, clean, clean, labels=labels, nissim=nothing, **keys, **own)
 
 
-def _add_maps(maps: Rows, clean: Evidence, layer: str, *, image: list[str], **keys: Any) -> None:
+def _add_maps(maps: Rows, found: Tensor, **keys: Any) -> None:
     """The clean maps as they are, to compare those of different images."""
-    found = clean.maps(layer).cpu()
     flat = list(found.flatten(1).numpy())
-    maps.add(len(image), image=image, height=found.shape[1], width=found.shape[2], map=flat, **keys)
+    maps.add(len(found), height=found.shape[1], width=found.shape[2], map=flat, **keys)
 
 
 def notes_of(passes: Mapping[str, Passes], by_model: dict[str, tuple[int, int]]) -> ChakrabortyNotes:

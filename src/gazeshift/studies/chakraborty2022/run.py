@@ -1,8 +1,9 @@
 """One run of the study of Chakraborty et al. 2022: features, heads, attacks, galleries; for each kind of picture."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from gazeshift.data import ImageSource
+from gazeshift.data import ImageSource, replace_file
 from gazeshift.errors import DataError
+from gazeshift.manifest import CheckEntry, ImagesEntry
 from gazeshift.models import Classifier, Pixels, Preprocessing, load, select
-from gazeshift.records import Batch, Finding, Layer
+from gazeshift.records import Batch, Layer
 from gazeshift.runs.examples import SetSource, fitted
 from gazeshift.runs.open import check_first, first_images
 from gazeshift.runs.reopen import Reopened
@@ -32,10 +34,11 @@ from gazeshift.studies.chakraborty2022.heads import (
     split,
     train_head,
 )
-from gazeshift.studies.chakraborty2022.manifest import ManifestBuilder, head_card, split_table, unrelated, write_table
-from gazeshift.studies.chakraborty2022.pictures import GalleryPictures, choose
+from gazeshift.studies.chakraborty2022.manifest import ChakrabortyManifest, ConditionEntry, HeadEntry, SplitEntry
+from gazeshift.studies.chakraborty2022.pictures import GalleryPictures, choose, shown
 from gazeshift.studies.chakraborty2022.rows import Attacks, ChakrabortyNotes, HeadedModel
 from gazeshift.studies.chakraborty2022.settings import Chakraborty2022
+from gazeshift.studies.chakraborty2022.summary import accuracies, cost_of, split_table, unrelated
 
 PIECE = 32  # images whose features a killed run computes again
 UNIT = {"unit": 1.0, "symmetric": 0.5}
@@ -48,26 +51,9 @@ def run(settings: Chakraborty2022, out: Path, **how: Any) -> Path:
         if name != settings.attacked:
             check_first(body, study.unlabelled, min(4, settings.batch_size))
     study.run.open()
-    return study.finish([study.condition(name) for name in study.sources])
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConditionDone:
-    """What one condition left.
-
-    Args:
-        condition: its name.
-        cells: of the attacked test images.
-        notes: of all its cells.
-        heads: what the manifest says of each head.
-        epochs: of the trainings.
-    """
-
-    condition: str
-    cells: Sequence[Cell]
-    notes: Sequence[ChakrabortyNotes]
-    heads: Mapping[str, Any]
-    epochs: Sequence[pa.Table]
+    for name in study.sources:
+        study.condition(name)
+    return study.finish()
 
 
 class ChakrabortyCells(Reopened):
@@ -83,8 +69,9 @@ class ChakrabortyCells(Reopened):
         self.recipe, self.settings = (ChakrabortyCells, (settings, out)), settings
         self.bodies = _bodies(settings)
         first = self.bodies[settings.attacked]
-        names = {"class_names": first.class_names, "wnids": first.wnids}
-        whole = open_collection(settings.images, labels=settings.labels, names=names)
+        whole = open_collection(
+            settings.images, labels=settings.labels, class_names=first.class_names, wnids=first.wnids
+        )
         self.collection = draw_classes(
             whole, classes=settings.class_count, images=settings.images_per_class, seed=settings.seed
         )
@@ -96,7 +83,9 @@ class ChakrabortyCells(Reopened):
         self.unlabelled = replace(source, labels=(None,) * len(source))  # the bodies know other classes
         self.run = Run("chakraborty2022", 1, settings, out, classifier=first, source=source, **how)
         self.run.first = first_images(first, self.unlabelled, min(16, settings.batch_size))
-        self.findings: list[Finding] = []
+        self.cells: list[Cell] = []
+        self.notes: list[ChakrabortyNotes] = []
+        self.conditions: dict[str, ConditionEntry] = {}
         self.trained: dict[str, dict[str, tuple[HeadedModel, History]]] = {}
 
     @cached_property
@@ -104,55 +93,81 @@ class ChakrabortyCells(Reopened):
         """Each body's last layer."""
         return {name: last_layer(body, self.run.first.images) for name, body in self.bodies.items()}
 
-    def condition(self, condition: str) -> ConditionDone:
+    def condition(self, condition: str) -> None:
         """Everything about one kind of picture but the gallery."""
-        self.run.source = self.sources[condition]
-        notes: list[ChakrabortyNotes] = []
+        work = self.run
+        work.source = self.sources[condition]
         for name in self.bodies:
-            compute = partial(self.features, condition=condition, name=name)
-            notes += self.run.do(
+            cells, compute = (
                 self._feature_cells(condition, name),
-                compute,
-                main="features",
-                what=f"images, {name}",
-                notes=ChakrabortyNotes,
+                partial(self.features, condition=condition, name=name),
             )
+            self.notes += work.do(cells, compute, main="features", what=f"images, {name}", notes=ChakrabortyNotes)
         trained = self.heads(condition)
-        about: dict[str, Any] = {"condition": condition, "heads": _cards(self.attacks(condition).models)}
-        cells = self.run.cells("attack", ids=self._tested(self.run.source), **about)
-        notes += self.run.do(
-            cells, partial(self.attack, condition=condition), what="test images", notes=ChakrabortyNotes
+        cells = work.cells("attack", ids=self._tested(work.source), condition=condition, heads=self._cards(condition))
+        compute = partial(self.attack, condition=condition)
+        self.notes += work.do(cells, compute, what="test images", notes=ChakrabortyNotes)
+        self.cells += cells
+        heads = {name: head_entry(seen, history) for name, (seen, history) in trained.items()}
+        self.conditions[condition] = ConditionEntry(tested=sum(len(cell.ids) for cell in cells), heads=heads)
+
+    def finish(self) -> Path:
+        """Join the tables, draw the gallery, and write the manifest."""
+        work, settings, found = self.run, self.settings, self.collection
+        source, aligned = found.source, found.aligned
+        work.table(self.cells)
+        work.table(self.cells, "maps")
+        condition = [*self.conditions][-1]  # aligned faces where there are some, as in the paper
+        gallery = self._gallery(condition)
+        compute = partial(self.draw, condition=condition)
+        what = "images of the gallery"
+        self.notes += work.do(gallery, compute, main="gallery", what=what, notes=ChakrabortyNotes)
+        work.table(gallery, "gallery")
+        trained = [
+            (condition, name, history) for condition, own in self.trained.items() for name, (_, history) in own.items()
+        ]
+        self._write("unrelated", unrelated(pq.read_table(work.store.folder / "maps.parquet"), work.size))
+        self._write(
+            "training",
+            pa.concat_tables([epoch_rows(history, condition=kind, model=name) for kind, name, history in trained]),
         )
-        return ConditionDone(
-            condition=condition,
-            cells=cells,
-            notes=notes,
-            heads={name: head_card(seen, history) for name, (seen, history) in trained.items()},
-            epochs=[epoch_rows(history, condition=condition, model=name) for name, (_, history) in trained.items()],
+        self._write("split", split_table(found, self.parts))
+        models = self.attacks(condition).models
+        work.source, work.classifier = source, models[settings.attacked].classifier
+        unread = {skip.id: skip for note in self.notes for skip in note.skipped}  # every model's cells note it
+        return work.finish(
+            self.notes,
+            ChakrabortyManifest,
+            unit=UNIT[settings.range],
+            cost=cost_of(models, self.notes, work.first.images),
+            models=self._cards(condition),
+            conditions=self.conditions,
+            class_names=found.names,
+            parts=SplitEntry(**Counter(self.parts.values())),
+            without_landmarks=() if aligned is None else aligned.skipped,
+            images=ImagesEntry(
+                source=source.name,
+                kind=source.kind,
+                asked=len(source) + len(source.skipped),
+                used=len(source) - len(unread),
+                labels="given",
+                skipped=(*source.skipped, *unread.values()),
+            ),
+            preflight=[
+                *accuracies(self.conditions),
+                *(
+                    CheckEntry(check="checkpoint", level="note", detail=f"{name}, {kind}: {note}")
+                    for kind, name, history in trained
+                    for note in history.notes
+                ),
+            ],
+            attacked=settings.attacked,
+            levels=settings.levels,
         )
 
-    def finish(self, done: Sequence[ConditionDone]) -> Path:
-        """Join the tables, draw the gallery, and write the manifest."""
-        work, folder = self.run, self.run.store.folder
-        cells = [cell for one in done for cell in one.cells]
-        work.table(cells)
-        work.table(cells, "maps")
-        shown_one = done[-1].condition  # aligned faces where there are some, as in the paper
-        gallery, notes = self._gallery(shown_one)
-        work.table(gallery, "gallery")
-        write_table(folder / "unrelated.parquet", unrelated(pq.read_table(folder / "maps.parquet"), work.size))
-        write_table(folder / "training.parquet", pa.concat_tables([table for one in done for table in one.epochs]))
-        write_table(folder / "split.parquet", split_table(self.collection, self.parts))
-        models = self.attacks(shown_one).models
-        work.source, work.classifier = self.collection.source, models[self.settings.attacked].classifier
-        every = [note for one in done for note in one.notes] + notes
-        told = ManifestBuilder(
-            found=self.collection, parts=self.parts, models=models, notes=every, findings=tuple(self.findings)
-        )
-        tested = {one.condition: sum(len(cell.ids) for cell in one.cells) for one in done}
-        heads = {one.condition: one.heads for one in done}
-        more = told.entries(tested, heads) | {"attacked": self.settings.attacked, "levels": list(self.settings.levels)}
-        return work.finish(every, unit=UNIT[self.settings.range], cost=told.cost(work.first.images), **more)
+    def _write(self, name: str, table: pa.Table) -> None:
+        path = self.run.store.folder / f"{name}.parquet"
+        replace_file(path, partial(pq.write_table, table, compression="zstd"))
 
     def features(self, cell: Cell, *, condition: str, name: str) -> CellResult:
         """A cell of images as a body sees them."""
@@ -205,13 +220,15 @@ class ChakrabortyCells(Reopened):
 
     def _feature_cells(self, condition: str, name: str) -> list[Cell]:
         source, place = self.sources[condition], [*self.bodies].index(name)
-        about: dict[str, Any] = {
-            "condition": condition,
-            "body": self.bodies[name].card(),
-            "layer": self.last[name].name,
-        }
-        first = place * -(-len(source) // PIECE)
-        return self.run.cells("features", ids=source.ids, size=PIECE, first=first, **about)
+        return self.run.cells(
+            "features",
+            ids=source.ids,
+            size=PIECE,
+            first=place * -(-len(source) // PIECE),
+            condition=condition,
+            body=self.bodies[name].card(),
+            layer=self.last[name].name,
+        )
 
     def _head(self, condition: str, place: int, name: str) -> tuple[HeadedModel, History]:
         work, settings, source = self.run, self.settings, self.sources[condition]
@@ -229,8 +246,6 @@ class ChakrabortyCells(Reopened):
             identity=identity,
             progress=work.progress,
         )
-        said = [f"{name}, {condition}: {note}" for note in history.notes]
-        self.findings += [Finding(check="checkpoint", level="note", detail=note) for note in said]
         body = self.bodies[name]
         made = headed(body, self.last[name], head, self.collection.names)
         images = fitted(work.first.images, body.size, "resize")
@@ -254,17 +269,30 @@ class ChakrabortyCells(Reopened):
             raise DataError(f"{source.name} leaves {len(tested)} of {len(ids)} test images; at least two are needed.")
         return tested
 
-    def _gallery(self, condition: str) -> tuple[list[Cell], list[ChakrabortyNotes]]:
-        work, attacks = self.run, self.attacks(condition)
-        rows = pq.read_table(work.store.folder / "rows.parquet")
-        ids = choose(rows, condition, attacks.source, self.settings.gallery)
-        heads = _cards(attacks.models)
-        cells = [
-            work.cell("gallery", ids=(own,), number=at, condition=condition, heads=heads) for at, own in enumerate(ids)
+    def _gallery(self, condition: str) -> list[Cell]:
+        """A cell for each test image that is shown."""
+        rows = pq.read_table(self.run.store.folder / "rows.parquet")
+        ids = choose(rows, condition, self.settings.attacked, self.settings.gallery)
+        heads = self._cards(condition)
+        return [
+            self.run.cell("gallery", ids=(own,), number=at, condition=condition, heads=heads)
+            for at, own in enumerate(ids)
         ]
-        compute = partial(self.draw, condition=condition)
-        notes = work.do(cells, compute, main="gallery", what="images of the gallery", notes=ChakrabortyNotes)
-        return cells, notes
+
+    def _cards(self, condition: str) -> Mapping[str, object]:
+        return {name: seen.classifier.card() for name, (seen, _) in self.heads(condition).items()}
+
+
+def head_entry(seen: HeadedModel, history: History) -> HeadEntry:
+    """What the manifest says of a head: how it was trained, and where its model's maps are drawn."""
+    return HeadEntry(
+        weights_sha256=seen.classifier.weights_sha256,
+        layer=shown(seen.last.name),
+        layer_names=tuple(map(shown, seen.last.names)),
+        epochs=len(history.epochs),
+        kept=history.kept + 1,
+        validation_accuracy=history.epochs[history.kept]["score"],
+    )
 
 
 def _bodies(settings: Chakraborty2022) -> dict[str, Classifier]:
@@ -288,7 +316,3 @@ def last_layer(classifier: Classifier, images: torch.Tensor) -> Layer:
     """The last block, or convolution outside all blocks, for images of this size."""
     layers = classifier.layers((images.shape[2], images.shape[3]))
     return select(layers, "trunk", classifier.name)[-1]
-
-
-def _cards(models: Mapping[str, HeadedModel]) -> dict[str, Any]:
-    return {name: seen.classifier.card() for name, seen in models.items()}

@@ -27,7 +27,7 @@ class Chakraborty2022(PaperSettings):
     """
 
     TRAINS: ClassVar[bool] = True
-    QUICK: ClassVar[Mapping[str, Any]] = {"gallery": 1, "epochs": 20}
+    QUICK: ClassVar[Mapping[str, object]] = {"gallery": 1, "epochs": 20}
 
     set: Path | None = Field(None, description="Not for this study: examples are made for the heads that it trains.")
     limit: int | None = Field(None, ge=2, description="Attack this many test images, drawn with the seed; none: all.")

@@ -1,15 +1,34 @@
 """The galleries of the study of Chakraborty et al. 2022, in the paper's order."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
 
+from gazeshift.report.cells import records
 from gazeshift.report.document import Gallery, Picture, Table
 from gazeshift.report.study import Study
 from gazeshift.report.words import called
 
 NOTHING = "There are no pictures: the study was asked for none (--gallery 0)."
 LAYERED = {"vgg": "Fig 6", "resnet50": "Fig 7", "resnet101": "Fig 8", "inception": "Fig 9", "xception": "Fig 10"}
-Row = dict[str, Any]
+Rows = Sequence[tuple[str, Sequence[Picture | None]]]
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture of the gallery: what it shows, and the class that the model saw; `layers` of how many layers, if so."""
+
+    image: str
+    kind: str
+    model: str
+    epsilon: float
+    label: str
+    predicted: str
+    confidence: float | None
+    top_left: str
+    bottom_right: str
+    layers: int | None
+    picture: bytes
 
 
 class PictureIndex:
@@ -22,49 +41,50 @@ class PictureIndex:
     """
 
     def __init__(self, study: Study, source: str, levels: Sequence[float]) -> None:
-        self.rows: list[Row] = study.table("gallery").to_pylist() if study.has("gallery") else []
+        shots = records(study.table("gallery"), Shot) if study.has("gallery") else []
+        self.shots = {(shot.kind, shot.image, shot.model, shot.epsilon): shot for shot in shots}
         self.source, self.levels = source, tuple(levels)
-        self.images = tuple(dict.fromkeys(row["image"] for row in self.rows))
-        self.models = tuple(dict.fromkeys(row["model"] for row in self.rows))
-
-    def one(self, kind: str, image: str, model: str, epsilon: float) -> Row | None:
-        """The row of one picture."""
-        wanted = (kind, image, model, epsilon)
-        found = (row for row in self.rows if (row["kind"], row["image"], row["model"], row["epsilon"]) == wanted)
-        return next(found, None)
+        self.labels = {shot.image: shot.label for shot in reversed(shots)}
+        self.images = tuple(dict.fromkeys(shot.image for shot in shots))
+        self.models = tuple(dict.fromkeys(shot.model for shot in shots))
 
     def picture(self, kind: str, image: str, model: str, epsilon: float, *, lead: str = "") -> Picture | None:
         """A picture with the class that the model saw, framed where that is not the label's."""
-        row = self.one(kind, image, model, epsilon)
-        if row is None:
+        shot = self.shots.get((kind, image, model, epsilon))
+        if shot is None:
             return None
         caption = lead or f"ε {epsilon:g}"
-        if row["predicted"]:
-            caption += f": {row['predicted']}, {100 * row['confidence']:.0f} %"
-        frame = "attacked" if row["predicted"] and row["predicted"] != row["label"] else ""
-        return Picture(webp=row["picture"], caption=caption, frame=frame)
+        if shot.predicted:
+            caption += f": {shot.predicted}, {100 * (shot.confidence or 0):.0f} %"
+        frame = "attacked" if shot.predicted and shot.predicted != shot.label else ""
+        return Picture(webp=shot.picture, caption=caption, frame=frame)
 
     def heading(self, image: str) -> str:
         """Label and name of an image."""
-        label = next(row["label"] for row in self.rows if row["image"] == image)
-        return f"{label} ({image})"
+        return f"{self.labels[image]} ({image})"
+
+    def of_each(self, pictures: Callable[[str, str], Sequence[Picture | None]]) -> Rows:
+        """A row for each image and model."""
+        return [
+            (f"{called(model)}, {self.heading(image)}", pictures(image, model))
+            for image in self.images
+            for model in self.models
+        ]
 
     def shifts(self) -> Gallery | Table:
         """Figure 1: clean and attacked maps over their images."""
         largest = self.levels[-1]
-        rows = [
-            (
-                f"{called(model)}, {self.heading(image)}",
-                [
-                    self.picture("image", image, model, 0.0, lead="clean"),
-                    self.picture("overlay", image, model, 0.0, lead="its map"),
-                    self.picture("image", image, model, largest, lead=f"attacked, ε {largest:g}"),
-                    self.picture("overlay", image, model, largest, lead="its map"),
-                ],
-            )
-            for image in self.images
-            for model in self.models
-        ]
+        wanted = {
+            ("image", 0.0): "clean",
+            ("overlay", 0.0): "its map",
+            ("image", largest): f"attacked, ε {largest:g}",
+            ("overlay", largest): "its map",
+        }
+        rows = self.of_each(
+            lambda image, model: [
+                self.picture(kind, image, model, level, lead=lead) for (kind, level), lead in wanted.items()
+            ]
+        )
         return _gallery(
             "A region of participation that shifts",
             rows,
@@ -77,22 +97,17 @@ class PictureIndex:
 
     def example(self) -> Gallery | Table:
         """Figure 2: one attack at the smallest size that fools its model."""
-        for level in self.levels:
-            for image in self.images:
-                row = self.one("image", image, self.source, level)
-                clean = self.one("image", image, self.source, 0.0)
-                if row and clean and clean["predicted"] == row["label"] != row["predicted"]:
-                    return self._example(image, level)
+        for level, image in product(self.levels, self.images):
+            clean, attacked = (self.shots.get(("image", image, self.source, size)) for size in (0.0, level))
+            if clean and attacked and clean.predicted == attacked.label != attacked.predicted:
+                return self._example(image, level)
         return Table(
             title="One attack that succeeds",
             head=["", "why"],
-            rows=[["none", f"No image shown is right when clean and wrong under FGSM up to ε {self._most()}."]],
+            rows=[["none", f"No image shown is right when clean and wrong under FGSM up to ε {max(self.levels):g}."]],
             item="Fig 2",
             paper="a face taken for another one at ε 0.01.",
         )
-
-    def _most(self) -> str:
-        return f"{max(self.levels):g}"
 
     def _example(self, image: str, level: float) -> Gallery | Table:
         pictures = [
@@ -111,14 +126,9 @@ class PictureIndex:
 
     def black_box(self) -> Gallery | Table:
         """Figure 5: maps alone, models by sizes of the change."""
-        rows = [
-            (
-                f"{called(model)}, {self.heading(image)}",
-                [self.picture("map", image, model, level) for level in (0.0, *self.levels)],
-            )
-            for image in self.images
-            for model in self.models
-        ]
+        rows = self.of_each(
+            lambda image, model: [self.picture("map", image, model, level) for level in (0.0, *self.levels)]
+        )
         return _gallery(
             "Maps under the black-box attack",
             rows,
@@ -135,11 +145,11 @@ class PictureIndex:
         for image in self.images:
             tiles = [self.picture("layers", image, model, level) for level in (0.0, *self.levels)]
             rows.append((self.heading(image), tiles))
-            first = self.one("layers", image, model, 0.0)
+            first = self.shots.get(("layers", image, model, 0.0))
             if first:
                 about = (
-                    f"Grad-CAM of {first['layers']} layers: {first['top_left']} at the top left, then row by row to "
-                    f"{first['bottom_right']} at the bottom right"
+                    f"Grad-CAM of {first.layers} layers: {first.top_left} at the top left, then row by row to "
+                    f"{first.bottom_right} at the bottom right"
                 )
         return _gallery(
             f"Layer by layer: {called(model)}",
@@ -155,7 +165,7 @@ class PictureIndex:
 
 def _gallery(
     title: str,
-    rows: Sequence[tuple[str, Sequence[Picture | None]]],
+    rows: Rows,
     *,
     item: str,
     about: str,

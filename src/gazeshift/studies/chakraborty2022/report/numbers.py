@@ -1,6 +1,6 @@
 """The numbers of the study of Chakraborty et al. 2022, from its rows; and those that the paper printed."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,7 +10,10 @@ from jaxtyping import Bool, Float
 
 from gazeshift.measures.mod import Mod
 from gazeshift.measures.vid import Vid
+from gazeshift.report.cells import tuples
+from gazeshift.report.similarity import mean
 from gazeshift.report.study import Study
+from gazeshift.studies.chakraborty2022.manifest import ChakrabortyManifest
 
 LEVELS = (0.0, 0.01, 0.05, 0.075, 0.1)  # of the paper
 PAPER = ("VGG16", "ResNet50", "ResNet101", "InceptionNet v3", "XceptionNet")
@@ -52,12 +55,12 @@ class ChakrabortyNumbers:
         include_zero: whether epsilon 0 counts as a level of VID.
     """
 
-    columns: dict[str, Any]
+    columns: Mapping[str, np.ndarray]
     conditions: tuple[str, ...]
     models: tuple[str, ...]
     levels: tuple[float, ...]
     source: str
-    unrelated: dict[tuple[str, str], float]
+    unrelated: Mapping[tuple[str, str], float]
     include_zero: bool
 
     @cached_property
@@ -71,6 +74,12 @@ class ChakrabortyNumbers:
         for name, value in wanted.items():
             found &= self.columns[name] == value
         return found
+
+    def attacked(
+        self, access: str, level: float, target: str = "predicted", **wanted: str
+    ) -> Bool[np.ndarray, " rows"]:
+        """Which rows of the kind shown are of one attack, size and class explained."""
+        return self.at(condition=self.shown, access=access, epsilon=level, target=target, **wanted)
 
     def images(self, condition: str) -> tuple[str, ...]:
         """Ids of the test images of one kind."""
@@ -87,14 +96,14 @@ class ChakrabortyNumbers:
             own = self.at(condition=condition, model=model, access=kind, epsilon=level, target="predicted")
             if among is not None:
                 own &= np.isin(self.columns["image"], list(among))
-            found.append(float(self.columns["correct"][own].mean()) if own.any() else float("nan"))
+            found.append(mean(self.columns["correct"][own]))
         return found
 
     def nissim(self, model: str, access: str = "black_box", target: str = "predicted") -> Float[np.ndarray, "n levels"]:
         """One row per image of the kind shown, in the order of their ids; undefined images left out."""
         columns = []
         for level in self.levels:
-            own = self.at(condition=self.shown, model=model, access=access, epsilon=level, target=target)
+            own = self.attacked(access, level, target, model=model)
             order = np.argsort(self.columns["image"][own], kind="stable")
             columns.append(self.columns["nissim"][own][order])
         stacked = np.stack(columns, axis=1).astype(float)
@@ -119,38 +128,29 @@ class ChakrabortyNumbers:
         """NISSIM under the black-box attack where the class switched, for the own class and for the clean image's,
         and where it stayed; and how many images these are.
         """
-        own = {
-            target: self.at(condition=self.shown, model=model, access="black_box", epsilon=level, target=target)
-            for target in ("predicted", "reference")
-        }
-        switched = self.columns["switched"]
-        there, both = own["predicted"] & switched, own["reference"] & switched
-        stayed = own["predicted"] & ~switched
-        means = [_mean(self.columns["nissim"][part]) for part in (there, both, stayed)]
+        own, reference = (
+            self.attacked("black_box", level, target, model=model) for target in ("predicted", "reference")
+        )
+        switched, nissim = self.columns["switched"], self.columns["nissim"]
+        there, stayed = own & switched, own & ~switched
+        means = [mean(nissim[part]) for part in (there, reference & switched, stayed)]
         return means[0], means[1], means[2], int(there.sum()), int(stayed.sum())
 
     def success(self, model: str, level: float, access: str = "white_box") -> tuple[int, int]:
         """How many images an attack fools, and how many are right when clean."""
-        own = self.at(condition=self.shown, model=model, access=access, epsilon=level, target="predicted")
+        own = self.attacked(access, level, model=model)
         right = self.columns["clean_correct"][own]
         return int((right & ~self.columns["correct"][own]).sum()), int(right.sum())
 
     def psnr(self, access: str, model: str) -> list[float]:
         """Mean PSNR over the images at every level, in decibels."""
-        return [
-            _mean(
-                self.columns["psnr"][
-                    self.at(condition=self.shown, model=model, access=access, epsilon=level, target="predicted")
-                ]
-            )
-            for level in self.levels
-        ]
+        return [mean(self.columns["psnr"][self.attacked(access, level, model=model)]) for level in self.levels]
 
     def without_blanks(self, access: str, level: float) -> tuple[int, int, float]:
         """Comparisons of all models with a blank map on one side or both, all of them, and MOD without the former."""
-        own = self.at(condition=self.shown, access=access, epsilon=level, target="predicted")
+        own = self.attacked(access, level)
         blank, values = self.columns["blank"][own] > 0, self.columns["nissim"][own]
-        return int(blank.sum()), len(blank), _mean(values[~blank])
+        return int(blank.sum()), len(blank), mean(values[~blank])
 
     @cached_property
     def blanks(self) -> tuple[int, int]:
@@ -164,29 +164,25 @@ def mean_row(rows: Sequence[Sequence[float]]) -> list[float]:
     return [float(value) for value in np.mean(np.asarray(rows, dtype=float), axis=0)]
 
 
-def read_numbers(study: Study) -> ChakrabortyNumbers:
-    """The numbers of a finished study."""
-    table, manifest = study.table("rows"), study.manifest
+def read_numbers(study: Study, told: ChakrabortyManifest) -> ChakrabortyNumbers:
+    """The numbers of a finished study.
+
+    Raises:
+        DataError: a table is absent or damaged.
+    """
+    table = study.table("rows")
     columns = {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
     for name in ("correct", "clean_correct", "switched"):
         columns[name] = columns[name].astype(bool)
-    own = study.table("unrelated").to_pylist()
-    kinds = {(row["condition"], row["model"]) for row in own}
-    unrelated = {
-        kind: _mean(np.array([row["nissim"] for row in own if (row["condition"], row["model"]) == kind]))
-        for kind in kinds
-    }
+    apart: dict[tuple[str, str], list[float]] = {}
+    for condition, model, nissim in tuples(study.table("unrelated"), "condition", "model", "nissim"):
+        apart.setdefault((condition, model), []).append(nissim)
     return ChakrabortyNumbers(
         columns=columns,
-        conditions=tuple(manifest["conditions"]),
-        models=tuple(manifest["models"]),
-        levels=tuple(manifest["levels"]),
-        source=manifest["attacked"],
-        unrelated=unrelated,
-        include_zero=bool(manifest["settings"].get("include_zero")),
+        conditions=tuple(told.conditions),
+        models=tuple(told.models),
+        levels=told.levels,
+        source=told.attacked,
+        unrelated={kind: mean(values) for kind, values in apart.items()},
+        include_zero=told.asked.include_zero,
     )
-
-
-def _mean(values: Any) -> float:
-    defined = values[np.isfinite(values)]
-    return float(defined.mean()) if len(defined) else float("nan")

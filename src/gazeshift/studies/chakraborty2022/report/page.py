@@ -1,10 +1,9 @@
 """The page of the study of Chakraborty et al. 2022: all its figures and tables, beside the paper's."""
 
-from typing import Any
-
 from gazeshift.report.document import Chart, Document, Section, Table
 from gazeshift.report.study import Study
 from gazeshift.report.words import called
+from gazeshift.studies.chakraborty2022.manifest import ChakrabortyManifest
 from gazeshift.studies.chakraborty2022.report import tables
 from gazeshift.studies.chakraborty2022.report.claims import claims, findings
 from gazeshift.studies.chakraborty2022.report.galleries import PictureIndex
@@ -21,44 +20,50 @@ def page(study: Study) -> Document:
     Raises:
         DataError: a table is absent or damaged.
     """
-    found = read_numbers(study)
+    told = study.entries(ChakrabortyManifest)
+    found = read_numbers(study, told)
     return Document(
         title="Whose gaze moves, under an attack made for another",
         paper=PAPER,
-        facts=_facts(study.manifest, found),
+        facts=_facts(told, found),
         findings=findings(found),
         claims=claims(found),
-        sections=_sections(study, found),
+        sections=_sections(study, told, found),
         manifest=study.manifest,
-        warnings=_warnings(study.manifest, found),
+        warnings=_warnings(told, found),
     )
 
 
-def _sections(study: Study, found: ChakrabortyNumbers) -> list[Section]:
-    numbers = [_heads(study, found), _fooled(found), _size(study, found), _moved(found), _spread(found)]
-    return [*numbers, *_galleries(study, found)]
+def _sections(study: Study, told: ChakrabortyManifest, found: ChakrabortyNumbers) -> list[Section]:
+    return [
+        Section(title="How good are the heads?", items=[tables.heads(found, told.conditions)]),
+        _fooled(found),
+        Section(title="How large is the change?", items=[tables.decibels(found, told.unit)]),
+        _moved(found),
+        Section(title="How is it spread?", items=tables.distributions(found)),
+        *_galleries(study, found),
+    ]
 
 
-def _facts(manifest: Any, found: ChakrabortyNumbers) -> list[tuple[str, str]]:
-    parts, images, cost = manifest["parts"], manifest["images"], manifest.get("cost", {})
-    split = f"{parts['train']} to train, {parts['val']} to choose the epoch, {parts['test']} to test"
+def _facts(told: ChakrabortyManifest, found: ChakrabortyNumbers) -> list[tuple[str, str]]:
+    parts = told.parts
+    split = f"{parts.train} to train, {parts.val} to choose the epoch, {parts.test} to test"
     facts = [
         ("Models", ", ".join(map(called, found.models))),
         ("Attack made on", called(found.source)),
-        ("Images", f"{images['source']}: {len(manifest['class_names'])} classes; {split}"),
+        ("Images", f"{told.images.source}: {len(told.class_names)} classes; {split}"),
         ("Attacked", ", ".join(f"{len(found.images(kind))} {tables.KINDS[kind]}" for kind in found.conditions)),
     ]
-    lost = manifest.get("without_landmarks", [])
-    if lost:
-        facts.append(("Without landmarks", f"{len(lost)} images, left out of the aligned ones"))
-    if cost.get("ratio"):
-        facts.append(("Cost", f"{cost['ratio']:.2f} times its forward and backward passes alone"))
+    if told.without_landmarks:
+        facts.append(("Without landmarks", f"{len(told.without_landmarks)} images, left out of the aligned ones"))
+    if told.cost.ratio:
+        facts.append(("Cost", f"{told.cost.ratio:.2f} times its forward and backward passes alone"))
     return facts
 
 
-def _warnings(manifest: Any, found: ChakrabortyNumbers) -> list[str]:
+def _warnings(told: ChakrabortyManifest, found: ChakrabortyNumbers) -> list[str]:
     made = []
-    if manifest["images"]["kind"] == "demo":
+    if told.images.kind == "demo":
         made.append(
             "A small stand-in: each class is ten overlapping views of one photograph, in training and in test alike. "
             "Accuracies say that the program works, and nothing about the models."
@@ -78,10 +83,6 @@ def _warnings(manifest: Any, found: ChakrabortyNumbers) -> list[str]:
     return made
 
 
-def _heads(study: Study, found: ChakrabortyNumbers) -> Section:
-    return Section(title="How good are the heads?", items=[tables.heads(found, study.manifest["conditions"])])
-
-
 def _fooled(found: ChakrabortyNumbers) -> Section:
     items: list[Table | Chart] = [tables.accuracy_chart(found), tables.accuracy(found, "raw")]
     if "aligned" in found.conditions:
@@ -90,10 +91,6 @@ def _fooled(found: ChakrabortyNumbers) -> Section:
         items.append(tables.not_aligned())
     items += [tables.others(found, "white_box"), tables.others(found, "random")]
     return Section(title="Who is fooled?", items=items)
-
-
-def _size(study: Study, found: ChakrabortyNumbers) -> Section:
-    return Section(title="How large is the change?", items=[tables.decibels(found, study.manifest["unit"])])
 
 
 def _moved(found: ChakrabortyNumbers) -> Section:
@@ -107,10 +104,6 @@ def _moved(found: ChakrabortyNumbers) -> Section:
             "maps have about 0.3, and 1 is out of reach."
         ],
     )
-
-
-def _spread(found: ChakrabortyNumbers) -> Section:
-    return Section(title="How is it spread?", items=tables.distributions(found))
 
 
 def _galleries(study: Study, found: ChakrabortyNumbers) -> list[Section]:

@@ -1,12 +1,14 @@
 """Tables and charts of the study of Chakraborty et al. 2022, each beside the paper's."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
+from gazeshift.report.cells import table
 from gazeshift.report.charts import boxes, histogram, lines
 from gazeshift.report.document import NONE, Chart, Table, number, share
 from gazeshift.report.words import called
+from gazeshift.studies.chakraborty2022.manifest import ConditionEntry
 from gazeshift.studies.chakraborty2022.report.numbers import (
     ACCESS,
     ALIGNED,
@@ -22,19 +24,18 @@ KINDS = {"raw": "pictures as they are", "aligned": "aligned faces"}
 Printed = Sequence[Sequence[float]]
 
 
-def heads(found: ChakrabortyNumbers, conditions: dict[str, dict[str, dict[str, dict[str, object]]]]) -> Table:
+def heads(found: ChakrabortyNumbers, conditions: Mapping[str, ConditionEntry]) -> Table:
     """How well each new head does."""
-    rows = []
-    for condition, said in conditions.items():
-        for model, head in said["heads"].items():
-            right = found.accuracy(condition, model)[0]
-            kept = f"{head['kept']} of {head['epochs']}"
-            best = share(float(str(head["validation_accuracy"])), 1)
-            rows.append([f"{called(model)}, {KINDS[condition]}", str(head["layer"]), kept, best, share(right, 1)])
-    return Table(
-        title="Heads",
-        head=["model", "last layer", "epoch kept", "right, validation", "right, attacked test images when clean"],
-        rows=rows,
+    return table(
+        "Heads",
+        [(kind, model, head) for kind, said in conditions.items() for model, head in said.heads.items()],
+        {
+            "model": lambda row: f"{called(row[1])}, {KINDS[row[0]]}",
+            "last layer": lambda row: row[2].layer,
+            "epoch kept": lambda row: f"{row[2].kept} of {row[2].epochs}",
+            "right, validation": lambda row: share(row[2].validation_accuracy, 1),
+            "right, attacked test images when clean": lambda row: share(found.accuracy(row[0], row[1])[0], 1),
+        },
         about="The body keeps its ImageNet weights; average pooling, dropout and one linear layer are trained on top.",
     )
 
@@ -127,18 +128,17 @@ def accuracy_chart(found: ChakrabortyNumbers) -> Chart:
 def decibels(found: ChakrabortyNumbers, unit: float) -> Table:
     """Figure 3: PSNR at each size."""
     levels = np.array(found.levels)
-    source = found.source
-    rows = [
-        ["FGSM, measured", *(number(value, 2) for value in found.psnr("black_box", source))],
-        ["random signs, measured", *(number(value, 2) for value in found.psnr("random", source))],
-        ["unclipped, ε in images in [0, 1]", *(number(value, 2) for value in -20 * np.log10(levels))],
-        ["unclipped, ε in images in [-1, 1]", *(number(value, 2) for value in -20 * np.log10(levels / 2))],
-    ]
+    rows = {
+        "FGSM, measured": found.psnr("black_box", found.source),
+        "random signs, measured": found.psnr("random", found.source),
+        "unclipped, ε in images in [0, 1]": -20 * np.log10(levels),
+        "unclipped, ε in images in [-1, 1]": -20 * np.log10(levels / 2),
+    }
     used = "[0, 1]" if unit == 1 else "[-1, 1]"
     return Table(
         title="Size of the change: PSNR in dB",
         head=["", *(f"ε {level:g}" for level in found.levels)],
-        rows=rows,
+        rows=[[name, *map(number, values)] for name, values in rows.items()],
         about=f"Mean over the test images. Here ε counts in images in {used}. Clipping makes the change a little "
         "smaller; ε 0 has no change and an infinite PSNR.",
         item="Fig 3",

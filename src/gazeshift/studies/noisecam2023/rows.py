@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from gazeshift.detectors.behaviour_deviation import BehaviourDeviation
 from gazeshift.detectors.noisecam_dbscan import NoisecamDbscan
 from gazeshift.measures.psnr import Psnr
 from gazeshift.pipeline import detector_inputs, look
@@ -73,9 +72,9 @@ def combination(detector: NoisecamDbscan) -> dict[str, str]:
     return {name: getattr(detector, name) for name in names}
 
 
-def behaviour_cell(plan: NoisecamPlan, detector: BehaviourDeviation, batch: Batch) -> CellResult:
+def behaviour_cell(plan: NoisecamPlan, batch: Batch) -> CellResult:
     """What the deviation of one layer says of a batch's examples, at every strength."""
-    rows, nothing = Rows(BEHAVIOUR), CellResult({"behaviour": BEHAVIOUR.empty_table()})
+    rows, detector, nothing = Rows(BEHAVIOUR), plan.detector, CellResult({"behaviour": BEHAVIOUR.empty_table()})
     if not batch.ids:
         return nothing
     _, some, made = plan.find(batch)

@@ -16,6 +16,7 @@ from gazeshift.records import Attacked, Batch
 from gazeshift.runs.examples import fitted
 from gazeshift.runs.tables import Rows
 from gazeshift.seeds import generator_for
+from gazeshift.studies.transfer.settings import Transfer
 
 AS_MADE = "as made"
 ROWS = pa.schema(
@@ -38,7 +39,7 @@ ROWS = pa.schema(
 ROUNDS = 8  # of scaling; clipping to [0, 1] takes a little away each time
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Show:
     """What every cell of one source needs.
 
@@ -46,17 +47,13 @@ class Show:
         source: name of the model that is attacked.
         models: every model by name, the source among them.
         attacks: every attack by its spec.
-        fit: how an image is brought to another input size.
-        rms: to which every perturbation is scaled as well, or None.
-        seed: of the study.
+        settings: of the study.
     """
 
     source: str
     models: Mapping[str, Classifier]
     attacks: Mapping[str, Part]
-    fit: str
-    rms: float | None
-    seed: int
+    settings: Transfer
 
     def rows(self, batch: Batch) -> tuple[pa.Table, int]:
         """One row per image, attack, size and model; and how many images the source itself gets right."""
@@ -68,7 +65,7 @@ class Show:
         labels = clean[self.source].argmax(1) if batch.labels is None else batch.labels.to(source.device)
         self._check_classes(clean, labels)
         for spec, made in self.attacks.items():
-            draws = [generator_for(self.seed, spec, name) for name in batch.ids]
+            draws = [generator_for(self.settings.seed, spec, name) for name in batch.ids]
             found = attack(source, images, labels, by=made, generator=draws)
             for size, shown in self._sizes(found):
                 for victim, model in self.models.items():
@@ -80,13 +77,14 @@ class Show:
 
     @torch.no_grad()
     def _answer(self, model: Classifier, images: Tensor) -> Float[Tensor, "n c"]:
-        logits: Tensor = model(fitted(images, model.size, self.fit))
+        logits: Tensor = model(fitted(images, model.size, self.settings.fit))
         return logits.float()
 
     def _sizes(self, found: Attacked) -> Iterator[tuple[str, Attacked]]:
         yield AS_MADE, found
-        if self.rms is not None:
-            yield f"rms {self.rms * 255:g}/255", replace(found, images=scaled(found.clean, found.images, self.rms))
+        rms = self.settings.rms
+        if rms is not None:
+            yield f"rms {rms * 255:g}/255", replace(found, images=scaled(found.clean, found.images, rms))
 
     def _check_classes(self, clean: Mapping[str, Tensor], labels: Tensor) -> None:
         own = clean[self.source].shape[1]

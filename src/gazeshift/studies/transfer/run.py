@@ -62,15 +62,8 @@ class TransferCells(Reopened):
 
     def compute(self, cell: Cell) -> CellResult:
         """One cell: images attacked on one model, and shown to all."""
-        source, settings = cell.inputs["source"], self.work.settings
-        show = Show(
-            source=source,
-            models=self.models,
-            attacks=self.attacks,
-            fit=settings.fit,
-            rms=settings.rms,
-            seed=settings.seed,
-        )
+        source = cell.inputs["source"]
+        show = Show(source, self.models, self.attacks, self.work.settings)
         with self.work.reading(cell, classifier=self.models[source]) as images:
             table, right = show.rows(images.batch)
         return images.noted(CellResult({"rows": table}, TransferNotes(source=source, right=right)))

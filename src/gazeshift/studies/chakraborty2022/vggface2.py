@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 from PIL import Image
+from scipy.ndimage import map_coordinates
 
 from gazeshift.data.decode import loaded, read_file
 from gazeshift.data.pillow_warnings import quiet_pillow
@@ -151,7 +152,10 @@ def aligned(picture: Image.Image, face: Face, *, side: int = SIDE, name: str = "
     where = (np.arange(side) + 0.5)[None, :] + 1j * (np.arange(side) + 0.5)[:, None]
     there = factor * where + shift - (0.5 + 0.5j)
     x, y = np.clip(there.real, left, right - 1), np.clip(there.imag, top, bottom - 1)
-    return Image.fromarray(np.round(_sampled(np.asarray(picture, dtype=np.float64), x, y)).astype(np.uint8))
+    channels = [
+        map_coordinates(channel, (y, x), order=1) for channel in np.moveaxis(np.asarray(picture, dtype=float), -1, 0)
+    ]
+    return Image.fromarray(np.round(np.stack(channels, -1)).astype(np.uint8))
 
 
 def tight(box: Box, size: tuple[int, int], margin: float = MARGIN) -> tuple[int, int, int, int]:
@@ -180,15 +184,3 @@ def similarity(source: Float[np.ndarray, "p 2"], target: Float[np.ndarray, "p 2"
     one, two = here - here.mean(), there - there.mean()
     factor = complex(np.vdot(one, two) / np.vdot(one, one).real)
     return factor, complex(there.mean() - factor * here.mean())
-
-
-def _sampled(
-    pixels: Float[np.ndarray, "h w 3"], x: Float[np.ndarray, "s s"], y: Float[np.ndarray, "s s"]
-) -> Float[np.ndarray, "s s 3"]:
-    """Bilinear between the four pixels around each place; places lie inside the picture."""
-    x0, y0 = np.floor(x).astype(int), np.floor(y).astype(int)
-    x1, y1 = np.minimum(x0 + 1, pixels.shape[1] - 1), np.minimum(y0 + 1, pixels.shape[0] - 1)
-    right, down = (x - x0)[..., None], (y - y0)[..., None]
-    upper = pixels[y0, x0] * (1 - right) + pixels[y0, x1] * right
-    lower = pixels[y1, x0] * (1 - right) + pixels[y1, x1] * right
-    return np.asarray(upper * (1 - down) + lower * down)

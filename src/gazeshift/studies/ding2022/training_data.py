@@ -1,9 +1,9 @@
 """The two trainings of Ding et al. 2022: the classifier on adversarial examples, and a detector from nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,8 @@ def _fill(path: Path, source: SetSource, ids: Sequence[str]) -> None:
     made: Any = None
     for at in range(0, len(ids), PIECE):
         pairs = source.pairs(ids[at : at + PIECE])
-        both = torch.stack([_clean(pairs.images), pairs.attacked], 1)
+        clean = torch.empty(0) if pairs.images is None else pairs.images
+        both = torch.stack([clean, pairs.attacked], 1)
         levels = (both * 255).round().clamp(0, 255).to(torch.uint8).numpy()
         if made is None:
             made = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(ids), *levels.shape[1:]))
@@ -131,10 +132,6 @@ def _fill(path: Path, source: SetSource, ids: Sequence[str]) -> None:
     made.flush()
 
 
-def _clean(images: Tensor | None) -> Tensor:
-    return torch.empty(0) if images is None else images
-
-
 def forget(*files: Path) -> None:
     """Remove scratch files that are not needed any more."""
     for file in files:
@@ -142,17 +139,20 @@ def forget(*files: Path) -> None:
             file.unlink(missing_ok=True)
 
 
-def answers(network: nn.Module, pixels: Pixels, ids: Sequence[str], side: int, place: torch.device) -> Tensor:
-    """Logits of images of one side, a few at a time."""
+def answers(
+    network: nn.Module, read: Callable[[Sequence[str]], Tensor], ids: Sequence[str], place: torch.device
+) -> Float[Tensor, "n c"]:
+    """Logits of the images that `read` gives, a few at a time."""
     with torch.no_grad():
-        pieces = [network(pixels.read(ids[at : at + PIECE], side).to(place)).cpu() for at in range(0, len(ids), PIECE)]
+        pieces = [network(read(ids[at : at + PIECE]).to(place)).cpu() for at in range(0, len(ids), PIECE)]
     return torch.cat(pieces)
 
 
 def accuracies(network: nn.Module, pixels: Pixels, ids: Sequence[str], place: torch.device) -> dict[str, float]:
     """Share of clean and of attacked images that are classified as labelled, and their mean as the ``score``."""
     labels = pixels.classes(ids)
-    right = [float((answers(network, pixels, ids, side, place).argmax(1) == labels).float().mean()) for side in (0, 1)]
+    logits = [answers(network, partial(pixels.read, side=side), ids, place) for side in (0, 1)]
+    right = [float((side.argmax(1) == labels).float().mean()) for side in logits]
     return {"clean": right[0], "attacked": right[1], "score": (right[0] + right[1]) / 2}
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,10 @@ from gazeshift.studies.ding2022.opened import OpenedSet
 from gazeshift.studies.ding2022.pictures import GALLERY, add, answer, map_picture
 from gazeshift.studies.ding2022.plan import SetPlan
 from gazeshift.studies.ding2022.training_data import (
-    PIECE,
     TRAINING,
     Pixels,
     accuracies,
+    answers,
     noisy,
     resampled,
     write_pixels,
@@ -179,12 +179,8 @@ class Trainings:
 
     def _scores(self, network: nn.Module, kind: str, ids: Sequence[str]) -> Tensor:
         """The network's probability of "not clean" for each image of one kind."""
-        with torch.no_grad():
-            pieces = [
-                exact(network(self._kind(kind, ids[at : at + PIECE]).to(self.one.classifier.device))).softmax(1)[:, 1]
-                for at in range(0, len(ids), PIECE)
-            ]
-        return torch.cat(pieces).cpu()
+        logits = answers(network, partial(self._kind, kind), ids, self.one.classifier.device)
+        return exact(logits).softmax(1)[:, 1]
 
     def _epochs(self, history: History, kind: str, learned: int, judged: int) -> pa.Table:
         rows = [

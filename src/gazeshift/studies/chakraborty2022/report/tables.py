@@ -1,6 +1,7 @@
 """Tables and charts of the study of Chakraborty et al. 2022, each beside the paper's."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from gazeshift.studies.chakraborty2022.report.numbers import (
 )
 
 KINDS = {"raw": "pictures as they are", "aligned": "aligned faces"}
+RANDOM = "random signs, mean of the models"
 Printed = Sequence[Sequence[float]]
 
 
@@ -106,23 +108,25 @@ def others(found: ChakrabortyNumbers, access: str) -> Table:
 
 def accuracy_chart(found: ChakrabortyNumbers) -> Chart:
     """Accuracy by size, black box, with the mean under random signs."""
-    series: dict[str, Sequence[float | None]] = {
-        called(model): found.accuracy(found.shown, model) for model in found.models
-    }
-    random = [found.accuracy(found.shown, model, "random") for model in found.models]
-    series["random signs, mean of the models"] = mean_row(random)
-    return lines(
+    return _by_size(
+        found,
         "Accuracy under the black-box attack",
-        [f"{level:g}" for level in (0.0, *found.levels)],
-        series,
-        x_title="ε",
+        [found.accuracy(found.shown, model) for model in found.models],
+        mean_row([found.accuracy(found.shown, model, "random") for model in found.models]),
         y_title="share right",
         y_range=(0, 1.02),
-        colours={"random signs, mean of the models": "--quiet"},
-        digits=3,
         about=f"The attack was made on {called(found.source)}. Broken line: random signs of the same size.",
         name="accuracy",
     )
+
+
+def _by_size(
+    found: ChakrabortyNumbers, title: str, models: Sequence[Sequence[float]], random: Sequence[float], **words: Any
+) -> Chart:
+    """A line for each model, and one for random signs."""
+    series = dict(zip(map(called, found.models), models, strict=True)) | {RANDOM: random}
+    places = [f"{level:g}" for level in (0.0, *found.levels)]
+    return lines(title, places, series, x_title="ε", colours={RANDOM: "--quiet"}, digits=3, **words)
 
 
 def decibels(found: ChakrabortyNumbers, unit: float) -> Table:
@@ -170,18 +174,14 @@ def mod(found: ChakrabortyNumbers, access: str = "black_box", target: str = "pre
 
 def mod_chart(found: ChakrabortyNumbers) -> Chart:
     """MOD by size, with random signs and what unrelated maps have."""
-    series: dict[str, Sequence[float | None]] = {called(model): found.mod(model) for model in found.models}
-    series["random signs, mean of the models"] = found.mean_shift("random")
     level = float(np.mean([found.unrelated[found.shown, model] for model in found.models]))
-    return lines(
+    return _by_size(
+        found,
         "MOD under the black-box attack",
-        [f"{level:g}" for level in (0.0, *found.levels)],
-        series,
-        x_title="ε",
+        [found.mod(model) for model in found.models],
+        found.mean_shift("random"),
         y_title="MOD",
         level=level,
-        colours={"random signs, mean of the models": "--quiet"},
-        digits=3,
         about=f"Dotted: {level:.3f}, the mean NISSIM of clean maps of two different test images. A MOD there says that "
         "the map is as far from the clean one as that of another image.",
         name="mod",

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import pyarrow as pa
 
-from gazeshift.report.document import NONE, Chart, Table, number, share
+from gazeshift.report.document import NONE, Chart, Plotly, Table, number, share
 from gazeshift.report.statistics import wilson
 
 Thing = TypeVar("Thing")
@@ -50,7 +50,7 @@ def with_whiskers(chart: Chart, series: Iterable[Sequence[Estimate]]) -> Chart:
     return replace(chart, traces=traces)
 
 
-def _whiskers(estimates: Sequence[Estimate]) -> Mapping[str, object]:
+def _whiskers(estimates: Sequence[Estimate]) -> Plotly:
     known = [Estimate(0.0, 0.0, 0.0) if math.isnan(one.value) else one for one in estimates]
     up, down = [one.high - one.value for one in known], [one.value - one.low for one in known]
     return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "color": "--ink", "thickness": 1}

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 import gazeshift as gs
 from gazeshift.errors import DataError
@@ -18,7 +19,6 @@ from gazeshift.studies.chakraborty2022.collection import open_collection
 from gazeshift.studies.chakraborty2022.headed import WithNewHead
 from gazeshift.studies.chakraborty2022.heads import (
     FEATURES,
-    HeadExamples,
     epoch_rows,
     examples,
     feature_model,
@@ -135,19 +135,19 @@ def test_features_come_back_as_they_were(tmp_path):
     images = torch.rand(3, 3, 32, 32)
     table = feature_rows(model, Batch(ids=("a", "b", "c"), images=images, labels=None))
     got = examples(table, {"a": 0, "b": 1, "c": 0}, {"a": "train", "b": "val", "c": "train"}, "train")
+    features, labels = got.tensors
     with torch.no_grad():
-        torch.testing.assert_close(got.features, model(images)[[0, 2]])
-    assert got.ids == ("a", "c")
-    assert got.labels.tolist() == [0, 0]
+        torch.testing.assert_close(features, model(images)[[0, 2]])
+    assert labels.tolist() == [0, 0]
     with pytest.raises(DataError, match="no image of the part 'test'"):
         examples(table, {}, {}, "test")
 
 
-def separable(n: int = 60, seed: int = 0) -> HeadExamples:
+def separable(n: int = 60, seed: int = 0) -> TensorDataset:
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % 3
     features = nn.functional.one_hot(labels, 3).float() + 0.2 * torch.randn(n, 3, generator=generator)
-    return HeadExamples(ids=tuple(map(str, range(n))), features=features, labels=labels)
+    return TensorDataset(features, labels)
 
 
 def trained(folder: Path, epochs: int = 6, **more):
@@ -163,7 +163,8 @@ def test_a_head_learns_and_the_best_epoch_is_kept(tmp_path):
     assert torch.equal(torch.random.get_rng_state(), before)
     scores = [epoch["score"] for epoch in history.epochs]
     assert history.kept == int(np.argmax(scores))
-    right = head(separable(30, 1).features).argmax(1) == separable(30, 1).labels
+    features, labels = separable(30, 1).tensors
+    right = head(features).argmax(1) == labels
     assert right.float().mean() == pytest.approx(max(scores))
     rows = epoch_rows(history, condition="raw", model="m").to_pylist()
     assert [row["epoch"] for row in rows if row["kept"]] == [history.kept + 1]

@@ -1,15 +1,14 @@
 """New heads for frozen models: the split of the images, features computed once, and the training on them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 from gazeshift.errors import DataError
 from gazeshift.models import Classifier
@@ -72,28 +71,8 @@ def feature_rows(model: Classifier, batch: Batch) -> pa.Table:
     return pa.table({"image": list(batch.ids), "features": list(found.numpy())}, schema=FEATURES)
 
 
-@dataclass(frozen=True, kw_only=True)
-class HeadExamples:
-    """Features and classes of one part.
-
-    Args:
-        ids: of the images.
-        features: one row each.
-        labels: class indices.
-    """
-
-    ids: tuple[str, ...]
-    features: Float[Tensor, "n k"]
-    labels: Int[Tensor, " n"]
-
-    def load(self, places: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Those at these places."""
-        at = torch.tensor(list(places), dtype=torch.long)
-        return self.features[at], self.labels[at]
-
-
-def examples(table: pa.Table, labels: Mapping[str, int], parts: Mapping[str, str], part: str) -> HeadExamples:
-    """The examples of one part that could be read, in the order of the table.
+def examples(table: pa.Table, labels: Mapping[str, int], parts: Mapping[str, str], part: str) -> TensorDataset:
+    """Features and classes of the images of one part that could be read, in the order of the table.
 
     Raises:
         DataError: none could.
@@ -105,11 +84,11 @@ def examples(table: pa.Table, labels: Mapping[str, int], parts: Mapping[str, str
     width = len(table["features"][at[0]])
     values = np.asarray(table["features"].combine_chunks().flatten()).reshape(-1, width)[at]
     known = torch.tensor([labels[ids[place]] for place in at], dtype=torch.long)
-    return HeadExamples(ids=tuple(ids[place] for place in at), features=torch.from_numpy(values.copy()), labels=known)
+    return TensorDataset(torch.from_numpy(values.copy()), known)
 
 
 def train_head(
-    given: Mapping[str, HeadExamples],
+    given: Mapping[str, TensorDataset],
     *,
     classes: int,
     dropout: float,
@@ -122,7 +101,7 @@ def train_head(
     """A linear head trained on features with dropout before it; the epoch with the best validation accuracy.
 
     Args:
-        given: examples of the parts ``train`` and ``val``.
+        given: features and classes of the parts ``train`` and ``val``.
         classes: number of classes.
         dropout: share of features left out in each step.
         schedule: of the training.
@@ -131,16 +110,16 @@ def train_head(
         identity: whatever else the result depends on.
         progress: called with (steps done, steps in all, what).
     """
-    learn, choose = given["train"], given["val"]
-    head = _fresh(learn.features.shape[1], classes, schedule.seed)
+    learn, (features, labels) = given["train"], given["val"].tensors
+    head = _fresh(features.shape[1], classes, schedule.seed)
     network = nn.Sequential(nn.Dropout(dropout), head)
 
     def evaluate(network: nn.Module) -> Mapping[str, float]:
-        right = network(choose.features).argmax(1) == choose.labels
+        right = network(features).argmax(1) == labels
         return {"score": float(right.float().mean())}
 
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    told = Shuffled(count=len(learn.ids), batch_size=batch_size, load=learn.load)
+    told = Shuffled(count=len(learn), batch_size=batch_size, load=learn.__getitem__)
     history = train(
         network, told, schedule=schedule, evaluate=evaluate, checkpoint=checkpoint, identity=identity, progress=progress
     )

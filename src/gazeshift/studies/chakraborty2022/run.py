@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from torch.utils.data import TensorDataset
 
 from gazeshift.data import ImageSource, replace_file
 from gazeshift.errors import DataError
@@ -25,7 +26,6 @@ from gazeshift.runs.store import Cell, CellResult, fingerprint
 from gazeshift.runs.training import History, Schedule
 from gazeshift.studies.chakraborty2022.collection import draw_classes, open_collection, shuffled
 from gazeshift.studies.chakraborty2022.heads import (
-    HeadExamples,
     epoch_rows,
     examples,
     feature_model,
@@ -251,7 +251,7 @@ class ChakrabortyCells(Reopened):
         images = fitted(work.first.images, body.size, "resize")
         return HeadedModel(classifier=made, last=last_layer(made, images)), history
 
-    def _examples(self, cells: Sequence[Cell], source: ImageSource) -> dict[str, HeadExamples]:
+    def _examples(self, cells: Sequence[Cell], source: ImageSource) -> dict[str, TensorDataset]:
         """Features to train on and to choose the epoch by, read back from their cells."""
         store = self.run.store
         table = pa.concat_tables([pq.read_table(store.place(cell, "features")) for cell in cells])

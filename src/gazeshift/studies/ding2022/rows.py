@@ -1,7 +1,7 @@
 """The rows of the study of Ding et al. 2022 that need no training: what was seen, painted, silenced and enlarged."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
 
 import pyarrow as pa
 import torch
@@ -136,7 +136,7 @@ def _painted(run: OpenedSet, pairs: Attacked, ids: Sequence[str]) -> Iterator[tu
                 yield experiment, value, draw, torch.cat(painted)
 
 
-def _mended(run: OpenedSet, found: Ranking) -> Iterator[tuple[str, Any]]:
+def _mended(run: OpenedSet, found: Ranking) -> Iterator[tuple[str, AbstractContextManager[Classifier]]]:
     """The model with its sensitive maps masked, and with sensitive and with insensitive filters enlarged."""
     enlarge = ScaleFilters(factor=run.settings.factor)
     yield "mask", MaskMaps()(run.classifier, by_layer(run, found.most))

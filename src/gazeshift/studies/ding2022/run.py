@@ -1,7 +1,7 @@
 """One run of the study of Ding et al. 2022: for each set what is seen, changed, trained and shown; joined."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ class SetsDone:
         """Everything about one set."""
         work, examples = self.work, one.source.examples
         work.source = one.source
-        about: dict[str, Any] = {
+        about: dict[str, object] = {
             "set": {"name": one.name, "attack": examples.manifest.get("attack"), "examples": examples.identity}
         }  # whatever a cell depends on
         cells = self._cells("seen", **about)
@@ -97,17 +97,17 @@ class SetsDone:
         plan = set_plan(one, seen, ranking(self.maps[-1], work.settings.top))
         most = plan.found.most
         ends = about | {"most": most, "least": plan.found.least}
-        changes = self._cells("rows", ids=plan.chosen, **ends)
+        changes = self._cells("rows", plan.chosen, **ends)
         change = partial(one.compute, fill=change_cell, given=(plan.found,))
         notes = work.do(changes, change, main="rows", what=f"images changed, {one.name}")
-        gallery = self._cells("gallery", ids=plan.shown, **ends)
+        gallery = self._cells("gallery", plan.shown, **ends)
         draw = partial(one.compute, fill=gallery_cell, given=(most[:PAIRS],))
         notes += work.do(gallery, draw, main="gallery", what=f"images of the gallery, {one.name}")
         self.notes += [note.beside() for note in notes]
         self._train(one, plan, about | {"labels": fingerprint(plan.labels)})
         self.sets.append(set_entry(one, seen, plan))
 
-    def _train(self, one: OpenedSet, plan: SetPlan, about: dict[str, Any]) -> None:
+    def _train(self, one: OpenedSet, plan: SetPlan, about: Mapping[str, object]) -> None:
         """Adversarial training at every size, and the detector with its control."""
         settings, parts, trainings = one.settings, plan.parts, Trainings(one, plan)
         kinds = ("attacked", "gaussian")[: 1 + settings.control] if settings.detector_epochs else ()
@@ -128,13 +128,13 @@ class SetsDone:
         self.said += [f"{one.name}: {said}" for note in notes for said in note.checkpoints]
         forget(one.pixels, *(checkpoint(one.scratch, cell) for cell in [*learned, *judged]))
 
-    def _cells(self, stage: str, *, ids: Sequence[str] | None = None, **about: Any) -> list[Cell]:
+    def _cells(self, stage: str, ids: Sequence[str] | None = None, /, **about: Any) -> list[Cell]:
         """Cells over images of the present set, after those of the sets before."""
         made = self.work.cells(stage, ids=ids, first=len(self.cells[stage]), **about)
         self.cells[stage] += made
         return made
 
-    def _cell(self, stage: str, **about: Any) -> Cell:
+    def _cell(self, stage: str, /, **about: Any) -> Cell:
         self.cells[stage].append(self.work.cell(stage, number=len(self.cells[stage]), **about))
         return self.cells[stage][-1]
 

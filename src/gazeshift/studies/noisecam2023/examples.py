@@ -76,7 +76,6 @@ class NoisecamPlan(Reopened):
             {CAM: build("cams", CAM)},
             Strengths(values=self.settings.strengths),
             select(self.known, self.settings.layers, self.work.classifier.name),
-            structure=False,
         )
 
     @property

@@ -22,7 +22,7 @@ TABLES = ("rows", "images", "seeds", "measured", "pictures")
 
 def run(settings: Noisecam2023, out: Path, **how: Any) -> Path:
     """Do what is missing of the study, join its tables and write its manifest; `how` as of `Run`."""
-    work = Run("noisecam2023", 1, settings, out, **how)
+    work = Run("noisecam2023", 2, settings, out, **how)
     plan = NoisecamPlan(work)
     work.open()
     opened = plan.opened

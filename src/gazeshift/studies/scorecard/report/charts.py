@@ -3,13 +3,12 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from gazeshift.report.cells import Estimate, with_whiskers
 from gazeshift.report.charts import COLOURS, Values, bars, curves, heat, histogram, lines
-from gazeshift.report.document import Chart, Choice
+from gazeshift.report.document import Chart, Choice, Plotly
 from gazeshift.studies.scorecard.report.bootstrap import estimate
 from gazeshift.studies.scorecard.report.numbers import (
     ALL,
@@ -136,7 +135,7 @@ def _receiver(title: str, scores: Mapping[str, ScorecardScores | None], name: st
     return replace(chart, traces=traces, layout=layout)
 
 
-def _told_apart(trace: Mapping[str, Any], place: int) -> Mapping[str, Any]:  # as Plotly takes it
+def _told_apart(trace: Plotly, place: int) -> Plotly:
     """A step of one curve; more of them than colours differ in their dashes."""
     chance = trace["name"] == "chance"
     dash = "dot" if chance else DASHES[place // len(COLOURS) % len(DASHES)]

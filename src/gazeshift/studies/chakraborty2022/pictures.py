@@ -50,19 +50,15 @@ def choose(rows: pa.Table, condition: str, source: str, count: int) -> list[str]
     return ids
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class GalleryPictures:
     """What every cell of the gallery needs.
 
     Args:
         attacks: of the condition that is shown.
-        layers: of the layer-by-layer galleries.
-        last_first: whether the last layer is at the top left, as the paper has it.
     """
 
     attacks: Attacks
-    layers: str
-    last_first: bool
 
     def fill(self, batch: Batch) -> CellResult:
         """Tables and notes of one test image, read for the source model."""
@@ -84,12 +80,12 @@ class GalleryPictures:
             keys = {**shared, "model": name, "label": label}
             own = fitted(images, seen.classifier.size, "resize")
             towards = step if name == attacks.source else direction(seen.classifier, own, labels)
-            for level in (0.0, *attacks.levels):
+            for level in (0.0, *attacks.settings.levels):
                 changed = moved(images, step, level * attacks.unit)
                 self._last(rows, seen, fitted(changed, (own.shape[2], own.shape[3]), "resize"), epsilon=level, **keys)
                 self._all(rows, seen, moved(own, towards, level * attacks.unit), epsilon=level, **keys)
             if name == attacks.source:
-                for level in attacks.levels:
+                for level in attacks.settings.levels:
                     change = moved(images, step, level * attacks.unit) - images
                     noise = pictures.encode_webp(pictures.perturbation_picture(change[0]))
                     add(rows, noise, kind="noise", access="black_box", epsilon=level, **keys)
@@ -107,12 +103,12 @@ class GalleryPictures:
 
     def _all(self, rows: Rows, seen: HeadedModel, images: Tensor, **keys: Any) -> None:
         """Maps of every layer in one picture, for the white-box attack."""
-        size = (images.shape[2], images.shape[3])
+        settings, size = self.attacks.settings, (images.shape[2], images.shape[3])
         known = seen.classifier.layers(size)
         end = next(at for at, layer in enumerate(known, 1) if layer.name == seen.last.name)  # what follows is unused
-        names = [layer.name for layer in select(known[:end], self.layers, seen.classifier.name)]
+        names = [layer.name for layer in select(known[:end], settings.layers, seen.classifier.name)]
         evidence = look(seen.classifier, images, layers=names)
-        order = names[::-1] if self.last_first else names
+        order = names[::-1] if settings.layer_order == "last_first" else names
         sheet = montage([tile(evidence.maps(name)[0], aspect(images, TILE)) for name in order])
         said = {**keys, **answer(seen.classifier, evidence), "layers": len(names)}
         ends = {"top_left": shown(order[0]), "bottom_right": shown(order[-1])}

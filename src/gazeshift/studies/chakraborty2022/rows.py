@@ -21,22 +21,19 @@ from gazeshift.runs.notes import CellNotes
 from gazeshift.runs.store import CellResult
 from gazeshift.runs.tables import Rows
 from gazeshift.seeds import generator_for
+from gazeshift.studies.chakraborty2022.settings import Chakraborty2022
 
+UNIT = {"unit": 1.0, "symmetric": 0.5}
 ACCESS = ("black_box", "white_box", "random")
 ROWS = pa.schema(
     [
         *((name, pa.string()) for name in ("condition", "image", "model", "access")),
         ("epsilon", pa.float64()),
         ("target", pa.string()),
-        ("label", pa.int32()),
-        ("clean_class", pa.int32()),
-        ("changed_class", pa.int32()),
+        *((name, pa.int32()) for name in ("label", "clean_class", "changed_class")),
         ("confidence", pa.float32()),
-        ("clean_correct", pa.bool_()),
-        ("correct", pa.bool_()),
-        ("switched", pa.bool_()),
-        ("nissim", pa.float32()),
-        ("ssim", pa.float32()),
+        *((name, pa.bool_()) for name in ("clean_correct", "correct", "switched")),
+        *((name, pa.float32()) for name in ("nissim", "ssim")),
         ("blank", pa.int8()),
         ("psnr", pa.float32()),
     ]
@@ -44,8 +41,7 @@ ROWS = pa.schema(
 MAPS = pa.schema(
     [
         *((name, pa.string()) for name in ("condition", "image", "model")),
-        ("height", pa.int16()),
-        ("width", pa.int16()),
+        *((name, pa.int16()) for name in ("height", "width")),
         ("map", pa.list_(pa.float32())),
     ]
 )
@@ -74,25 +70,29 @@ class HeadedModel:
         return look(self.classifier, images, layers=self.last.name, target=target)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Attacks:
     """What every cell of one condition needs.
 
     Args:
         condition: ``raw`` or ``aligned``.
         models: with their new heads, by name.
-        source: whom the black-box attack is made on.
-        levels: sizes of the change, as they were asked for.
-        unit: what one of them is in images in [0, 1].
-        seed: of the study.
+        settings: of the study.
     """
 
     condition: str
     models: Mapping[str, HeadedModel]
-    source: str
-    levels: tuple[float, ...]
-    unit: float
-    seed: int
+    settings: Chakraborty2022
+
+    @property
+    def source(self) -> str:
+        """Whom the black-box attack is made on."""
+        return self.settings.attacked
+
+    @property
+    def unit(self) -> float:
+        """What a size of 1 is in images in [0, 1]."""
+        return UNIT[self.settings.range]
 
     def fill(self, batch: Batch) -> CellResult:
         """Tables and notes of a batch of test images, read for the source model."""
@@ -108,7 +108,7 @@ class Attacks:
         images, labels = batch.images, batch.labels
         assert labels is not None  # noqa: S101  # a collection has labels
         step = direction(self.models[self.source].classifier, images, labels)
-        signs = random_signs(images, [generator_for(self.seed, "random", own) for own in batch.ids])
+        signs = random_signs(images, [generator_for(self.settings.seed, "random", own) for own in batch.ids])
         for name, seen in self.models.items():
             own = fitted(images, seen.classifier.size, "resize")
             clean = seen.look(own)
@@ -119,7 +119,7 @@ class Attacks:
             if name != self.source:
                 steps["white_box"] = (own, direction(seen.classifier, own, labels))
             for access, (base, towards) in steps.items():
-                for level in self.levels:
+                for level in self.settings.levels:
                     changed = moved(base, towards, level * self.unit)
                     about = {"access": access, "epsilon": level, "psnr": Psnr()(base, changed)}
                     evidence = seen.look(fitted(changed, (own.shape[2], own.shape[3]), "resize"))

@@ -36,12 +36,11 @@ from gazeshift.studies.chakraborty2022.heads import (
 )
 from gazeshift.studies.chakraborty2022.manifest import ChakrabortyManifest, ConditionEntry, HeadEntry, SplitEntry
 from gazeshift.studies.chakraborty2022.pictures import GalleryPictures, choose, shown
-from gazeshift.studies.chakraborty2022.rows import Attacks, ChakrabortyNotes, HeadedModel
+from gazeshift.studies.chakraborty2022.rows import UNIT, Attacks, ChakrabortyNotes, HeadedModel
 from gazeshift.studies.chakraborty2022.settings import Chakraborty2022
 from gazeshift.studies.chakraborty2022.summary import accuracies, cost_of, split_table, unrelated
 
 PIECE = 32  # images whose features a killed run computes again
-UNIT = {"unit": 1.0, "symmetric": 0.5}
 
 
 def run(settings: Chakraborty2022, out: Path, **how: Any) -> Path:
@@ -183,13 +182,7 @@ class ChakrabortyCells(Reopened):
 
     def draw(self, cell: Cell, *, condition: str) -> CellResult:
         """An image of the gallery."""
-        settings = self.settings
-        drawn = GalleryPictures(
-            attacks=self.attacks(condition),
-            layers=settings.layers,
-            last_first=settings.layer_order == "last_first",
-        )
-        return self._read(cell, condition, drawn.fill)
+        return self._read(cell, condition, GalleryPictures(self.attacks(condition)).fill)
 
     def _read(self, cell: Cell, condition: str, fill: Callable[[Batch], CellResult]) -> CellResult:
         """Images as the attacked model takes them."""
@@ -200,15 +193,7 @@ class ChakrabortyCells(Reopened):
 
     def attacks(self, condition: str) -> Attacks:
         """Every model with its head, and how it is attacked."""
-        settings = self.settings
-        return Attacks(
-            condition=condition,
-            models={name: seen for name, (seen, _) in self.heads(condition).items()},
-            source=settings.attacked,
-            levels=settings.levels,
-            unit=UNIT[settings.range],
-            seed=settings.seed,
-        )
+        return Attacks(condition, {name: seen for name, (seen, _) in self.heads(condition).items()}, self.settings)
 
     def heads(self, condition: str) -> dict[str, tuple[HeadedModel, History]]:
         """Every body with the head trained on its features, or read back if that is done."""

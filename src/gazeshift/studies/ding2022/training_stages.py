@@ -95,22 +95,20 @@ class Trainings:
             epochs=settings.epochs,
             learning_rate=settings.learning_rate,
         )
-        rows = [
-            {
-                "set": self.one.name,
-                "size": len(ids),
-                "epoch": at,
-                "loss": epoch.get("loss"),
-                "clean_accuracy": epoch["clean"],
-                "attacked_accuracy": epoch["attacked"],
-                "validation": len(parts.held),
-                "kept": at == history.kept + 1,
-            }
-            for at, epoch in enumerate((before, *history.epochs))
-        ]
-        table = pa.Table.from_pylist(rows, schema=TRAINING)
+        rows, epochs = Rows(TRAINING), (before, *history.epochs)
+        rows.add(
+            len(epochs),
+            set=self.one.name,
+            size=len(ids),
+            epoch=range(len(epochs)),
+            loss=[epoch.get("loss") for epoch in epochs],
+            clean_accuracy=[epoch["clean"] for epoch in epochs],
+            attacked_accuracy=[epoch["attacked"] for epoch in epochs],
+            validation=len(parts.held),
+            kept=[at == history.kept + 1 for at in range(len(epochs))],
+        )
         notes = TrainingNotes(checkpoints=history.notes, training_seconds=time.monotonic() - started)
-        return CellResult({"training": table}, notes)
+        return CellResult({"training": rows.table()}, notes)
 
     def detector(self, cell: Cell) -> CellResult:
         """A network that learned to tell clean images from attacked ones, or from noisy ones; what it says of each."""
@@ -183,21 +181,20 @@ class Trainings:
         return exact(logits).softmax(1)[:, 1]
 
     def _epochs(self, history: History, kind: str, learned: int, judged: int) -> pa.Table:
-        rows = [
-            {
-                "set": self.one.name,
-                "trained_on": kind,
-                "epoch": at + 1,
-                "loss": epoch["loss"],
-                "clean_accuracy": epoch["clean"],
-                "other_accuracy": epoch["other"],
-                "train": learned,
-                "validation": judged,
-                "kept": at == history.kept,
-            }
-            for at, epoch in enumerate(history.epochs)
-        ]
-        return pa.Table.from_pylist(rows, schema=DETECTOR)
+        rows, epochs = Rows(DETECTOR), history.epochs
+        rows.add(
+            len(epochs),
+            set=self.one.name,
+            trained_on=kind,
+            epoch=range(1, 1 + len(epochs)),
+            loss=[epoch["loss"] for epoch in epochs],
+            clean_accuracy=[epoch["clean"] for epoch in epochs],
+            other_accuracy=[epoch["other"] for epoch in epochs],
+            train=learned,
+            validation=judged,
+            kept=[at == history.kept for at in range(len(epochs))],
+        )
+        return rows.table()
 
     def _judged(self, network: nn.Module, trained_on: str, ids: Sequence[str]) -> pa.Table:
         rows = Rows(SCORES)

@@ -10,9 +10,7 @@ VERDICTS = pa.schema(
         *CONDITION,
         ("part", pa.string()),
         *COMBINATION,
-        ("peak", pa.float64()),
-        ("share", pa.float64()),
-        ("clusters", pa.float64()),
+        *((name, pa.float64()) for name in ("peak", "share", "clusters")),
         ("is_attack", pa.bool_()),
     ]
 )
@@ -29,11 +27,7 @@ BEHAVIOUR = pa.schema(
 )
 PICTURES = pa.schema(
     [
-        ("image", pa.string()),
-        ("figure", pa.string()),
-        ("kind", pa.string()),
-        ("what", pa.string()),
-        ("caption", pa.string()),
+        *((name, pa.string()) for name in ("image", "figure", "kind", "what", "caption")),
         ("webp", pa.binary()),
     ]
 )

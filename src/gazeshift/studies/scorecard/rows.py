@@ -25,16 +25,10 @@ NOISE = "gaussian noise"
 SEEN = pa.schema(
     [
         ("eyes", pa.int16()),
-        ("kind", pa.string()),
-        ("condition", pa.string()),
-        ("image", pa.string()),
-        ("print", pa.string()),
-        ("label", pa.int32()),
-        ("clean_class", pa.int32()),
-        ("predicted", pa.int32()),
+        *((name, pa.string()) for name in ("kind", "condition", "image", "print")),
+        *((name, pa.int32()) for name in ("label", "clean_class", "predicted")),
         ("confidence", pa.float32()),
-        ("clean_correct", pa.bool_()),
-        ("success", pa.bool_()),
+        *((name, pa.bool_()) for name in ("clean_correct", "success")),
         ("measured", pa.list_(pa.float64())),
     ]
 )

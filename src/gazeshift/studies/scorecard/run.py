@@ -33,18 +33,11 @@ from gazeshift.studies.scorecard.settings import Scorecard
 AS_FITTED, BENIGN_ONLY, WITHOUT, ONLY = "as fitted", "clean images only", "without", "only"
 ROWS = pa.schema(
     [
-        ("detector", pa.string()),
-        ("learned", pa.string()),
-        ("from_set", pa.string()),
-        ("kind", pa.string()),
-        ("condition", pa.string()),
-        ("image", pa.string()),
-        ("clean_correct", pa.bool_()),
-        ("success", pa.bool_()),
+        *((name, pa.string()) for name in ("detector", "learned", "from_set", "kind", "condition", "image")),
+        *((name, pa.bool_()) for name in ("clean_correct", "success")),
         ("predicted", pa.int32()),
         ("confidence", pa.float32()),
-        ("suspicion", pa.float64()),
-        ("p_value", pa.float64()),
+        *((name, pa.float64()) for name in ("suspicion", "p_value")),
         ("is_attack", pa.bool_()),
     ]
 )

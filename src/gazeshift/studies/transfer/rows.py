@@ -24,15 +24,9 @@ ROWS = pa.schema(
         *((name, pa.string()) for name in ("image", "source", "victim", "attack")),
         ("epsilon", pa.float64()),
         ("size", pa.string()),
-        ("label", pa.int32()),
-        ("clean_class", pa.int32()),
-        ("attacked_class", pa.int32()),
-        ("clean_confidence", pa.float32()),
-        ("attacked_confidence", pa.float32()),
-        ("margin", pa.float32()),
-        ("clean_correct", pa.bool_()),
-        ("error", pa.bool_()),
-        ("success", pa.bool_()),
+        *((name, pa.int32()) for name in ("label", "clean_class", "attacked_class")),
+        *((name, pa.float32()) for name in ("clean_confidence", "attacked_confidence", "margin")),
+        *((name, pa.bool_()) for name in ("clean_correct", "error", "success")),
         *((name, pa.float32()) for name in ("linf", "l2", "rms")),
     ]
 )

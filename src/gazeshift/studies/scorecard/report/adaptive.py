@@ -20,7 +20,7 @@ def first_line(rows: Sequence[Row]) -> str:
     if not rows:
         return NOTHING
     rows = _adaptive(rows) or rows
-    worst = max(rows, key=lambda row: (_evaded(row) or 0.0, -(_epsilon(row) or 0.0)))
+    worst = max(rows, key=lambda row: (_share(row, "evaded") or 0.0, -(_epsilon(row) or 0.0)))
     said = (
         f"Attacks that know the detector were tried: {_method(worst)} at {_size(worst)} got "
         f"{_counted(worst, 'evaded')} of {worst.get('n', 'the')} images misclassified and not flagged"
@@ -32,7 +32,7 @@ def first_line(rows: Sequence[Row]) -> str:
 def _halves(rows: Sequence[Row]) -> Iterator[str]:
     """The smallest size at which each attack gets half of the images past the detector."""
     for name, own in _series(rows).items():
-        past = [row for row in own if (_evaded(row) or 0.0) >= 0.5]
+        past = [row for row in own if (_share(row, "evaded") or 0.0) >= 0.5]
         if past:
             yield f"{_size(min(past, key=_place))} ({name})"
 
@@ -42,7 +42,7 @@ def evasion(rows: Sequence[Row]) -> Chart:
     series = _series(rows)
     places = sorted({_place(row) for own in series.values() for row in own})
     values = {
-        name: [next((_evaded(row) for row in own if _place(row) == place), None) for place in places]
+        name: [next((_share(row, "evaded") for row in own if _place(row) == place), None) for place in places]
         for name, own in series.items()
     }
     return lines(
@@ -127,17 +127,14 @@ def _series(rows: Sequence[Row]) -> dict[str, list[Row]]:
     for row in rows:
         if _epsilon(row) is not None:
             name = f"{_method(row)} on {row.get('detector')}" if several else _method(row)
-            found.setdefault(f"{name}, {_arrival(row)}" if files else name, []).append(row)
+            arrival = f"{row['bits']}-bit files" if row.get("bits") else "as they are"
+            found.setdefault(f"{name}, {arrival}" if files else name, []).append(row)
     return found
 
 
 def _adaptive(rows: Sequence[Row]) -> list[Row]:
     """Without the plain attacks that stand beside them."""
     return [row for row in rows if row.get("adaptive") is not False]
-
-
-def _arrival(row: Row) -> str:
-    return f"{row['bits']}-bit files" if row.get("bits") else "as they are"
 
 
 def _method(row: Row) -> str:
@@ -155,11 +152,6 @@ def _place(row: Row) -> float:
 def _epsilon(row: Row) -> float | None:
     size = row.get("epsilon")
     return float(size) if isinstance(size, int | float) else None
-
-
-def _evaded(row: Row) -> float | None:
-    """Share of the images that get past the detector."""
-    return _share(row, "evaded")
 
 
 def _counted(row: Row, key: str) -> str:

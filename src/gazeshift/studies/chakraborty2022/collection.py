@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image, ImageOps
+from torchvision.transforms.functional import five_crop
 
 from gazeshift.data.decode import read_file
 from gazeshift.data.files import display_name, list_folder
@@ -207,9 +208,7 @@ def _view(place: tuple[Path, int], name: str) -> bytes:
     with Image.open(io.BytesIO(read_file(path, name))) as picture:
         whole = picture.convert("RGB")
     width, height = (round(SHARE * side) for side in whole.size)
-    across, down = ((0, 0), (1, 0), (0, 1), (1, 1), (0.5, 0.5))[view % 5]
-    left, top = round(across * (whole.width - width)), round(down * (whole.height - height))
-    seen = whole.crop((left, top, left + width, top + height))
+    seen = five_crop(whole, [height, width])[view % 5]
     stream = io.BytesIO()
     (ImageOps.mirror(seen) if view >= 5 else seen).save(stream, format="BMP")
     return stream.getvalue()

@@ -18,16 +18,11 @@ from gazeshift.calibrated import CalibratedDetector
 from gazeshift.data import replace_file
 from gazeshift.detectors import Detector, calibrate, p_values
 from gazeshift.errors import DataError, SettingsError
-from gazeshift.runs.detector.rows import FeatureExtractor
 from gazeshift.runs.detector.run import Learned, read_learned
-from gazeshift.runs.detector.settings import named_folders
-from gazeshift.runs.examples import open_pairs
-from gazeshift.runs.reopen import Reopened
 from gazeshift.runs.run import Run, accuracy
-from gazeshift.runs.store import Cell, CellResult
 from gazeshift.runs.tables import Rows
 from gazeshift.studies.scorecard.manifest import DetectorEntry, ScorecardManifest, SetAttackEntry, SetEntry
-from gazeshift.studies.scorecard.rows import CLEAN, ScorecardRows
+from gazeshift.studies.scorecard.rows import CLEAN, ScorecardCells
 from gazeshift.studies.scorecard.settings import Scorecard
 
 AS_FITTED, BENIGN_ONLY, WITHOUT, ONLY = "as fitted", "clean images only", "without", "only"
@@ -67,9 +62,8 @@ def run(settings: Scorecard, out: Path, **how: Any) -> Path:
     work = Run("scorecard", 1, settings, out, **how)
     study = ScorecardCells(work)
     work.open()
-    looks = study.looks
-    detectors = [repr(eyes.detector) for eyes in looks.eyes]
-    noise = None if looks.noise is None else looks.noise.examples.manifest
+    detectors = [repr(eyes.detector) for eyes in study.eyes]
+    noise = None if study.noise is None else study.noise.examples.manifest
     cells = work.cells("clean", detectors=detectors, noise=noise)
     notes = work.do(cells, study.clean, main="seen", what="clean images")
     told = {}
@@ -105,49 +99,6 @@ def run(settings: Scorecard, out: Path, **how: Any) -> Path:
         detectors={name: _card(name, one) for name, one in study.deployed.items()},
         adaptive=_adaptive(settings.adaptive),
     )
-
-
-class ScorecardCells(Reopened):
-    """What the cells need, opened from the settings.
-
-    Args:
-        work: the run.
-    """
-
-    def __init__(self, work: Run[Scorecard]) -> None:
-        self.recipe, self.work, settings = (ScorecardCells, (work,)), work, work.settings
-        self.folders = named_folders(settings.detector)
-        self.deployed = {name: CalibratedDetector.load(folder) for name, folder in self.folders.items()}
-        for one in self.deployed.values():
-            one.check(work.classifier)
-        named = {name: open_pairs(folder, settings) for name, folder in named_folders(settings.set).items()}
-        self.sets = {name: pairs.for_channels(work.classifier.channels) for name, pairs in named.items()}
-        if settings.noise_like and settings.noise_like not in self.sets:
-            known = ", ".join(self.sets) or "none"
-            raise SettingsError(f"--noise-like must name a set, one of {known}, got {settings.noise_like}.")
-        kinds: list[Detector] = []
-        for one in self.deployed.values():
-            if one.detector not in kinds:
-                kinds.append(one.detector)
-        self.eyes_of = {
-            name: kinds.index(one.detector) for name, one in self.deployed.items()
-        }  # those alike share them
-        eyes = [FeatureExtractor(classifier=work.classifier, detector=kind, seed=settings.seed) for kind in kinds]
-        noise = self.sets[settings.noise_like] if settings.noise_like else next(iter(self.sets.values()), None)
-        self.looks = ScorecardRows(eyes=eyes, benign=settings.benign, noise=noise, seed=settings.seed)
-
-    def clean(self, cell: Cell) -> CellResult:
-        """A cell of clean images and their benign changes."""
-        with self.work.reading(cell) as images:
-            result = self.looks.clean(images.batch)
-        return images.noted(result)
-
-    def attacked(self, cell: Cell, *, name: str) -> CellResult:
-        """A cell of a set."""
-        pairs = self.sets[name]
-        with self.work.reading(cell, source=pairs) as images:
-            result = self.looks.attacked(name, pairs, images.batch)
-        return images.noted(result)
 
 
 def _judges(name: str, deployed: CalibratedDetector, learned: Learned, families: Sequence[str]) -> Iterator[Judge]:

@@ -140,7 +140,7 @@ def _picked(source: ImageSource, wanted: Callable[[str, int], bool], label: Call
     )
 
 
-def _folders(root: Path, images: dict[str, AnyFile], known: dict[str, str]) -> Collection:
+def _folders(root: Path, images: Mapping[str, AnyFile], known: dict[str, str]) -> Collection:
     """Class folders; those named by WordNet ids get the names that a model knows."""
     folder = _class_folder(list(images))
     folders = sorted({folder(own) for own in images})

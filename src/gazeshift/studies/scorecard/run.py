@@ -69,13 +69,14 @@ def run(settings: Scorecard, out: Path, **how: Any) -> Path:
     told = {}
     for name, pairs in study.sets.items():
         made = pairs.examples.manifest
+        model = made.get("model")
         more = work.cells("attacked", ids=pairs.ids, first=len(cells), set=name, made=made, detectors=detectors)
         found = work.do(more, partial(study.attacked, name=name), main="seen", what=f"examples of {name}")
         attack = SetAttackEntry.model_validate(made.get("attack") or {})
         told[name] = SetEntry(
             attack=attack,
             family=attack.family,
-            model=(made.get("model") or {}).get("name"),
+            model=model and model["name"],
             examples=sum(note.examples for note in found),
             tried=len(pairs),
         )

@@ -19,7 +19,7 @@ def sample(scores: list[float], images: list[int] | None = None) -> Resample:
 
 
 def drawn(seed: int, n: int, p: int) -> tuple[Resample, Resample]:
-    """ScorecardScores with many ties, of images of which several are of one."""
+    """Scores with many ties, of images of which several are of one."""
     random = np.random.default_rng(seed)
     negative, positive = random.integers(0, 6, n), random.integers(2, 8, p)
     return sample(negative.tolist(), random.integers(0, 5, n).tolist()), sample(

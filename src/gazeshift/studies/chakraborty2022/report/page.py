@@ -112,6 +112,6 @@ def _galleries(study: Study, found: ChakrabortyNumbers) -> list[Section]:
     layered = [pictures.layered(model) for model in found.models]
     about = ["Every map is divided by its own largest value: brightness says where, not how much."]
     return [
-        Section(title="HeadExamples", items=seen, about=about),
+        Section(title="Examples", items=seen, about=about),
         Section(title="Layer by layer", items=layered, about=about),
     ]

@@ -50,7 +50,7 @@ def estimate(values: Float[np.ndarray, " b"]) -> Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Negatives:
-    """ScorecardScores of what is no attack, in ascending order.
+    """Scores of what is no attack, in ascending order.
 
     Args:
         score: ascending.

@@ -6,10 +6,12 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from gazeshift import report
+from gazeshift.report.document import Table
 from gazeshift.report.roc import auroc, roc
 from gazeshift.report.study import open_study
 from gazeshift.studies.noisecam2023.report.claims import claims
 from gazeshift.studies.noisecam2023.report.numbers import NoisecamScores, chance, read_found
+from gazeshift.studies.noisecam2023.report.page import page
 from gazeshift.studies.noisecam2023.settings import Noisecam2023
 from helpers.noisecam_study import make_settings
 
@@ -75,3 +77,17 @@ def test_the_page_says_what_the_tables_hold(tmp_path):
     for item in ("Fig 1", "Fig 5", "Fig 6a", "Fig 6b", "Fig 7", "Fig 8a", "Fig 8b", "Fig 9a-f"):
         assert f">{item}<" in made.html
     assert made.html == report.make(out).html
+
+
+def test_strengths_that_single_precision_does_not_have_are_counted(tmp_path):
+    out = Noisecam2023(**make_settings(tmp_path) | {"strengths": "0.3,1"}).run(tmp_path / "out")
+    (counted,) = (
+        item
+        for section in page(open_study(out)).sections
+        for item in section.items
+        if isinstance(item, Table) and item.name == "fooled"
+    )
+    rows = pq.read_table(out / "images.parquet").to_pylist()
+    weak = [row["switched"] for row in rows if row["kind"] == "attacked" and row["strength"] < 0.5]
+    assert counted.rows[0][:2] == ["30 %", f"{sum(weak)} of {len(weak)}"]
+    assert weak

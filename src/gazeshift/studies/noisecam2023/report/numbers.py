@@ -102,7 +102,8 @@ class NoisecamTables:
         gaze: similarities of the maps, as a renkhoff2022 study has them.
         seeds: images attacked.
         switched: those whose class was changed.
-        fooled: images of a kind and strength whose class is another one, and all of them.
+        fooled: images of a kind and strength (rounded to four digits, for tables have it in single precision) whose
+            class is another one, and all of them.
         verdicts: by combination.
         deviation: of one layer.
         doubt: one minus the model's confidence in its class, as a score; it raises no alarm.
@@ -180,7 +181,7 @@ def read_found(study: Study) -> NoisecamTables:
         gaze=numbers(study),
         seeds=len(switched),
         switched=sum(switched),
-        fooled={(kind, strength): pair for kind, strength, *pair in tuples(groups, *FOOLED)},
+        fooled={(kind, round(strength, 4)): pair for kind, strength, *pair in tuples(groups, *FOOLED)},
         verdicts={key: _scores(verdicts.take(at), "clusters") for key, at in places.items()},
         deviation=_scores(study.table("behaviour") if study.has("behaviour") else NOTHING, "z"),
         doubt=_doubt(images, verdicts),

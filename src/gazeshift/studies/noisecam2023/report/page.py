@@ -118,7 +118,7 @@ def _fooled(found: NoisecamTables) -> Table:
     """How many examples still change the class at each strength."""
 
     def counted(kind: str, strength: float) -> str:
-        some, every = found.fooled.get((kind, strength), (0, 0))
+        some, every = found.fooled.get((kind, round(strength, 4)), (0, 0))
         return f"{some} of {every}"
 
     return table(

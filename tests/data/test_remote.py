@@ -320,7 +320,7 @@ def test_a_missing_package_is_named(scheme, package, monkeypatch):
 
 
 def test_classes_to_train_on_may_be_elsewhere(memory, here):
-    found, expected = (open_collection(f"{root}/classes", names={"class_names": NAMES}) for root in (memory, here))
+    found, expected = (open_collection(f"{root}/classes", class_names=NAMES) for root in (memory, here))
     assert found.names == expected.names
     assert found.source.labels == expected.source.labels
 

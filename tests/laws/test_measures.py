@@ -53,7 +53,9 @@ def extreme_inputs(compares: str) -> list[tuple]:
     zero, one = torch.zeros(SIZE, SIZE), torch.ones(SIZE, SIZE)
     pairs = [(board, 1 - board), (ramp, 1 - ramp), (ramp, ramp), (zero, one), (zero, zero), (ramp, zero)]
     if "maps" in compares:
-        pairs.append((ramp, -ramp))
+        corner, opposite = torch.zeros(SIZE, SIZE), torch.zeros(SIZE, SIZE)
+        corner[0, 0] = opposite[-1, -1] = 1
+        pairs += [(ramp, -ramp), (corner, opposite), (one, zero)]
     shape = (1, 3, SIZE, SIZE) if compares == "images" else (1, SIZE, SIZE)
     return [(first.expand(shape), second.expand(shape)) for first, second in pairs]
 

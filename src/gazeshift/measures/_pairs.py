@@ -1,6 +1,7 @@
 """What the measures that compare two batches share: the check of the pair."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from gazeshift.errors import BoundsError
@@ -26,6 +27,13 @@ def matched(first: Tensor, second: Tensor, shape: str) -> tuple[Tensor, Tensor]:
         )
     dtype = torch.promote_types(first.dtype, second.dtype)
     return wide(first.to(dtype)), wide(second.to(dtype))
+
+
+def rectified(maps: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
+    """Raw maps without their negative values, divided by their maximum; a map that is not finite somewhere has NaN."""
+    maps = maps.masked_fill(maps.isneginf(), torch.nan)  # which relu would hide
+    peak = maps.amax((1, 2), keepdim=True)
+    return (maps / torch.where(peak > 0, peak, 1.0)).relu_()
 
 
 def _seen(batch: Tensor) -> str:

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gazeshift.measures._pairs import matched
+from gazeshift.measures._pairs import matched, rectified
 from gazeshift.measures.ssim import Ssim
 
 __all__ = ["Nissim"]
@@ -36,6 +35,7 @@ class Nissim:
         SettingsError: no such window, a `k1` or `k2` that is not positive.
         BoundsError: maps smaller than the window.
 
+    >>> import torch
     >>> blank, constant = torch.full((1, 7, 7), -2.0), torch.full((1, 7, 7), 5.0)
     >>> Nissim(k1=0.5)(blank, constant)  # compared as 0 and 1: SSIM 0.2
     tensor([0.4000])
@@ -58,13 +58,7 @@ class Nissim:
     def __call__(self, first: Float[Tensor, "n h w"], second: Float[Tensor, "n h w"]) -> Float[Tensor, " n"]:
         """One number per pair of raw maps, in [0, 1]."""
         first, second = matched(first, second, "(n, h, w)")
-        return (1 - self._ssim()(_normalised(first), _normalised(second))) / 2
+        return (1 - self._ssim()(rectified(first), rectified(second))) / 2
 
     def _ssim(self) -> Ssim:
         return Ssim(window=self.window, k1=self.k1, k2=self.k2)
-
-
-def _normalised(maps: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
-    maps = maps.masked_fill(maps.isneginf(), torch.nan)  # which relu would hide
-    peak = maps.amax((1, 2), keepdim=True)
-    return (maps / torch.where(peak > 0, peak, 1.0)).relu_()

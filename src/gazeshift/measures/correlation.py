@@ -1,0 +1,61 @@
+"""Whether a map goes up where another does: Pearson's correlation."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gazeshift.enlarged import blended, weights
+from gazeshift.measures._pairs import matched, rectified
+from gazeshift.precision import exact
+
+__all__ = ["Correlation"]
+
+FLAT = 1e-12  # of the mean square: a variance that is rounding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correlation:
+    """Pearson's correlation of two maps over their pixels; of their positive values.
+
+    1 = the same map up to scale and offset, 0 = no linear relation, -1 = inverted: bright where the other is dark, as
+    Chakraborty et al. 2022 see in wide networks, which a cosine of maps that are nowhere negative cannot show. Raw
+    maps go in. Two flat maps (blank, or one value throughout) give 1 and a flat one against another gives 0, by
+    convention. A map with a NaN or infinite value gives NaN.
+
+    >>> ramp = torch.arange(6.0).reshape(1, 2, 3)
+    >>> Correlation()(ramp, 5 - ramp), Correlation()(ramp, 2 * ramp + 1)
+    (tensor([-1.]), tensor([1.]))
+    """
+
+    compares: ClassVar[str] = "maps"
+    per: ClassVar[str] = "image"
+    symmetric: ClassVar[bool] = True
+    lowest: ClassVar[float] = -1.0
+    highest: ClassVar[float] = 1.0
+    same: ClassVar[float] = 1.0
+
+    def __call__(self, first: Float[Tensor, "n h w"], second: Float[Tensor, "n h w"]) -> Float[Tensor, " n"]:
+        """One number per pair of raw maps, in [-1, 1]."""
+        return self.enlarged(first, second, (first.shape[1], first.shape[2]) if first.ndim == 3 else (1, 1))
+
+    def enlarged(
+        self, first: Float[Tensor, "n h w"], second: Float[Tensor, "n h w"], size: tuple[int, int]
+    ) -> Float[Tensor, " n"]:
+        """The same for maps resized bilinearly to `size`, without resizing them."""
+        first, second = matched(first, second, "(n, h, w)")
+        one, two = (exact(rectified(maps)) for maps in (first, second))
+        rows, columns = (weights(*pair).to(one).sum(1) for pair in zip(first.shape[1:], size, strict=True))
+        pixels = size[0] * size[1]
+        mean, other = (torch.einsum("nhw,h,w->n", maps, rows, columns) / pixels for maps in (one, two))
+        wide = blended(one, size)
+        together = (wide * two).sum((1, 2)) / pixels - mean * other
+        spread, around = (
+            (seen * maps).sum((1, 2)) / pixels - middle.square()
+            for seen, maps, middle in ((wide, one, mean), (blended(two, size), two, other))
+        )
+        flat = (spread <= FLAT * mean.square()).double() + (around <= FLAT * other.square())
+        value = together / (torch.where(flat == 0, spread, 1.0) * torch.where(flat == 0, around, 1.0)).sqrt()
+        return torch.where(flat == 0, value.clamp(-1, 1), torch.where(flat == 2, 1.0, 0.0) + 0 * together).to(first)

@@ -49,8 +49,8 @@ class Area:
 
 
 def _area(maps: Float[Tensor, "n h w"], size: tuple[int, int]) -> Float[Tensor, " n"]:
-    values = exact(rectified(maps))
+    values = rectified(maps)
     rows, columns = (weights(*pair).to(values).sum(1) for pair in zip(maps.shape[1:], size, strict=True))
-    total = torch.einsum("nhw,h,w->n", values, rows, columns)
-    square = (values * blended(values, size)).sum((1, 2))
+    total = exact(values @ columns) @ exact(rows)
+    square = exact((values * blended(values, size)).sum(2)).sum(1)
     return (total.square() / (size[0] * size[1] * torch.where(square == 0, 1.0, square))).clamp(max=1)

@@ -3,17 +3,17 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gazeshift.enlarged import blended, weights
+from gazeshift.enlarged import weights
 from gazeshift.measures._pairs import matched, rectified
+from gazeshift.measures.cosine import Cosine
 from gazeshift.precision import exact
 
 __all__ = ["Correlation"]
 
-FLAT = 1e-12  # of the mean square: a variance that is rounding
+FLAT = 1e-6  # of the largest value: a difference that is rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,7 @@ class Correlation:
     maps go in. Two flat maps (blank, or one value throughout) give 1 and a flat one against another gives 0, by
     convention. A map with a NaN or infinite value gives NaN.
 
+    >>> import torch
     >>> ramp = torch.arange(6.0).reshape(1, 2, 3)
     >>> Correlation()(ramp, 5 - ramp), Correlation()(ramp, 2 * ramp + 1)
     (tensor([-1.]), tensor([1.]))
@@ -46,16 +47,14 @@ class Correlation:
     ) -> Float[Tensor, " n"]:
         """The same for maps resized bilinearly to `size`, without resizing them."""
         first, second = matched(first, second, "(n, h, w)")
-        one, two = (exact(rectified(maps)) for maps in (first, second))
-        rows, columns = (weights(*pair).to(one).sum(1) for pair in zip(first.shape[1:], size, strict=True))
-        pixels = size[0] * size[1]
-        mean, other = (torch.einsum("nhw,h,w->n", maps, rows, columns) / pixels for maps in (one, two))
-        wide = blended(one, size)
-        together = (wide * two).sum((1, 2)) / pixels - mean * other
-        spread, around = (
-            (seen * maps).sum((1, 2)) / pixels - middle.square()
-            for seen, maps, middle in ((wide, one, mean), (blended(two, size), two, other))
-        )
-        flat = (spread <= FLAT * mean.square()).double() + (around <= FLAT * other.square())
-        value = together / (torch.where(flat == 0, spread, 1.0) * torch.where(flat == 0, around, 1.0)).sqrt()
-        return torch.where(flat == 0, value.clamp(-1, 1), torch.where(flat == 2, 1.0, 0.0) + 0 * together).to(first)
+        return Cosine().enlarged(_centred(first, size), _centred(second, size), size)
+
+
+def _centred(maps: Float[Tensor, "n h w"], size: tuple[int, int]) -> Float[Tensor, "n h w"]:
+    """Positive values minus the mean of the enlarged map: enlarging leaves a constant as it is."""
+    values = rectified(maps)
+    rows, columns = (weights(*pair).to(values).sum(1) for pair in zip(maps.shape[1:], size, strict=True))
+    mean = exact(values @ columns) @ exact(rows) / (size[0] * size[1])
+    apart = values - mean.to(values)[:, None, None]
+    flat = apart.abs().amax((1, 2), keepdim=True) <= FLAT
+    return apart.masked_fill(flat, 0)

@@ -54,10 +54,14 @@ class Displacement:
 
 def _centre(maps: Float[Tensor, "n h w"], size: tuple[int, int]) -> tuple[Float[Tensor, "n 2"], Float[Tensor, " n"]]:
     """Centre of mass in pixels of the enlarged map, and the mass."""
-    values = exact(rectified(maps))
-    rows, columns = (weights(*pair).to(values) for pair in zip(maps.shape[1:], size, strict=True))
-    down, across = (torch.arange(pixels, device=values.device, dtype=values.dtype) for pixels in size)
-    mass = torch.einsum("nhw,h,w->n", values, rows.sum(1), columns.sum(1))
-    high = torch.einsum("nhw,h,w->n", values, rows @ down, columns.sum(1))
-    wide = torch.einsum("nhw,h,w->n", values, rows.sum(1), columns @ across)
-    return torch.stack([high, wide], 1) / torch.where(mass == 0, 1.0, mass)[:, None], mass
+    values = rectified(maps)
+    left, right = (_sums(*pair, values) for pair in zip(maps.shape[1:], size, strict=True))
+    sums = torch.einsum("nhj,hi->nij", exact(values @ right), exact(left))  # along the rows in the maps' own type
+    mass = sums[:, 0, 0]
+    return torch.stack([sums[:, 1, 0], sums[:, 0, 1]], 1) / torch.where(mass == 0, 1.0, mass)[:, None], mass
+
+
+def _sums(size: int, target: int, like: Tensor) -> Float[Tensor, "size 2"]:
+    """What a line of pixels adds to the sum of the enlarged line, and to the sum of its places."""
+    line = weights(size, target)
+    return torch.stack([line.sum(1), line @ torch.arange(target, dtype=line.dtype)], 1).to(like)

@@ -26,8 +26,8 @@ cli.app(["--help"], result_action="return_none")
 """
 
 
-def test_there_are_seven():
-    assert len(STUDIES) == 7
+def test_there_are_eight():
+    assert len(STUDIES) == 8
 
 
 @pytest.mark.parametrize("study", STUDIES)

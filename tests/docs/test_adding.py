@@ -37,6 +37,8 @@ seen = detector_inputs(model, batch.images, detector, generator=gs.generator_for
 assert detector.fit(detector.measure(seen)).score(detector.measure(seen)).shape == (6,)
 """
 
+MEASURES = ["cosine", "nissim", "area", "correlation", "displacement", "peak"]
+
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory) -> Path:
@@ -115,14 +117,14 @@ def measured(grown: Path, **wanted: object) -> list[dict]:
 
 
 def test_a_measure_and_a_cam_are_in_the_studys_table_by_themselves(grown):
-    by_measure = {name: {row["cam"] for row in measured(grown, measure=name)} for name in ("cosine", "nissim", "peak")}
+    by_measure = {name: {row["cam"] for row in measured(grown, measure=name)} for name in MEASURES}
     every = {"grad_cam", "grad_cam_pp", "layer_cam", "noise_cam", "cam", "largest"}
-    assert by_measure == {"cosine": every, "nissim": {"grad_cam"}, "peak": {"grad_cam"}}
+    assert by_measure == {"cosine": every} | {name: {"grad_cam"} for name in MEASURES[1:]}
     values = [row["value"] for row in measured(grown, measure="peak")]
     assert len(values) == len(measured(grown, measure="nissim"))
     assert 0 == min(values) < max(values) <= 1
     cards = json.loads((grown / "study" / "manifest.json").read_text())["measures"]
-    assert [card["name"] for card in cards] == ["cosine", "nissim", "peak"]
+    assert [card["name"] for card in cards] == MEASURES
     assert cards[-1]["about"].startswith("Distance of the two maxima")
 
 
@@ -130,7 +132,7 @@ def test_a_measure_and_a_cam_are_in_the_studys_table_by_themselves(grown):
 def test_they_are_in_the_menus_of_its_page(grown, browser):
     opened = Visit(browser, (grown / "study" / "report.html").as_uri()).ready()
     menu, cams = (opened.page.locator(f".choosers select[data-choose={name}]") for name in ("measure", "cam"))
-    assert menu.locator("option").all_inner_texts() == ["Cosine", "NISSIM", "peak"]
+    assert menu.locator("option").all_inner_texts() == ["Cosine", "NISSIM", *MEASURES[2:]]
     assert "largest" in cams.locator("option").all_inner_texts()
     menu.select_option(label="peak")
     opened.page.locator(".choosers select[data-choose=images]").select_option("all")
@@ -166,7 +168,7 @@ def explorer(grown) -> Iterator[Running]:
 def test_they_are_choices_of_its_explorer(grown, explorer):
     about = explorer.ask("/explorer/study").json
     choices = {one["name"]: [option["value"] for option in one["options"]] for one in about["choices"]}
-    assert choices["measure"] == ["cosine", "nissim", "peak"]
+    assert choices["measure"] == MEASURES
     assert "largest" in choices["cam"]
     assert about["measures"]["peak"] == {"label": "peak", "same": 0, "reach": 1}
     condition = {"strength": 1.0, "kind": "attacked", "target": "predicted", "layer": "second"}
@@ -201,5 +203,5 @@ def test_a_measure_and_a_cam_of_another_package_reach_the_study_too(package):
     given = ("--model", make_network(package), "--device", "cpu", "--images", "images", "--limit", 4, "--strengths", 1)
     python(package, "-m", "gazeshift", "study", "deviation", *given, "--attack", "salt", "--out", "deviation")
     rows = pq.read_table(package / "deviation" / "rows.parquet")
-    assert set(rows["measure"].to_pylist()) == {"cosine", "nissim", "peak"}
+    assert set(rows["measure"].to_pylist()) == set(MEASURES)
     assert "largest" in rows["cam"].to_pylist()

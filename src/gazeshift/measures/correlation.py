@@ -27,7 +27,7 @@ class Correlation:
 
     >>> import torch
     >>> ramp = torch.arange(6.0).reshape(1, 2, 3)
-    >>> Correlation()(ramp, 5 - ramp), Correlation()(ramp, 2 * ramp + 1)
+    >>> Correlation()(ramp, 5 - ramp), Correlation()(ramp, 2 * ramp)
     (tensor([-1.]), tensor([1.]))
     """
 

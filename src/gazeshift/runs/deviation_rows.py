@@ -12,7 +12,7 @@ from torch import Tensor
 from gazeshift import pictures
 from gazeshift.cams import DrawsMap
 from gazeshift.manifest import LayerEntry, UndefinedMaps
-from gazeshift.measures import MapMeasure, SparesResizing
+from gazeshift.measures import MapMeasure
 from gazeshift.measures.cosine import Cosine
 from gazeshift.measures.psnr import Psnr
 from gazeshift.models import Classifier
@@ -50,7 +50,7 @@ class DeviationInputs:
     """A study's settings with everything that they name, opened.
 
     Args:
-        measures: of two maps, by name; those that need the maps at full size, which costs more, for the first CAM only.
+        measures: of two maps, by name; the first for every CAM, the others, which cost as much, for the first CAM.
     """
 
     settings: Settings
@@ -192,11 +192,11 @@ class DeviationCell:
         return found
 
     def _compare(self, clean: Evidence, changed: Evidence) -> Comparison:
-        """The measures that spare the resizing, of every map; the others, which cost more, of the first CAM's."""
-        cheap = {name: measure for name, measure in self.run.measures.items() if isinstance(measure, SparesResizing)}
-        costly = {name: measure for name, measure in self.run.measures.items() if name not in cheap}
-        found = compare(clean, changed, measures=cheap)
-        first = compare(clean, changed, measures=costly, cams=clean.cams[:1]).values if costly else {}
+        """The first measure, of every map; the others, which would cost as much again, of the first CAM's."""
+        name, *others = self.run.measures
+        found = compare(clean, changed, measures={name: self.run.measures[name]})
+        more = {other: self.run.measures[other] for other in others}
+        first = compare(clean, changed, measures=more, cams=clean.cams[:1]).values if more else {}
         return replace(found, values={key: {**of, **first.get(key, {})} for key, of in found.values.items()})
 
     def _look(self, images: Tensor, target: Tensor | None = None) -> Evidence:

@@ -80,11 +80,12 @@ def test_every_combination_has_its_row(settings, tmp_path):
     rows, images = table(out), table(out, "images")
     # 10 images x 2 attacks x 2 strengths x 2 kinds, x 2 targets x (2 layers x 2 CAMs + cam at the last layer)
     assert images.num_rows == 10 * 2 * 2 * 2
-    # by cosine; and by NISSIM, which only the first CAM's maps are compared by
-    assert rows.num_rows == images.num_rows * 2 * (5 + 2)
-    nissim = rows.filter(pc.equal(rows["measure"], "nissim"))
-    assert set(nissim["cam"].to_pylist()) == {"grad_cam"}
-    assert nissim.num_rows == images.num_rows * 2 * 2
+    # by cosine; and by four others, which only the first CAM's maps are compared by
+    assert rows.num_rows == images.num_rows * 2 * (5 + 4 * 2)
+    for name in ("nissim", "area", "correlation", "displacement"):
+        others = rows.filter(pc.equal(rows["measure"], name))
+        assert set(others["cam"].to_pylist()) == {"grad_cam"}
+        assert others.num_rows == images.num_rows * 2 * 2
     keys = ["image", "attack", "strength", "kind", "target", "layer", "cam", "measure"]
     assert rows.group_by(keys).aggregate([]).num_rows == rows.num_rows
     manifest = json.loads((out / "manifest.json").read_text())

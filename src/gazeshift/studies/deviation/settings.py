@@ -17,8 +17,7 @@ class Deviation(StudySettings):
     (`predicted`) and once for the class of the clean image (`reference`), so that a switched class can be told from a
     moved gaze.
 
-    A measure that must see maps at the size of the image, such as NISSIM, costs more and is computed for the first CAM
-    alone.
+    The first measure compares the maps of every CAM; the others, which would cost as much again, those of the first.
     """
 
     attack: Specs = Field(

@@ -110,7 +110,8 @@ def test_a_look_and_a_comparison_without_float64(network, differentiable):
         "differentiable": differentiable,
     }
     measures = {"cosine": registry.build("measures", "cosine"), "jet": registry.build("measures", "cosine:space=jet")}
-    measures |= {name: registry.build("measures", name) for name in ("nissim", "ssim")}
+    others = ("nissim", "ssim", "area", "correlation", "displacement")
+    measures |= {name: registry.build("measures", name) for name in others}
     first, second = images_of(3), images_of(3, seed=2)
     known = classifier_of(seeded(network))
     wanted = [look(known, images, **settings) for images in (first, second)]

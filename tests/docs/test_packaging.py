@@ -65,7 +65,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 def foreign(folder: str, pattern: str) -> Iterator[tuple[Path, set[str]]]:
     """Files, and the distributions of others that each imports from; all that may have a module of that name."""
-    own = {"gazeshift", "bench", "helpers", *(path.stem for path in ROOT.glob("tests/**/*.py"))}
+    own = {"gazeshift", "bench", "helpers", "tools", *(path.stem for path in ROOT.glob("tests/**/*.py"))}
     for path in sorted((ROOT / folder).rglob(pattern)):
         roots = {name.partition(".")[0] for name in imported(ast.parse(path.read_text("utf-8")))}
         for root in sorted(roots - own - set(sys.stdlib_module_names)):

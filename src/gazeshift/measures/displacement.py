@@ -48,7 +48,7 @@ class Displacement:
         (one, mass), (two, other) = (_centre(maps, size) for maps in (first, second))
         longest = max(1.0, sum((pixels - 1) ** 2 for pixels in size) ** 0.5)
         far = ((one - two).square().sum(1).sqrt() / longest).clamp(max=1)
-        blank = (mass == 0).double() + (other == 0)  # NaN is no blank
+        blank = (mass == 0).int() + (other == 0).int()  # NaN is no blank
         return torch.where(blank == 0, far, torch.where(blank == 2, 0.0, 1.0) + 0 * (mass + other)).to(first)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from gazeshift.model_edits.patch_maps import PatchMaps
 from gazeshift.models import Classifier, trace
 from gazeshift.pipeline import compare, look
+from gazeshift.precision import exact
 from gazeshift.records import Attacked, Layer
 from gazeshift.runs.tables import Rows
 from gazeshift.seeds import generator_for
@@ -177,8 +178,8 @@ class Patcher:
 
     def _effect(self, giver: Sides, taker: Sides) -> tuple[Float[Tensor, "n u"], Float[Tensor, "n u"]]:
         """First-order change of the margin by each unit, and its root mean square change."""
-        change, over = (giver.maps - taker.maps).double(), (2, 3) if self.unit == "channels" else (1,)
-        effect, square = (change * taker.gradient).sum(over), change.square().mean(over)
+        change, over = exact(giver.maps - taker.maps), (2, 3) if self.unit == "channels" else (1,)
+        effect, square = (change * exact(taker.gradient)).sum(over), change.square().mean(over)
         return effect.flatten(1), square.sqrt().flatten(1)
 
     def _ranked(self, pair: LayerPair) -> list[float]:

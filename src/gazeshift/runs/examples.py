@@ -12,10 +12,10 @@ from torch.nn.functional import interpolate, pad
 
 from gazeshift.data import AdversarialSet, Pairs, open_set
 from gazeshift.errors import DataError
-from gazeshift.models import Classifier
+from gazeshift.models import Classifier, ModelCard, as_classes
 from gazeshift.pipeline import attack
 from gazeshift.records import Attacked, Batch, Skipped
-from gazeshift.runs.settings import StudySettings
+from gazeshift.runs.settings import PairSettings, StudySettings
 from gazeshift.seeds import generator_for
 
 
@@ -27,11 +27,13 @@ class SetSource:
         examples: the set.
         ids: of the examples used, in order.
         labels: their classes, or None throughout.
+        size: both images of each example are brought to this height and width; None leaves them as they are.
     """
 
     examples: AdversarialSet
     ids: tuple[str, ...]
     labels: tuple[int | None, ...]
+    size: tuple[int, int] | None = None
     kind: str = "set"
     skipped: tuple[Any, ...] = ()
     notes: tuple[str, ...] = ()
@@ -56,12 +58,28 @@ class SetSource:
         """Whether the examples have labels."""
         return any(label is not None for label in self.labels)
 
-    def for_channels(self, count: int) -> Self:
-        """The same examples for a model that takes so many channels."""
-        return replace(self, examples=self.examples.for_channels(count))
+    def shown_to(self, classifier: Classifier) -> Self:
+        """The same examples for a model; one that they were not made for sees them at its own size, and a note says so.
+
+        Whether they fool it is always judged anew, by their labels or by its own answers: see `attacked_pairs`.
+        """
+        found, card = replace(self, examples=self.examples.for_channels(classifier.channels)), self.model
+        if card is None or card["weights_sha256"] == classifier.weights_sha256:
+            return found
+        size = classifier.size
+        resized = "" if size is None else f", resized to {size[0]} x {size[1]} where they are not"
+        note = f"{self.name} was made on {card['name']}; {classifier.name} is only shown its examples{resized}."
+        is_given = self.examples.manifest.get("images", {}).get("labels") == "given"
+        labels = self.labels if is_given else (None,) * len(self)  # the other model's answers are no labels here
+        return replace(found, size=size, labels=labels, notes=(*self.notes, note))
+
+    @property
+    def model(self) -> ModelCard | None:
+        """The model that the examples were made on; None of those from elsewhere."""
+        return self.examples.manifest.get("model")
 
     def read(self, *, ids: Sequence[str], preprocessing: object = None) -> Batch:  # noqa: ARG002
-        """The clean images of these ids; a set's images are as the model saw them, so nothing is resized.
+        """The clean images of these ids, as a set has them or at the size that `shown_to` asks for.
 
         Raises:
             DataError: the set has no clean images, or a shard is damaged.
@@ -84,9 +102,13 @@ class SetSource:
         if found.images is None and len(found):
             raise DataError(
                 f"{self.name} has no clean images, and this study compares each example with its own. Make a set with "
-                "'gazeshift attack', or put folders clean and attacked side by side."
+                "'gazeshift attack', name the folder of the clean ones with --clean, or put folders clean and attacked "
+                "side by side."
             )
-        return found
+        if found.images is None or not len(found):
+            return found
+        clean, attacked = (fitted(part, self.size, "resize") for part in (found.images, found.attacked))
+        return replace(found, images=clean, attacked=attacked, labels=found.labels if self.has_labels else None)
 
 
 def open_pairs(path: Path, settings: StudySettings) -> SetSource:
@@ -95,7 +117,8 @@ def open_pairs(path: Path, settings: StudySettings) -> SetSource:
     Raises:
         DataError: no set, or a damaged one.
     """
-    found = open_set(path, class_names=settings.class_names())
+    clean = settings.clean if isinstance(settings, PairSettings) else None
+    found = open_set(path, clean=clean, class_names=settings.class_names())
     ids, labels = found.ids, tuple(found.column("label"))
     if settings.limit is not None and settings.limit < len(ids):
         generator = generator_for(settings.seed, "limit")
@@ -111,7 +134,7 @@ def attacked_pairs(classifier: Classifier, pairs: Pairs) -> Attacked:
     images, made = (part.to(classifier.device) for part in (_clean(pairs), pairs.attacked))
     with torch.no_grad():
         clean_logits, logits = classifier(images), classifier(made)
-    labels = clean_logits.argmax(1) if pairs.labels is None else pairs.labels.to(classifier.device)
+    labels = clean_logits.argmax(1) if pairs.labels is None else as_classes(pairs.labels, clean_logits, "labels")
     return Attacked(
         clean=images, images=made, labels=labels, clean_logits=clean_logits, logits=logits, forwards=0, backwards=0
     )

@@ -88,8 +88,7 @@ class Run(Reopened, Generic[Settings]):
             given = settings.set if isinstance(settings, PaperSettings) else None
             source = open_images(settings, self.classifier) if given is None else open_pairs(given, settings)
         if isinstance(source, SetSource):
-            source.examples.check_model(self.classifier)
-            source = source.for_channels(self.classifier.channels)
+            source = source.shown_to(self.classifier)
         self.source = source
         self.store = Store(Path(out))
         self.started, self.worked, self.timed = time.monotonic(), 0.0, 0.0
@@ -142,7 +141,8 @@ class Run(Reopened, Generic[Settings]):
         """What every cell's rows depend on: not where images or sets lie, but their ids, labels and a set's content."""
         return {
             "study": f"{self.study} {self.version}",
-            "settings": self.settings.identity() | {"images": None, "labels": None, "limit": None, "set": None},
+            "settings": {name: value for name, value in self.settings.identity().items() if name != "clean"}
+            | {"images": None, "labels": None, "limit": None, "set": None},
             "model": self.classifier.card(),
             "labels": fingerprint(self.source.labels),
             "examples": self.source.examples.identity if isinstance(self.source, SetSource) else None,

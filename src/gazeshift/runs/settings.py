@@ -73,7 +73,7 @@ Specs = Annotated[tuple[str, ...], BeforeValidator(read_specs)]
 
 
 Progress = Callable[[int, int, str], None]
-FASTER = ("compile", "channels_last", "bf16")  # written down only when chosen, so that older runs can still be resumed
+LATER = ("compile", "channels_last", "bf16", "clean")  # written down only when chosen: older runs can be resumed
 
 
 class StudySettings(BaseModel):
@@ -122,7 +122,7 @@ class StudySettings(BaseModel):
     def identity(self) -> dict[str, object]:
         """The settings that decide the rows: everything but where and in what pieces the work is done."""
         told = self.model_dump(mode="json", exclude={"device", "batch_size", "quick"})
-        return {name: value for name, value in told.items() if value or name not in FASTER}
+        return {name: value for name, value in told.items() if value or name not in LATER}
 
     @classmethod
     def module(cls, name: str) -> Any:
@@ -152,7 +152,15 @@ class StudySettings(BaseModel):
         return found
 
 
-class PaperSettings(StudySettings):
+class PairSettings(StudySettings):
+    """What a study of adversarial sets needs to know beside all others."""
+
+    clean: Path | None = Field(
+        None, description="Folder of the clean images of a set that came as attacked images alone, such as DAmageNet."
+    )
+
+
+class PaperSettings(PairSettings):
     """What the study of a paper needs to know: examples from a set, if there is one, and a quick form."""
 
     QUICK: ClassVar[Mapping[str, object]] = {}
@@ -169,4 +177,6 @@ class PaperSettings(StudySettings):
     def _one_source(self) -> Self:
         if self.set is not None and (self.images is not None or self.labels is not None):
             raise ValueError("a set brings its own images and labels: leave out --images and --labels, or --set")
+        if self.clean is not None and self.set is None and not getattr(self, "sets", ()):
+            raise ValueError("--clean names the clean images of a set of attacked ones: give --set as well")
         return self

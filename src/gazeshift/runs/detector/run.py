@@ -93,7 +93,7 @@ class Measuring(Reopened):
         """An adversarial set to learn from, whole."""
         if folder not in self.sets:
             found = open_pairs(folder, self.work.settings.model_copy(update={"limit": None}))
-            self.sets[folder] = found.for_channels(self.work.classifier.channels)
+            self.sets[folder] = found.shown_to(self.work.classifier)
         return self.sets[folder]
 
     def clean(self, cell: Cell) -> CellResult:

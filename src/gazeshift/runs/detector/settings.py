@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from gazeshift.runs.settings import Names, Number, StudySettings
+from gazeshift.runs.settings import Names, Number, PairSettings, StudySettings
 
 RATE = (
     "Share of clean images that may be called attacks; 0.05 needs 19 clean images to be calibrated on, 0.01 needs 99."
@@ -23,7 +23,7 @@ def named_folders(entries: tuple[str, ...]) -> Mapping[str, Path]:
     return found
 
 
-class FitSettings(StudySettings):
+class FitSettings(PairSettings):
     """What making a detector needs to know."""
 
     detector: str = Field("stability", description="See `gazeshift list detectors`; settings after a colon.")

@@ -66,7 +66,7 @@ class OpenedSet(Reopened):
         self.recipe, self.work, self.name = (OpenedSet, (work, name, place)), work, name
         self.settings, self.classifier, self.size = work.settings, work.classifier, work.size
         self.layers, self.last = work.layers
-        self.source = open_pairs(place, work.settings).for_channels(work.classifier.channels)
+        self.source = open_pairs(place, work.settings).shown_to(work.classifier)
         check_size(self.source)
         self.scratch = work.store.folder / "scratch"
 

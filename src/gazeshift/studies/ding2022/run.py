@@ -39,8 +39,6 @@ def run(settings: Ding2022, out: Path, **how: Any) -> Path:
     for source in given:
         check_size(source)
     work = begin(settings, out, **how)
-    for source in given:
-        source.examples.check_model(work.classifier)
     work.open()
     layers, _ = work.layers
     done = SetsDone(work)

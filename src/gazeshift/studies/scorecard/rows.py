@@ -52,7 +52,7 @@ class ScorecardCells(Reopened):
         for one in self.deployed.values():
             one.check(work.classifier)
         named = {name: open_pairs(folder, settings) for name, folder in named_folders(settings.set).items()}
-        self.sets = {name: pairs.for_channels(work.classifier.channels) for name, pairs in named.items()}
+        self.sets = {name: pairs.shown_to(work.classifier) for name, pairs in named.items()}
         if settings.noise_like and settings.noise_like not in self.sets:
             known = ", ".join(self.sets) or "none"
             raise SettingsError(f"--noise-like must name a set, one of {known}, got {settings.noise_like}.")

@@ -5,12 +5,12 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from gazeshift.runs.detector.settings import named_folders
-from gazeshift.runs.settings import Names, Specs, StudySettings, written
+from gazeshift.runs.settings import Names, PairSettings, Specs, written
 
 __all__ = ["Scorecard"]
 
 
-class Scorecard(StudySettings):
+class Scorecard(PairSettings):
     """What detectors are worth: every detector, beside the others, on the same images.
 
     Clean images, benign changes of them, and the examples of adversarial sets that fool the model as 8-bit files.

@@ -181,7 +181,7 @@ class StudyManifest(ManifestEntry):
     seed: int | None = None
     seconds: float = 0.0
     seconds_this_run: float = 0.0
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = {}  # of any study; its own manifest says which of them its page reads
     images: ImagesEntry = ImagesEntry()
     preflight: tuple[CheckEntry, ...] = ()
     health: tuple[CheckEntry, ...] = ()
@@ -195,6 +195,6 @@ class StudyManifest(ManifestEntry):
     undefined: tuple[UndefinedMaps, ...] = ()
     poles: int = 0
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:  # JSON
         """As ``manifest.json`` holds it: what was said, in the order above."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)

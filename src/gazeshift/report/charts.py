@@ -228,7 +228,7 @@ def heat(
     return _chart(title, [trace], layout, [y_title, *map(str, x)], rows, **words)
 
 
-def filled(x: Sequence[Any], low: Values, high: Values, colour: str) -> dict[str, Any]:
+def filled(x: Sequence[Any], low: Values, high: Values, colour: str) -> dict[str, Any]:  # a trace of plotly.js
     """A band between two lines, broken where one of them is undefined; a single number's is 0.24 wide."""
     across, up = list[Any](), list[float | None]()
     defined = [_value(below) is not None and _value(above) is not None for below, above in zip(low, high, strict=True)]

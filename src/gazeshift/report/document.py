@@ -289,7 +289,7 @@ class Document:
     findings: Sequence[str]
     claims: Sequence[Claim]
     sections: Sequence[Section]
-    manifest: Mapping[str, Any]
+    manifest: Mapping[str, Any]  # as the file has it, to be shown whole
     warnings: Sequence[str] = ()
     tiles: Sequence[tuple[str, str, str]] = ()
     menus: Sequence[Menu] = ()

@@ -22,7 +22,7 @@ class Study:
     """A finished study: what its manifest says, and its tables."""
 
     folder: Path
-    manifest: Mapping[str, Any]
+    manifest: Mapping[str, Any]  # as the file has it; `entries` gives it typed
 
     @property
     def name(self) -> str:
@@ -82,7 +82,7 @@ def open_study(folder: Path) -> Study:
     return Study(folder=Path(folder), manifest=_supported(manifest, path))
 
 
-def _supported(manifest: Any, path: Path) -> Mapping[str, Any]:
+def _supported(manifest: Any, path: Path) -> Mapping[str, Any]:  # JSON of which nothing is certain
     if not isinstance(manifest, dict):
         raise DataError(f"{path} must hold an object, got {type(manifest).__name__}. {REPAIR}")
     schema = manifest.get("schema")

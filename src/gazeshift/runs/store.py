@@ -143,7 +143,7 @@ class Store:
                 os.close(file)
                 self._lock()
 
-    def manifest(self) -> dict[str, Any] | None:
+    def manifest(self) -> dict[str, Any] | None:  # JSON, perhaps of a later version
         """The manifest, or None if there is none yet."""
         file = self.folder / "manifest.json"
         if not file.is_file():

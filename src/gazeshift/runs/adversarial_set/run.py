@@ -89,7 +89,7 @@ class AttackRun(Reopened):
         self.store.write_manifest(self._manifest(cells, findings, seconds))
         return self.store.folder
 
-    def _remove_changed(self, shards: Sequence[Mapping[str, Any]]) -> None:
+    def _remove_changed(self, shards: Sequence[Mapping[str, str]]) -> None:
         """Shards of a finished set that are not what its manifest says: they are made anew."""
         for shard in shards:
             file = self.store.parts / Path(shard["file"]).name

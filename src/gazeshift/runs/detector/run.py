@@ -125,7 +125,7 @@ def fit(settings: FitSettings, out: Path, **how: Any) -> Path:
     layers = tuple(eyes.detector.layers(work.classifier.layers(work.size)))
     cells = work.cells("clean")
     notes = work.do(cells, measuring.clean, what="clean images")
-    told: dict[str, Any] = {}
+    told: dict[str, object] = {}
     for label, folder in named_folders(settings.set).items():
         more, found, told[label] = _measure_set(work, measuring, label, folder, len(cells))
         cells, notes = [*cells, *more], [*notes, *found]
@@ -138,13 +138,13 @@ def fit(settings: FitSettings, out: Path, **how: Any) -> Path:
 
 def _measure_set(
     work: Run[FitSettings], measuring: Measuring, label: str, folder: Path, first: int
-) -> tuple[list[Cell], list[CellNotes], dict[str, Any]]:
+) -> tuple[list[Cell], list[CellNotes], dict[str, object]]:
     """Cells, notes and story of a set; its images are not among those that the manifest counts."""
     examples = measuring.examples(folder)
     manifest = examples.examples.manifest
     cells = work.cells("attacked", ids=examples.ids, first=first, set=label, made=manifest)
     notes = work.do(cells, partial(measuring.attacked, label=label, folder=folder), what=f"examples of {label}")
-    told = {"attack": manifest.get("attack"), "examples": sum(note.examples for note in notes)}
+    told: dict[str, object] = {"attack": manifest.get("attack"), "examples": sum(note.examples for note in notes)}
     if not told["examples"]:
         raise DataError(
             f"no example of {folder} fools {work.classifier.name} as an 8-bit image, so that there is nothing to learn "
@@ -243,7 +243,7 @@ def _write(folder: Path, table: pa.Table) -> None:
     replace_file(folder / f"{LEARNED}.parquet", partial(pq.write_table, table, compression="zstd"))
 
 
-def _named(settings: FitSettings, images: str) -> dict[str, Any]:
+def _named(settings: FitSettings, images: str) -> dict[str, object]:
     """What leads to the model again, and from what the detector was made."""
     return {"images": images, **{key: getattr(settings, key) for key in ("seed", "model", "weights", "input_size")}}
 
@@ -253,7 +253,7 @@ def _deployed(
     work: Run[FitSettings],
     settings: FitSettings,
     layers: tuple[str, ...],
-    facts: dict[str, Any],
+    facts: dict[str, object],
 ) -> CalibratedDetector:
     learned = read_learned(work.store.folder)
     different = len(learned.benign) + len(learned.calibration)

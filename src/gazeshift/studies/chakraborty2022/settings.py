@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -88,6 +88,6 @@ class Chakraborty2022(PaperSettings):
         files = self.weights.split(",") if self.weights else [None]
         return files[place] if len(files) > 1 else files[0]
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """The settings that decide the rows; which models are meant is spelled out."""
         return super().identity() | {"model": None, "models": list(self.chosen), "source": self.attacked}

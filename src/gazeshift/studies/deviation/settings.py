@@ -1,6 +1,6 @@
 """How far an attack moves a classifier's gaze at every layer, against matched random noise (Renkhoff et al. 2022)."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -35,7 +35,7 @@ class Deviation(StudySettings):
     score: Literal["logit", "prob"] = Field("logit", description="What is differentiated; prob: after softmax.")
     gallery: int = Field(6, ge=0, description="Images shown in the report's gallery.")
 
-    def identity(self) -> dict[str, Any]:  # as of `StudySettings`
+    def identity(self) -> dict[str, object]:  # as of `StudySettings`
         """As of every study, with the names of all CAMs and measures.
 
         The two measures of version 0.1 are not written down, so that its runs can still be resumed.

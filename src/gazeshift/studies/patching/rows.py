@@ -136,7 +136,7 @@ class Patcher:
         }
 
     def _add_patches(
-        self, rows: Rows, ids: Sequence[str], found: Attacked, pair: LayerPair, place: Mapping[str, Any]
+        self, rows: Rows, ids: Sequence[str], found: Attacked, pair: LayerPair, place: Mapping[str, object]
     ) -> Float[Tensor, "n c"]:
         """Rows of one layer; gives the logits of the attacked images with all of its clean activations."""
         right, wrong = found.labels[:, None], found.logits.argmax(1, keepdim=True)

@@ -1,7 +1,7 @@
 """Where DLFuzz examples move a classifier's gaze, layer by layer (Renkhoff et al. 2022)."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -21,7 +21,7 @@ class Renkhoff2022(PaperSettings):
     --out study
     """
 
-    QUICK: ClassVar[Mapping[str, Any]] = {"limit": 10, "coverage_seeds": 2, "gallery": 1}
+    QUICK: ClassVar[Mapping[str, object]] = {"limit": 10, "coverage_seeds": 2, "gallery": 1}
 
     attack: str = Field("dlfuzz", description="One attack, with settings if wanted: dlfuzz:iterations=1,strategies=3")
     strengths: Numbers = Field(written("0.25,0.5,1,2,4"), description="Multiples of the perturbation and the noise.")

@@ -26,17 +26,13 @@ def blended(maps: Float[Tensor, "n h w"], size: tuple[int, int]) -> Float[Tensor
     return rows @ maps @ columns
 
 
+@cache
 def weights(size: int, target: int) -> Float[Tensor, "size target"]:
     """What each pixel of a line adds to each pixel of the line enlarged to `target`, in float64."""
-    return _ramp(size, target)
+    ones = torch.eye(size, dtype=torch.float64)[:, None]
+    return torch.nn.functional.interpolate(ones, size=target, mode="linear", align_corners=False)[:, 0]
 
 
 @cache
 def _gram(size: int, target: int) -> Float[Tensor, "size size"]:
-    return _ramp(size, target) @ _ramp(size, target).T
-
-
-@cache
-def _ramp(size: int, target: int) -> Float[Tensor, "size target"]:
-    ones = torch.eye(size, dtype=torch.float64)[:, None]
-    return torch.nn.functional.interpolate(ones, size=target, mode="linear", align_corners=False)[:, 0]
+    return weights(size, target) @ weights(size, target).T

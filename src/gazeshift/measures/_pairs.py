@@ -36,5 +36,10 @@ def rectified(maps: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
     return (maps / torch.where(peak > 0, peak, 1.0)).relu_()
 
 
+def own_size(maps: Tensor) -> tuple[int, int]:
+    """Height and width of maps; of anything else some size, since `matched` refuses it."""
+    return (maps.shape[1], maps.shape[2]) if maps.ndim == 3 else (1, 1)
+
+
 def _seen(batch: Tensor) -> str:
     return f"{str(batch.dtype).removeprefix('torch.')} {tuple(batch.shape)}"

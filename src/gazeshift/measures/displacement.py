@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gazeshift.enlarged import weights
-from gazeshift.measures._pairs import matched, rectified
+from gazeshift.measures._pairs import matched, own_size, rectified
 from gazeshift.precision import exact
 
 __all__ = ["Displacement"]
@@ -38,7 +38,7 @@ class Displacement:
 
     def __call__(self, first: Float[Tensor, "n h w"], second: Float[Tensor, "n h w"]) -> Float[Tensor, " n"]:
         """One number per pair of raw maps, in [0, 1]."""
-        return self.enlarged(first, second, (first.shape[1], first.shape[2]) if first.ndim == 3 else (1, 1))
+        return self.enlarged(first, second, own_size(first))
 
     def enlarged(
         self, first: Float[Tensor, "n h w"], second: Float[Tensor, "n h w"], size: tuple[int, int]

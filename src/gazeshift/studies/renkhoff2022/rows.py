@@ -84,7 +84,7 @@ def seeds_cell(opened: DeviationInputs, examples: SeedExamples, gallery: int, fi
     early = [at for at, place in enumerate(flipped.tolist()) if first + place < GALLERY_SEEDS * gallery]
     cell = DeviationCell(opened, _some(batch, found, flipped), early[:gallery])
     if len(flipped):
-        cell.fill(_only(found, flipped), origin[flipped])
+        cell.fill(found.pick(flipped), origin[flipped])
     return _result(cell, seeds, right=int(found.clean_correct.sum()))
 
 
@@ -96,10 +96,3 @@ def _result(cell: DeviationCell, seeds: Rows, *, right: int) -> CellResult:
 def _some(batch: Batch, found: Attacked, at: Tensor) -> Batch:
     ids: Sequence[int] = at.tolist()
     return Batch(ids=tuple(batch.ids[place] for place in ids), images=found.clean[at], labels=found.labels[at])
-
-
-def _only(found: Attacked, at: Tensor) -> Attacked:
-    names = ("clean", "images", "labels", "clean_logits", "logits")
-    return Attacked(
-        **{name: getattr(found, name)[at] for name in names}, forwards=found.forwards, backwards=found.backwards
-    )

@@ -128,7 +128,7 @@ class MapViewer {
   drawFilm() {
     const framed = new Set(this.similar?.framed);
     document.getElementById("film-note").textContent = framed.size
-      ? `Numbers are ${menuText("measure")} between this image’s maps and the clean ones, attacked and under noise. Choose a layer to see it large.`
+      ? `${menuText("measure")} between this image’s maps and the clean ones, attacked and under noise. Choose a layer to see it large.`
       : "No layer of this image moved beyond noise. Choose a layer to see it large.";
     const keep = this.film.parentElement.scrollLeft;
     this.film.replaceChildren(...this.layers.map((name, layer) => this.frame(name, layer, framed.has(layer))));
